@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// attach has the volume attached, and returns once EC2 says attached and the
+// kernel shows the device: either alone does not suffice.
+func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err error) {
+	s := b.begin(Attach)
+	defer s.end(&err)
+	defer b.inEC2.enter()()
+	ref := mountfs.Volume{ID: v.ID, Name: b.src.Device, Size: v.Bytes()}
+	watch, err := b.agent.Host.Watch(ref)
+	if err != nil {
+		return at, err
+	}
+	defer func() { err = errors.Join(err, watch.Close()) }()
+
+	at.volume = v
+	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
+		at.attachment = a
+	} else if at.attachment, err = b.requestAttachment(ctx, s, v); err != nil {
+		return at, err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	if at.attachment.State != ec2ops.Attached {
+		group.Go(func() error {
+			at.volume, err = b.waitAttached(groupCtx, s, v.ID)
+			return err
+		})
+	}
+	group.Go(func() error {
+		var err error
+		at.device, err = watch.Wait(groupCtx)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return at, err
+	}
+	at.attachment, _ = at.volume.AttachmentTo(b.self.InstanceID)
+	if !at.attachment.DeleteOnTermination {
+		at.onTermination = b.deleteOnTermination(ctx, at)
+	}
+	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
+	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
+	return at, nil
+}
+
+// requestAttachment calls AttachVolume with the wanted device name; when EC2 says
+// that it is taken, with the next one that EC2's block device mapping leaves free.
+func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Attachment, error) {
+	names := []string{b.src.Device}
+	asked := false
+	for len(names) > 0 {
+		name := names[0]
+		err := b.agent.Cloud.Attach(ctx, v.ID, b.self.InstanceID, name, s.waiting)
+		switch {
+		case err == nil:
+			return ec2ops.Attachment{InstanceID: b.self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
+		case errors.Is(err, ec2ops.ErrVolumeInUse):
+			return b.alreadyAttached(ctx, v.ID, err)
+		case !errors.Is(err, ec2ops.ErrDeviceNameTaken):
+			return ec2ops.Attachment{}, err
+		case !asked:
+			// Some devices of the machine image are in no mapping, so each name may
+			// still turn out to be taken.
+			asked = true
+			instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+			if err != nil {
+				return ec2ops.Attachment{}, err
+			}
+			names = ec2ops.FreeDeviceNames(name, append(instance.DeviceNames, name))
+		default:
+			names = names[1:]
+		}
+		s.waiting(name + " is taken, trying the next device name")
+	}
+	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, b.self.InstanceID)
+}
+
+// alreadyAttached answers VolumeInUse: a call of ours that seemed to fail may have
+// worked.
+func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (ec2ops.Attachment, error) {
+	v, err := b.agent.Cloud.Volume(ctx, id)
+	if err != nil {
+		return ec2ops.Attachment{}, err
+	}
+	if a, ok := v.AttachmentTo(b.self.InstanceID); ok {
+		return a, nil
+	}
+	return ec2ops.Attachment{}, fmt.Errorf("%s (%s): %w", id, v, cause)
+}
+
+func (b *boot) waitAttached(ctx context.Context, s *step, id string) (ec2ops.Volume, error) {
+	return b.agent.Cloud.WaitVolume(ctx, id, func(v ec2ops.Volume) (bool, error) {
+		if v.Gone() || v.State == ec2ops.VolumeError {
+			return false, fmt.Errorf("%s is %s while it is attached: %w", id, v.State, ec2ops.ErrTemporary)
+		}
+		a, ok := v.AttachmentTo(b.self.InstanceID)
+		return ok && a.State == ec2ops.Attached, nil
+	}, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
+}
+
+// deleteOnTermination is set while the file system is inspected and mounted;
+// announce waits for it.
+func (b *boot) deleteOnTermination(ctx context.Context, at attached) *later[struct{}] {
+	return start(b, func() (struct{}, error) {
+		return struct{}{}, b.agent.Cloud.DeleteOnTermination(ctx, b.self.InstanceID, at.attachment.Device, at.volume.ID)
+	})
+}

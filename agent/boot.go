@@ -1,0 +1,261 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// Agent carries out what a [Config] wants.
+type Agent struct {
+	Cloud  Cloud
+	Host   Host
+	Events func(Event) // told of every step; called from one goroutine at a time
+}
+
+// boot is one run for one source.
+type boot struct {
+	agent  *Agent
+	cfg    Config
+	src    Source
+	start  time.Time
+	inEC2  stopwatch
+	beside sync.WaitGroup // calls that run beside the steps
+	report *SourceReport
+
+	self    ec2ops.Identity
+	created string // id of the volume that this run made
+	mounted bool
+}
+
+// Up brings every source to where it is wanted. It may be run again after any
+// failure, at any point. A source that fails does not keep the next one from
+// being tried; the error holds all failures, see [ExitCode].
+func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
+	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	defer cancel()
+	unlock, err := a.Host.Lock(ctx, func() {
+		a.Events(Event{Phase: Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("wait for another run: %w", err)
+	}
+	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
+	return a.eachSource(cfg, func(b *boot) error {
+		if r, ok := b.stillReady(); ok {
+			b.report.fromRecord(r)
+			b.report.State = StateReady
+			return nil
+		}
+		err := b.owning(ctx, b.run)
+		if err != nil {
+			b.giveBack(ctx, err)
+		}
+		return err
+	})
+}
+
+// run is the whole flow of a boot.
+func (b *boot) run(ctx context.Context) error {
+	self, err := b.identify(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := b.survey(ctx, self)
+	if err != nil {
+		return err
+	}
+	choice, err := b.choose(ctx, seen)
+	if err != nil {
+		return err
+	}
+	volume, err := b.create(ctx, choice)
+	if err != nil {
+		return err
+	}
+	here, err := b.attach(ctx, volume)
+	if err != nil {
+		return err
+	}
+	if err := b.inspect(ctx, here); err != nil {
+		return err
+	}
+	if err := b.mount(ctx, here); err != nil {
+		return err
+	}
+	return b.announce(ctx, here)
+}
+
+// identify asks the metadata service who this instance is.
+func (b *boot) identify(ctx context.Context) (self ec2ops.Identity, err error) {
+	s := b.begin(Identify)
+	defer s.end(&err)
+	self, err = b.agent.Cloud.Identify(ctx, s.waiting)
+	if err != nil {
+		return self, err
+	}
+	b.self = self
+	b.report.Instance, b.report.Region, b.report.Zone = self.InstanceID, self.Region, self.Zone
+	s.detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
+	return self, nil
+}
+
+// create makes the volume, or goes on with the one of an earlier run.
+func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error) {
+	s := b.begin(Create)
+	defer s.end(&err)
+	defer b.inEC2.enter()()
+	for _, failed := range c.failed {
+		b.note(failed.ID + " is in the state error and can't be used; deleting it")
+		if err := b.agent.Cloud.DeleteVolume(ctx, failed.ID); err != nil {
+			return v, err
+		}
+	}
+	for _, spare := range c.spare {
+		b.note(spare.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
+	}
+	if c.volume == nil {
+		v, err = b.makeVolume(ctx, s, c)
+	} else {
+		v, err = b.usable(ctx, s, *c.volume)
+	}
+	if err != nil {
+		return v, err
+	}
+	b.report.Volume, b.report.Snapshot = v.ID, v.SnapshotID
+	s.detail = describeCreated(v, b.created == v.ID)
+	return v, nil
+}
+
+func describeCreated(v ec2ops.Volume, created bool) string {
+	switch {
+	case !created:
+		return v.ID + ", of an earlier run"
+	case v.SnapshotID != "":
+		return v.ID + " from it, " + v.Type
+	}
+	return fmt.Sprintf("%s, blank, %d GiB, %s", v.ID, v.SizeGiB, v.Type)
+}
+
+// attached is a volume at work on this instance.
+type attached struct {
+	volume        ec2ops.Volume
+	attachment    ec2ops.Attachment
+	device        mountfs.Device
+	onTermination *later[struct{}] // delete-on-termination, while the rest goes on
+}
+
+// inspect holds the device, looks at what is on it, and makes a file system where,
+// and only where, that is allowed.
+func (b *boot) inspect(ctx context.Context, at attached) (err error) {
+	s := b.begin(Inspect)
+	defer s.end(&err)
+	mounts, err := b.agent.Host.Mounts()
+	if err != nil {
+		return err
+	}
+	if mountedAt(mounts, b.src.Mount, at.device) {
+		s.detail = "mounted already"
+		return nil
+	}
+	disk, err := b.agent.Host.OpenDisk(at.device)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	uuid := mountfs.UUIDFor(at.volume.ID)
+	contents, err := disk.Probe(uuid)
+	if err != nil {
+		return err
+	}
+	format, err := decideFormat(b.src.Name, b.self.InstanceID, at.volume, at.device, contents)
+	if err != nil {
+		return err
+	}
+	ours := format
+	if format {
+		s.waiting("mkfs.xfs on " + at.device.Node)
+		if err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: b.src.Name}); err != nil {
+			return err
+		}
+		s.detail = "blank, formatted as XFS"
+	} else {
+		s.detail = "XFS"
+		if contents.XFS.Label != "" {
+			s.detail = fmt.Sprintf("XFS %q", contents.XFS.Label)
+		}
+		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
+	}
+	if ours && at.volume.Tags[ec2ops.TagFormatted] == "" {
+		// Before anything is written to it: from here on it is never formatted.
+		defer b.inEC2.enter()()
+		return b.agent.Cloud.Tag(ctx, at.volume.ID, map[string]string{ec2ops.TagFormatted: uuid})
+	}
+	return nil
+}
+
+// mount makes the file system and the binds visible, each verified by the kernel.
+func (b *boot) mount(_ context.Context, at attached) (err error) {
+	s := b.begin(Mount)
+	defer s.end(&err)
+	mounted, err := b.agent.Host.MountXFS(at.device, b.src.Mount, b.src.MountOptions)
+	if err != nil {
+		return err
+	}
+	b.mounted = true
+	s.detail = b.src.Mount
+	if mounted.NoUUID {
+		s.detail += " (nouuid: its twin is mounted too)"
+	}
+	before, after, err := b.agent.Host.Grow(b.src.Mount, at.device.Size)
+	if err != nil {
+		return err
+	}
+	if after > before {
+		s.detail += fmt.Sprintf(" (grown from %s to %s)", gib(before), gib(after))
+	}
+	for _, bind := range b.src.Binds {
+		// On a volume that came without a snapshot the directory is ours to make; a
+		// snapshot without it is not a release of this source.
+		create := at.volume.SnapshotID == ""
+		if _, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, create); err != nil {
+			return err
+		}
+		s.detail += ", " + bind.Target
+	}
+	return nil
+}
+
+// announce waits for what ran beside the mount, and leaves the record.
+func (b *boot) announce(_ context.Context, at attached) (err error) {
+	s := b.begin(Announce)
+	defer s.end(&err)
+	if at.onTermination != nil {
+		leave := b.inEC2.enter()
+		_, err := at.onTermination.wait()
+		leave()
+		if err != nil {
+			return err
+		}
+	}
+	s.detail = "deleted on termination"
+	r := Record{
+		Source: b.src.Name, Wanted: digest(b.src), Instance: b.self.InstanceID, Zone: b.self.Zone,
+		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
+		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
+		Ready: time.Now(),
+	}
+	if err := b.agent.Host.SaveRecord(r); err != nil {
+		return err
+	}
+	b.report.fromRecord(r)
+	b.report.State, b.report.Changed = StateReady, true
+	return nil
+}
+
+func gib(bytes int64) string { return fmt.Sprintf("%.4g GiB", float64(bytes)/float64(ec2ops.GiB)) }

@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// Config is what the operator wants of an instance.
+type Config struct {
+	Sources []Source
+	IfNone  string        // what to do without an eligible snapshot: IfNoneFail or IfNoneBlank
+	Timeout time.Duration // for the whole run
+	Output  string        // OutputText or OutputJSON
+}
+
+// Values of Config.IfNone and Config.Output.
+const (
+	IfNoneFail  = "fail"
+	IfNoneBlank = "blank"
+	OutputText  = "text"
+	OutputJSON  = "json"
+)
+
+// DefaultConfigFile is read when no other file is named; it need not exist.
+const DefaultConfigFile = "/etc/snapsource.yaml"
+
+// Source is one directory tree that comes from snapshots, and where it goes.
+type Source struct {
+	Name               string // the Name tag of its snapshots
+	Device             string // EC2's device name: "/dev/sdf"
+	Mount              string // where the file system is mounted
+	Binds              []Bind
+	SizeGiB            int32 // 0: the snapshot's size, or DefaultSizeGiB for a blank volume
+	VolumeType         string
+	IOPS               int32 // 0: the volume type's default
+	Throughput         int32 // MiB/s, gp3 only; 0: the default
+	Encrypted          bool
+	KMSKey             string
+	InitializationRate int32 // MiB/s; 0: EC2's own pace
+	Tags               map[string]string
+	MountOptions       []string
+}
+
+// Bind makes a directory of the mounted file system visible elsewhere.
+type Bind struct {
+	Dir    string // relative to the mountpoint: "codepen"
+	Target string // absolute: "/home/deploy/codepen"
+}
+
+// String is the form in which a bind is written: "codepen:/home/deploy/codepen".
+func (b Bind) String() string { return b.Dir + ":" + b.Target }
+
+// DefaultSizeGiB is the size of the first, blank volume.
+const DefaultSizeGiB = 5
+
+// DefaultConfig is the recipe of CodePen's article of 2013.
+func DefaultConfig() Config {
+	return Config{
+		Sources: []Source{DefaultSource()},
+		IfNone:  IfNoneFail,
+		Timeout: 10 * time.Minute,
+		Output:  OutputText,
+	}
+}
+
+// DefaultSource is the one source of [DefaultConfig].
+func DefaultSource() Source {
+	return Source{
+		Name:         "codepen-app",
+		Device:       "/dev/sdf",
+		Mount:        "/cp",
+		Binds:        []Bind{{Dir: "codepen", Target: "/home/deploy/codepen"}},
+		VolumeType:   "gp3",
+		MountOptions: []string{"noatime", "nosuid", "nodev"},
+	}
+}
+
+// volumeTags are the tags that a source's volume gets when it is created.
+func (s Source) volumeTags(instanceID, snapshotID string) map[string]string {
+	if snapshotID == "" {
+		snapshotID = "none"
+	}
+	tags := maps.Clone(s.Tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	tags[ec2ops.TagName] = s.Name
+	tags[ec2ops.TagSource] = s.Name
+	tags[ec2ops.TagInstance] = instanceID
+	tags[ec2ops.TagSnapshot] = snapshotID
+	return tags
+}
+
+// sourceName keeps out what EC2's filters take for wildcards (* ? \) and what has
+// no place in a label or a log line.
+var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+=:@/-]{0,126}$`)
+
+// volumeTypes are EC2's names. (CreateVolume, API reference)
+var volumeTypes = []string{"gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"}
+
+// Validate gives the first thing that is wrong with the configuration. The error
+// wraps [ErrUsage] and names source and key.
+func (c Config) Validate() error {
+	if len(c.Sources) == 0 {
+		return usagef("sources: the list is empty")
+	}
+	if c.Timeout <= 0 {
+		return usagef("timeout: %s is not a time to wait", c.Timeout)
+	}
+	if c.IfNone != IfNoneFail && c.IfNone != IfNoneBlank {
+		return usagef("if-none: %q is neither fail nor blank", c.IfNone)
+	}
+	if c.Output != OutputText && c.Output != OutputJSON {
+		return usagef("output: %q is neither text nor json", c.Output)
+	}
+	for _, s := range c.Sources {
+		if err := s.validate(); err != nil {
+			return fmt.Errorf("source %q: %w", s.Name, err)
+		}
+	}
+	return distinct(c.Sources)
+}
+
+// distinct refuses two sources that would get in each other's way.
+func distinct(sources []Source) error {
+	type claim struct{ key, value string }
+	owner := map[claim]string{}
+	for _, s := range sources {
+		claims := []claim{{"source", s.Name}, {"device", s.Device}, {"path", s.Mount}}
+		for _, b := range s.Binds {
+			claims = append(claims, claim{"path", b.Target})
+		}
+		for _, c := range claims {
+			if first, taken := owner[c]; taken {
+				return usagef("sources %q and %q have the same %s %s", first, s.Name, c.key, c.value)
+			}
+			owner[c] = s.Name
+		}
+	}
+	return nil
+}
+
+func (s Source) validate() error {
+	switch {
+	case !sourceName.MatchString(s.Name) || strings.HasPrefix(strings.ToLower(s.Name), "aws:"):
+		return usagef("source: the name must be 1 to 127 of the characters A-Z a-z 0-9 . _ + = : @ / -, begin with a letter or digit, and not with aws:")
+	case !ec2ops.ValidDeviceName(s.Device):
+		return usagef("device: EC2 takes no volume as %q; use /dev/sdf to /dev/sdp", s.Device)
+	case !cleanAbsolute(s.Mount):
+		return usagef("mount: %q is not an absolute path without .. or a trailing slash", s.Mount)
+	}
+	if err := s.validateVolume(); err != nil {
+		return err
+	}
+	for _, b := range s.Binds {
+		if err := b.validate(s.Mount); err != nil {
+			return err
+		}
+	}
+	for k, v := range s.Tags {
+		if err := validateTag(k, v); err != nil {
+			return err
+		}
+	}
+	for _, o := range s.MountOptions {
+		if o == "" || strings.ContainsAny(o, ", \t\n\\\x00") {
+			return usagef("mount-option: %q is not one mount option", o)
+		}
+	}
+	return nil
+}
+
+// validateVolume checks against the ranges of the API reference (CreateVolume).
+func (s Source) validateVolume() error {
+	switch {
+	case s.SizeGiB < 0 || s.SizeGiB > 65536:
+		return usagef("size: %d GiB is not between 1 and 65536", s.SizeGiB)
+	case !slices.Contains(volumeTypes, s.VolumeType):
+		return usagef("volume-type: %q is none of %s", s.VolumeType, strings.Join(volumeTypes, ", "))
+	case s.IOPS != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, s.VolumeType):
+		return usagef("iops: a %s volume has no such setting", s.VolumeType)
+	case s.VolumeType == "gp3" && s.IOPS != 0 && (s.IOPS < 3000 || s.IOPS > 80000):
+		return usagef("iops: %d is not between 3000 and 80000", s.IOPS)
+	case s.IOPS < 0:
+		return usagef("iops: %d is negative", s.IOPS)
+	case s.Throughput != 0 && s.VolumeType != "gp3":
+		return usagef("throughput: a %s volume has no such setting", s.VolumeType)
+	case s.Throughput != 0 && (s.Throughput < 125 || s.Throughput > 2000):
+		return usagef("throughput: %d MiB/s is not between 125 and 2000", s.Throughput)
+	case s.KMSKey != "" && !s.Encrypted:
+		return usagef("kms-key: needs encrypted as well")
+	case s.InitializationRate != 0 && (s.InitializationRate < 100 || s.InitializationRate > 300):
+		return usagef("initialization-rate: %d MiB/s is not between 100 and 300", s.InitializationRate)
+	}
+	return nil
+}
+
+func (b Bind) validate(mount string) error {
+	switch {
+	case b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
+		return usagef("bind: %q is not a directory below the mountpoint", b.Dir)
+	case !cleanAbsolute(b.Target):
+		return usagef("bind: the target %q is not an absolute path without .. or a trailing slash", b.Target)
+	case within(b.Target, mount):
+		return usagef("bind: the target %s lies inside the mountpoint %s", b.Target, mount)
+	case within(mount, b.Target):
+		return usagef("bind: the target %s would hide the mountpoint %s", b.Target, mount)
+	}
+	return nil
+}
+
+func validateTag(key, value string) error {
+	switch {
+	case key == "" || len(key) > 127 || len(value) > 255:
+		return usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
+	case strings.HasPrefix(strings.ToLower(key), "aws:"):
+		return usagef("tag: %q: AWS keeps keys with aws: to itself", key)
+	case strings.HasPrefix(key, "snapsource:") || key == ec2ops.TagName:
+		return usagef("tag: %q is set by snapsource itself", key)
+	}
+	return nil
+}
+
+func cleanAbsolute(p string) bool {
+	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && !strings.ContainsRune(p, 0)
+}
+
+// within says whether path p is dir itself or lies below it.
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "snapsource.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestPrecedence(t *testing.T) {
+	file := write(t, `
+timeout: 3m
+sources:
+  - source: from-file
+    device: /dev/sdg
+    mount: /file
+    binds: ["a:/srv/a", "b:/srv/b"]
+    size: 7
+    tags: {team: web}
+    encrypted: true
+`)
+	environ := []string{"SNAPSOURCE_MOUNT=/env", "SNAPSOURCE_DEVICE=/dev/sdh", "SNAPSOURCE_TAG=a=1,b=2", "HOME=/root"}
+	flags := map[string][]string{"device": {"/dev/sdi"}, "mount-option": {"noatime", "discard"}}
+	got, err := Load(file, environ, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		IfNone: "fail", Timeout: 3 * time.Minute, Output: "text",
+		Sources: []Source{{
+			Name: "from-file", Device: "/dev/sdi", Mount: "/env",
+			Binds:   []Bind{{"a", "/srv/a"}, {"b", "/srv/b"}},
+			SizeGiB: 7, VolumeType: "gp3", Encrypted: true,
+			Tags: map[string]string{"a": "1", "b": "2"}, MountOptions: []string{"noatime", "discard"},
+		}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestOneOfSeveralSources(t *testing.T) {
+	file := write(t, "sources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n")
+	got, err := Load(file, nil, map[string][]string{"source": {"b"}, "size": {"9"}})
+	if err != nil || len(got.Sources) != 1 || got.Sources[0].Mount != "/b" || got.Sources[0].SizeGiB != 9 {
+		t.Errorf("got %+v, %v; want only b, with 9 GiB", got.Sources, err)
+	}
+	if _, err = Load(file, nil, map[string][]string{"size": {"9"}}); err == nil || !strings.Contains(err.Error(), "--source") {
+		t.Errorf("got %v, want the hint to name the source", err)
+	}
+	if _, err = Load(file, nil, map[string][]string{"source": {"c"}}); err == nil || !strings.Contains(err.Error(), `"c"`) {
+		t.Errorf("got %v, want that there is no source c", err)
+	}
+	if got, err = Load(file, nil, nil); err != nil || len(got.Sources) != 2 {
+		t.Errorf("got %+v, %v; want both", got.Sources, err)
+	}
+}
+
+// TestBadFiles: an error names file, line and key.
+func TestBadFiles(t *testing.T) {
+	for name, tc := range map[string]struct{ text, says string }{
+		"unknown key":            {"sources:\n  - source: a\n    colour: red\n", "line 3: colour: there is no such key"},
+		"unknown key of the run": {"\nrolse: [app]\n", "line 2: rolse: there is no such key"},
+		"flag's name for a list": {"sources:\n  - bind: [\"a:/b\"]\n", `line 2: bind: there is no such key; in the file it is "binds"`},
+		"at the wrong level":     {"mount: /cp\n", `line 1: mount: there is no such key; it belongs to a source`},
+		"run's key in a source":  {"sources:\n  - timeout: 3m\n", `line 2: timeout: there is no such key; it belongs to the top level`},
+		"twice":                  {"timeout: 3m\ntimeout: 4m\n", "timeout"},
+		"not a number":           {"sources:\n  - source: a\n    size: big\n", `line 3: size: "big" is not a whole number`},
+		"zero":                   {"sources:\n  - size: 0\n", "line 2: size: 0 is less than 1"},
+		"negative":               {"sources:\n  - size: -5\n", "line 2: size: -5 is less than 1"},
+		"a list for one value":   {"sources:\n  - mount: [/a, /b]\n", "line 2: mount: expected a value"},
+		"no value":               {"sources:\n  - mount:\n", "line 2: mount: expected a value"},
+		"one value for a list":   {"sources:\n  - binds: a:/b\n", "line 2: binds: expected a list"},
+		"bad bind":               {"sources:\n  - binds:\n      - codepen\n", `line 2: binds: "codepen" is not DIR:TARGET`},
+		"not YAML":               {"sources: [\n", "line"},
+		"no list":                {"sources: a\n", "line 1: sources"},
+		"empty list":             {"sources: []\n", "line 1: sources"},
+		"no mapping":             {"- a\n", "line 1: expected keys"},
+		"unnamed among several":  {"sources:\n  - source: a\n  - mount: /b\n", "line 3: source: each of several"},
+		"two documents":          {"timeout: 3m\n---\ntimeout: 4m\n", "second YAML document"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, tc.text)
+			_, err := Load(file, nil, nil)
+			if !errors.Is(err, ErrUsage) || !strings.HasPrefix(err.Error(), file+": ") || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v, want the file's name and %q", err, tc.says)
+			}
+		})
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, nil); !errors.Is(err, ErrUsage) {
+		t.Errorf("a missing file that was asked for: %v", err)
+	}
+	for _, text := range []string{"", "# only a comment\n", "---\n", "null\n"} {
+		if _, err := Load(write(t, text), nil, nil); err != nil {
+			t.Errorf("%q: %v, want the defaults", text, err)
+		}
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	for _, tc := range []struct {
+		flag, value, says string
+	}{
+		{"source", "", "source: the name"},
+		{"source", "a*", "source: the name"},
+		{"source", "aws:x", "not with aws:"},
+		{"device", "/dev/foo", "EC2 takes no volume as"},
+		{"device", "/dev/sda", "EC2 takes no volume as"},
+		{"device", "/dev/sdf1", "EC2 takes no volume as"},
+		{"device", "sdf", "EC2 takes no volume as"},
+		{"mount", "cp", "not an absolute path"},
+		{"mount", "/", "not an absolute path"},
+		{"mount", "/a/../b", "not an absolute path"},
+		{"mount", "/cp/", "not an absolute path"},
+		{"bind", "../etc:/srv", "not a directory below the mountpoint"},
+		{"bind", "a/../../etc:/srv", "not a directory below the mountpoint"},
+		{"bind", "/etc:/srv", "not a directory below the mountpoint"},
+		{"bind", ":/srv", "not a directory below the mountpoint"},
+		{"bind", "a:srv", "not an absolute path"},
+		{"bind", "a:/cp", "inside the mountpoint"},
+		{"bind", "a:/cp/b", "inside the mountpoint"},
+		{"bind", "a", "is not DIR:TARGET"},
+		{"size", "65537", "not between 1 and 65536"},
+		{"size", "5.5", "not a whole number"},
+		{"volume-type", "gp9", "none of gp3"},
+		{"iops", "100", "not between 3000"},
+		{"throughput", "5000", "not between 125"},
+		{"kms-key", "alias/x", "needs encrypted"},
+		{"encrypted", "yes", "neither true nor false"},
+		{"initialization-rate", "20", "not between 100"},
+		{"tag", "x", "is not KEY=VALUE"},
+		{"tag", "aws:x=1", "AWS keeps"},
+		{"tag", "Name=1", "set by snapsource"},
+		{"tag", "snapsource:source=1", "set by snapsource"},
+		{"mount-option", "noatime,nosuid", "not one mount option"},
+		{"if-none", "maybe", "neither fail nor blank"},
+		{"timeout", "0s", "not a time to wait"},
+		{"timeout", "-1s", "not a time to wait"},
+		{"timeout", "soon", "not a duration"},
+		{"output", "xml", "neither text nor json"},
+	} {
+		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {
+			_, err := Load("", nil, map[string][]string{tc.flag: {tc.value}})
+			if ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v (exit code %d), want %q", err, ExitCode(err), tc.says)
+			}
+		})
+	}
+	if _, err := Load("", []string{"SNAPSOURCE_MUONT=/cp"}, nil); !errors.Is(err, ErrUsage) {
+		t.Errorf("an unknown variable: %v", err)
+	}
+	if _, err := Load("", nil, map[string][]string{"bind": {"a:/x"}, "mount": {"/x/y"}}); err == nil || !strings.Contains(err.Error(), "hide the mountpoint") {
+		t.Errorf("a bind above the mountpoint: %v", err)
+	}
+}
+
+func TestSourcesInEachOthersWay(t *testing.T) {
+	for name, second := range map[string]string{
+		"name":                              "{source: a, device: /dev/sdg, mount: /b, binds: []}",
+		"device":                            "{source: b, device: /dev/sdf, mount: /b, binds: []}",
+		"mount":                             "{source: b, device: /dev/sdg, mount: /a, binds: []}",
+		"target":                            "{source: b, device: /dev/sdg, mount: /b, binds: [\"x:/srv/x\"]}",
+		"target of one, mount of the other": "{source: b, device: /dev/sdg, mount: /srv/x, binds: []}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, "sources:\n- {source: a, mount: /a, binds: [\"x:/srv/x\"]}\n- "+second+"\n")
+			if _, err := Load(file, nil, nil); ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), "have the same") {
+				t.Errorf("got %v, want that both have the same", err)
+			}
+		})
+	}
+}

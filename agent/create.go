@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+const (
+	// generations bounds how many volumes of earlier generations (all gone by now)
+	// a run steps past to find a client token that is still unused. EC2 forgets a
+	// token after about 12 h (measured by the EBS CSI driver), and each step costs
+	// one call, so only a defect reaches this.
+	generations = 100
+
+	// mayAppear is how long a volume that EC2 made under our token may be missing
+	// from lists: EC2 is eventually consistent, as a rule within a few seconds.
+	mayAppear = 15 * time.Second
+
+	// createTries is how many volumes may end in the state error before we give up.
+	createTries = 3
+)
+
+// makeVolume has EC2 make the volume. The client token is the same in every run, so
+// no crash or retry makes a second one; the next generation's token is used only
+// once the volume of the last is known to be gone.
+func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume, error) {
+	spec := b.spec(c)
+	errorStates := 0
+	for generation := 1; generation <= generations; generation++ {
+		spec.Token = ec2ops.Token(b.self.InstanceID, b.self.Zone, b.src.Name, generation)
+		made, err := b.agent.Cloud.CreateVolume(ctx, spec)
+		switch {
+		case errors.Is(err, ec2ops.ErrTokenMismatch):
+			// An earlier run asked for something else, an older snapshot maybe. Its
+			// volume is the one to go on with, unless it is gone.
+			s.waiting("the volume that an earlier run asked for")
+			if v, ok, err := b.existing(ctx, mayAppear); ok || err != nil {
+				return v, err
+			}
+			continue
+		case errors.Is(err, ec2ops.ErrLimit):
+			// EC2 checks limits before tokens: the volume may exist all the same.
+			if v, ok, findErr := b.existing(ctx, 0); ok && findErr == nil {
+				return v, nil
+			}
+			return ec2ops.Volume{}, err
+		case err != nil:
+			return ec2ops.Volume{}, err
+		}
+		b.created = made.ID
+		v, err := b.usable(ctx, s, made)
+		switch {
+		case errors.Is(err, errGone):
+			continue
+		case errors.Is(err, errFailed):
+			if errorStates++; errorStates == createTries {
+				return v, err
+			}
+			b.note(made.ID + " went to the state error; deleting it and trying once more")
+			if err := b.agent.Cloud.DeleteVolume(ctx, made.ID); err != nil {
+				return v, err
+			}
+			continue
+		}
+		return v, err
+	}
+	return ec2ops.Volume{}, fmt.Errorf("%d client tokens are used up by volumes that are gone", generations)
+}
+
+func (b *boot) spec(c choice) ec2ops.VolumeSpec {
+	spec := ec2ops.VolumeSpec{
+		Zone: b.self.Zone, SizeGiB: c.sizeGiB,
+		Type: b.src.VolumeType, IOPS: b.src.IOPS, Throughput: b.src.Throughput,
+		Encrypted: b.src.Encrypted, KMSKey: b.src.KMSKey,
+	}
+	if c.snapshot != nil {
+		spec.SnapshotID = c.snapshot.ID
+		spec.InitializationRate = b.src.InitializationRate
+	}
+	spec.Tags = b.src.volumeTags(b.self.InstanceID, spec.SnapshotID)
+	return spec
+}
+
+// existing looks for a volume of ours that an earlier run made, and waits until it
+// can be used.
+func (b *boot) existing(ctx context.Context, within time.Duration) (ec2ops.Volume, bool, error) {
+	found, err := b.agent.Cloud.VolumesWithin(ctx, b.self.InstanceID, b.src.Name, within)
+	if err != nil {
+		return ec2ops.Volume{}, false, err
+	}
+	c, err := chooseVolume(b.src.Name, b.self.InstanceID, found)
+	if err != nil || c.volume == nil {
+		return ec2ops.Volume{}, false, err
+	}
+	return *c.volume, true, nil
+}
+
+var (
+	errGone   = errors.New("the volume is gone")
+	errFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
+)
+
+// usable waits until a volume can be attached, or is attached here. errGone and
+// errFailed tell that it never will be.
+func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Volume, error) {
+	ready := func(v ec2ops.Volume) (bool, error) {
+		switch v.State {
+		case ec2ops.VolumeAvailable:
+			return true, nil
+		case ec2ops.VolumeInUse: // being detached, it will be available again
+			return !slices.ContainsFunc(v.Attachments, func(a ec2ops.Attachment) bool { return a.State == ec2ops.Detaching }), nil
+		case ec2ops.VolumeError:
+			return false, fmt.Errorf("%s: %w", v.ID, errFailed)
+		case ec2ops.VolumeDeleting, ec2ops.VolumeDeleted:
+			return false, fmt.Errorf("%s: %w", v.ID, errGone)
+		}
+		return false, nil
+	}
+	if ok, err := ready(v); ok || err != nil {
+		return v, err
+	}
+	v, err := b.agent.Cloud.WaitVolume(ctx, v.ID, ready, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.State) })
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", errGone, err)
+	}
+	return v, err
+}
+
+// giveBackWithin bounds the deletion of a volume that a failed run leaves: detach
+// and delete take a few seconds each.
+const giveBackWithin = 2 * time.Minute
+
+// giveBack deletes the volume that this run made, when the run failed for good and
+// never mounted it. After a temporary failure the next run goes on with it.
+func (b *boot) giveBack(ctx context.Context, failure error) {
+	if b.created == "" || b.mounted || ExitCode(failure) == ExitTemporary {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
+	defer cancel()
+	if err := b.deleteVolume(ctx, b.created); err != nil {
+		b.note(fmt.Sprintf("%s, which this run made and never mounted, could not be deleted (%s); the next run goes on with it", b.created, Line(err)))
+		return
+	}
+	b.note(b.created + ", which this run made and never mounted, is deleted")
+}
+
+func (b *boot) deleteVolume(ctx context.Context, id string) error {
+	v, err := b.agent.Cloud.Volume(ctx, id)
+	if err != nil {
+		return err
+	}
+	if _, ok := v.AttachmentTo(b.self.InstanceID); ok {
+		if err := b.agent.Cloud.Detach(ctx, id, b.self.InstanceID); err != nil {
+			return err
+		}
+		free := func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }
+		if _, err := b.agent.Cloud.WaitVolume(ctx, id, free, nil); err != nil {
+			return err
+		}
+	}
+	return b.agent.Cloud.DeleteVolume(ctx, id)
+}

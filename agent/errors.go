@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// Errors by what they mean for the operator; those of ec2ops and mountfs add to
+// them. [ExitCode] turns each into a code.
+var (
+	// ErrUsage: the command line, the environment or the file is wrong.
+	ErrUsage = errors.New("configuration")
+	// ErrRefused: going on could destroy or hide data.
+	ErrRefused = errors.New("refused")
+	// ErrNoSnapshot: there is no eligible snapshot.
+	ErrNoSnapshot = errors.New("no eligible snapshot")
+	// ErrTemporary: a later run may well succeed.
+	ErrTemporary = errors.New("temporary")
+	// ErrNotRoot: the process lacks the rights on this host.
+	ErrNotRoot = errors.New("not root")
+)
+
+// kindError reads as its text and means its kind.
+type kindError struct {
+	kind error
+	text string
+}
+
+func (e *kindError) Error() string { return e.text }
+func (e *kindError) Unwrap() error { return e.kind }
+
+// Usage makes an error that wraps [ErrUsage] and reads as text.
+func Usage(text string) error { return &kindError{ErrUsage, text} }
+
+func usagef(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }
+
+// withDeadline bounds a run; what is cut short by it is temporary.
+func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, &kindError{ErrTemporary, fmt.Sprintf("not done within %s", d)})
+}
+
+// Exit codes, as sysexits(3) names them.
+const (
+	ExitDone       = 0
+	ExitUsage      = 64 // the command line or the configuration
+	ExitRefused    = 65 // foreign or damaged data
+	ExitNoSnapshot = 69
+	ExitBug        = 70
+	ExitTemporary  = 75 // run again
+	ExitDenied     = 77
+	ExitNotEC2     = 78
+)
+
+// verdict is what an error means: the exit code, and what the operator can do.
+type verdict struct {
+	code int
+	hint string
+}
+
+// judge is the one switch from errors to their meaning.
+func judge(err error) verdict {
+	var api *ec2ops.APIError
+	errors.As(err, &api)
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return verdict{ExitDone, ""}
+	case is(ErrUsage):
+		return verdict{ExitUsage, ""}
+	case is(mountfs.ErrNoMkfs):
+		return verdict{ExitUsage, "install xfsprogs, which has mkfs.xfs"}
+	case is(ErrNoSnapshot):
+		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
+	case is(mountfs.ErrTarget):
+		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
+	case is(ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
+		return verdict{ExitRefused, "nothing was written to it; look at the volume before anything else"}
+	case is(mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
+		return verdict{ExitNotEC2, "up, init, plan and status work on an EC2 instance with the instance metadata service on"}
+	case is(ErrNotRoot):
+		return verdict{ExitDenied, "run it as root"}
+	case is(ec2ops.ErrNoCredentials):
+		return verdict{ExitDenied, "give the instance an instance profile"}
+	case is(ec2ops.ErrDenied):
+		return verdict{ExitDenied, "allow " + api.Action + " in the policy of the instance's role"}
+	case is(ec2ops.ErrInvalid):
+		return verdict{ExitUsage, "change the setting that EC2 names"}
+	case is(ec2ops.ErrLimit):
+		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
+	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
+		mountfs.ErrNoDevice, mountfs.ErrBusy, context.DeadlineExceeded, context.Canceled):
+		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
+	}
+	return verdict{ExitBug, "this is not foreseen; please report it with the output of -v"}
+}
+
+// ExitCode gives the exit code for an error of this package; 0 for nil.
+func ExitCode(err error) int { return judge(err).code }
+
+// Hint tells the operator what to do about an error; "" when the error says it.
+func Hint(err error) string { return judge(err).hint }
+
+// Line is an error's text on one line: kernels and programs answer with several.
+func Line(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

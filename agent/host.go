@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"snapsource/mountfs"
+)
+
+// RunDir holds the lock and the records. It is on a tmpfs on every systemd host,
+// so that a reboot begins with an empty one.
+const RunDir = "/run/snapsource"
+
+// host is the machine that this process runs on.
+type host struct{ dir string }
+
+// NewHost gives the real host, with lock and records in dir; see [RunDir].
+func NewHost(dir string) Host { return host{dir} }
+
+func (h host) Lock(ctx context.Context, waiting func()) (func() error, error) {
+	if err := os.MkdirAll(h.dir, 0o755); err != nil {
+		return nil, notRoot(err)
+	}
+	unlock, err := mountfs.Lock(ctx, filepath.Join(h.dir, "lock"), waiting)
+	return unlock, notRoot(err)
+}
+
+// notRoot marks the kernel's refusal of an unprivileged process.
+func notRoot(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrNotRoot, err)
+	}
+	return err
+}
+
+func (h host) Mounts() ([]mountfs.Mount, error)               { return mountfs.Mounts() }
+func (h host) LookTarget(path string) (mountfs.Target, error) { return mountfs.LookTarget(path) }
+func (h host) Find(v mountfs.Volume) (mountfs.Device, error)  { return mountfs.Find(v) }
+func (h host) MkfsPath() (string, error)                      { return mountfs.MkfsPath() }
+
+func (h host) Watch(v mountfs.Volume) (Watch, error) {
+	return mountfs.NewWaiter(v), nil
+}
+
+func (h host) OpenDisk(d mountfs.Device) (Disk, error) {
+	disk, err := mountfs.OpenDisk(d)
+	if err != nil {
+		return nil, notRoot(err)
+	}
+	return disk, nil
+}
+
+func (h host) MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error) {
+	return mountfs.MountXFS(d, target, options)
+}
+
+func (h host) Grow(mountpoint string, deviceSize int64) (before, after int64, err error) {
+	return mountfs.Grow(mountpoint, deviceSize)
+}
+
+func (h host) Bind(mountpoint, dir, target string, create bool) (bool, error) {
+	return mountfs.Bind(mountpoint, dir, target, create)
+}
+
+func (h host) CheckBind(mountpoint, dir, target string) (bool, error) {
+	return mountfs.CheckBind(mountpoint, dir, target)
+}
+
+// recordFile keeps a source's name from reaching the path as a directory.
+func (h host) recordFile(source string) string {
+	return filepath.Join(h.dir, url.PathEscape(source)+".json")
+}
+
+func (h host) LoadRecord(source string) (Record, error) {
+	var r Record
+	text, err := os.ReadFile(h.recordFile(source))
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
+}
+
+// SaveRecord replaces the record as a whole, so that no reader sees half of one.
+func (h host) SaveRecord(r Record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	file := h.recordFile(r.Source)
+	if err := os.WriteFile(file+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+func (h host) DropRecord(source string) error {
+	err := os.Remove(h.recordFile(source))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

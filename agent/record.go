@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"snapsource/mountfs"
+)
+
+// Record is what a finished run leaves under /run/snapsource for the next one and
+// for status. It is a hint: [boot.stillReady] checks it against the kernel.
+type Record struct {
+	Source   string    `json:"source"`
+	Wanted   string    `json:"wanted"` // digest of the configuration it fulfils
+	Instance string    `json:"instance"`
+	Zone     string    `json:"zone"`
+	Volume   string    `json:"volume"`
+	Snapshot string    `json:"snapshot,omitempty"`
+	Device   string    `json:"device"` // EC2's device name
+	Node     string    `json:"node"`
+	Major    uint32    `json:"major"`
+	Minor    uint32    `json:"minor"`
+	Size     int64     `json:"size"` // of the volume, in bytes
+	Ready    time.Time `json:"ready"`
+}
+
+// digest identifies what is wanted of a source, so that a changed configuration is
+// not taken for fulfilled.
+func digest(src Source) string {
+	text, err := json.Marshal(src)
+	if err != nil {
+		panic("a Source can't be written as JSON: " + err.Error()) // strings and numbers only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// stillReady says whether an earlier run's work is all still there, by asking the
+// kernel only: the device is the volume's, it is mounted, every bind shows it.
+func (b *boot) stillReady() (Record, bool) {
+	r, err := b.agent.Host.LoadRecord(b.src.Name)
+	if err != nil || r.Wanted != digest(b.src) {
+		return Record{}, false
+	}
+	dev, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size})
+	if err != nil || dev.Major != r.Major || dev.Minor != r.Minor {
+		return Record{}, false
+	}
+	mounts, err := b.agent.Host.Mounts()
+	if err != nil || !mountedAt(mounts, b.src.Mount, dev) {
+		return Record{}, false
+	}
+	for _, bind := range b.src.Binds {
+		if ok, err := b.agent.Host.CheckBind(b.src.Mount, bind.Dir, bind.Target); err != nil || !ok {
+			return Record{}, false
+		}
+	}
+	return r, true
+}
+
+// mountedAt says whether the topmost mount at target is the device's file system
+// itself, not a bind of a part of it.
+func mountedAt(mounts []mountfs.Mount, target string, dev mountfs.Device) bool {
+	m, ok := mountfs.MountAt(mounts, target)
+	return ok && m.Major == dev.Major && m.Minor == dev.Minor && m.Root == "/" && m.FSType == "xfs"
+}

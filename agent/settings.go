@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Setting is one thing that can be configured: by a flag, by an environment
+// variable and by a key of the file, all of the same name.
+type Setting struct {
+	Name       string // "volume-type"
+	Value      string // what it takes, for the help text: "GiB"; "" for a switch
+	Doc        string // one line
+	Repeatable bool
+	FileKey    string // in the file; differs from Name for what is a list there
+	OfSource   bool   // belongs to one source, not to the run
+
+	set func(*Config, *Source, []string) error
+}
+
+// Env is the setting's environment variable: SNAPSOURCE_VOLUME_TYPE. The items of
+// a repeatable setting are separated by commas there.
+func (s Setting) Env() string {
+	return "SNAPSOURCE_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// Settings lists all settings in the order in which the help text shows them.
+func Settings() []Setting {
+	return []Setting{
+		ofSource("source", "NAME", "snapshots with the tag Name=NAME are its releases (default codepen-app)",
+			func(s *Source, v string) error { s.Name = v; return nil }),
+		ofSource("device", "DEVICE", "EC2's device name; another one if it is taken (default /dev/sdf)",
+			func(s *Source, v string) error { s.Device = v; return nil }),
+		ofSource("mount", "DIR", "where the file system is mounted (default /cp)",
+			func(s *Source, v string) error { s.Mount = v; return nil }),
+		listOfSource("bind", "binds", "DIR:TARGET", "bind-mount DIR of the file system to TARGET; repeatable (default codepen:/home/deploy/codepen)",
+			func(s *Source, vs []string) error { return setBinds(s, vs) }),
+		ofSource("size", "GIB", "volume size in GiB, at least the snapshot's (default the snapshot's; 5 for a first volume)",
+			func(s *Source, v string) error { return setNumber(&s.SizeGiB, v, 1) }),
+		ofSource("volume-type", "TYPE", "EBS volume type (default gp3)",
+			func(s *Source, v string) error { s.VolumeType = v; return nil }),
+		ofSource("iops", "N", "provisioned IOPS (default the volume type's)",
+			func(s *Source, v string) error { return setNumber(&s.IOPS, v, 1) }),
+		ofSource("throughput", "MIB", "gp3 throughput in MiB/s (default 125)",
+			func(s *Source, v string) error { return setNumber(&s.Throughput, v, 1) }),
+		ofSource("encrypted", "", "encrypt the volume (one from an encrypted snapshot always is)",
+			func(s *Source, v string) error { return setBool(&s.Encrypted, v) }),
+		ofSource("kms-key", "KEY", "KMS key id, alias or ARN for --encrypted (default the account's)",
+			func(s *Source, v string) error { s.KMSKey = v; return nil }),
+		ofSource("initialization-rate", "MIB", "have EC2 load the snapshot's blocks at 100 to 300 MiB/s (billed; default EC2's own pace)",
+			func(s *Source, v string) error { return setNumber(&s.InitializationRate, v, 1) }),
+		listOfSource("tag", "tags", "KEY=VALUE", "one more tag for the volume; repeatable",
+			func(s *Source, vs []string) error { return setTags(s, vs) }),
+		listOfSource("mount-option", "mount-options", "OPTION", "mount option; repeatable, replaces the default noatime, nosuid, nodev",
+			func(s *Source, vs []string) error { s.MountOptions = vs; return nil }),
+		ofRun("if-none", "fail|blank", "without an eligible snapshot: fail, or begin with a blank volume (default fail)",
+			func(c *Config, v string) error { c.IfNone = v; return nil }),
+		ofRun("timeout", "DURATION", "give up after this long (default 10m)",
+			func(c *Config, v string) error { return setDuration(&c.Timeout, v) }),
+		ofRun("output", "text|json", "a table for people, or one JSON document on stdout and JSON logs on stderr (default text)",
+			func(c *Config, v string) error { c.Output = v; return nil }),
+	}
+}
+
+func ofSource(name, value, doc string, set func(*Source, string) error) Setting {
+	return Setting{Name: name, FileKey: name, Value: value, Doc: doc, OfSource: true,
+		set: func(_ *Config, s *Source, vs []string) error { return set(s, vs[len(vs)-1]) }}
+}
+
+func listOfSource(name, fileKey, value, doc string, set func(*Source, []string) error) Setting {
+	return Setting{Name: name, FileKey: fileKey, Value: value, Doc: doc, OfSource: true, Repeatable: true,
+		set: func(_ *Config, s *Source, vs []string) error { return set(s, vs) }}
+}
+
+func ofRun(name, value, doc string, set func(*Config, string) error) Setting {
+	return Setting{Name: name, FileKey: name, Value: value, Doc: doc,
+		set: func(c *Config, _ *Source, vs []string) error { return set(c, vs[len(vs)-1]) }}
+}
+
+// Load builds the configuration: defaults, overridden by the file, by the
+// SNAPSOURCE_* environment, by flags (values by setting name). An empty file name
+// means [DefaultConfigFile] where it exists. The result is valid.
+func Load(file string, environ []string, flags map[string][]string) (Config, error) {
+	c := DefaultConfig()
+	if err := loadFile(&c, file); err != nil {
+		return Config{}, err
+	}
+	env, err := fromEnviron(environ)
+	if err != nil {
+		return Config{}, err
+	}
+	if name := lastOf(flags["source"], env["source"]); name != "" && len(c.Sources) > 1 {
+		if err := c.only(name); err != nil {
+			return Config{}, err
+		}
+	}
+	for _, layer := range []struct {
+		values map[string][]string
+		name   func(Setting) string
+	}{
+		{env, Setting.Env},
+		{flags, func(s Setting) string { return "--" + s.Name }},
+	} {
+		if err := c.apply(layer.values, layer.name); err != nil {
+			return Config{}, err
+		}
+	}
+	return c, c.Validate()
+}
+
+// apply sets the values of one layer on top of c.
+func (c *Config) apply(values map[string][]string, name func(Setting) string) error {
+	for _, s := range Settings() {
+		vs, given := values[s.Name]
+		if !given || len(vs) == 0 {
+			continue
+		}
+		if s.OfSource && len(c.Sources) > 1 {
+			return usagef("%s: the file lists %d sources; say which one with --source", name(s), len(c.Sources))
+		}
+		if err := s.set(c, &c.Sources[0], vs); err != nil {
+			return fmt.Errorf("%s: %w", name(s), err)
+		}
+	}
+	return nil
+}
+
+// only keeps the source of that name.
+func (c *Config) only(name string) error {
+	for _, s := range c.Sources {
+		if s.Name == name {
+			c.Sources = []Source{s}
+			return nil
+		}
+	}
+	return usagef("source %q is none of those in the file", name)
+}
+
+// fromEnviron picks the SNAPSOURCE_* variables. An unknown one is an error, as an
+// unknown key in the file is: it is a setting that would silently not hold.
+func fromEnviron(environ []string) (map[string][]string, error) {
+	known := map[string]Setting{}
+	for _, s := range Settings() {
+		known[s.Env()] = s
+	}
+	values := map[string][]string{}
+	for _, kv := range environ {
+		k, v, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(k, "SNAPSOURCE_") || k == EnvConfigFile || v == "" {
+			continue
+		}
+		s, ok := known[k]
+		if !ok {
+			return nil, usagef("environment variable %s: there is no such setting", k)
+		}
+		if s.Repeatable {
+			values[s.Name] = strings.Split(v, ",")
+		} else {
+			values[s.Name] = []string{v}
+		}
+	}
+	return values, nil
+}
+
+// EnvConfigFile names the configuration file, as --config does.
+const EnvConfigFile = "SNAPSOURCE_CONFIG"
+
+// ConfigFile picks the file's name: the flag, else the environment, else "".
+func ConfigFile(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	return os.Getenv(EnvConfigFile)
+}
+
+func lastOf(lists ...[]string) string {
+	for _, l := range lists {
+		if len(l) > 0 {
+			return l[len(l)-1]
+		}
+	}
+	return ""
+}
+
+func setNumber(to *int32, v string, least int64) error {
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil {
+		return usagef("%q is not a whole number", v)
+	}
+	if n < least {
+		return usagef("%d is less than %d", n, least)
+	}
+	*to = int32(n)
+	return nil
+}
+
+func setBool(to *bool, v string) error {
+	switch v {
+	case "true":
+		*to = true
+	case "false":
+		*to = false
+	default:
+		return usagef("%q is neither true nor false", v)
+	}
+	return nil
+}
+
+func setDuration(to *time.Duration, v string) error {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return usagef("%q is not a duration such as 90s or 10m", v)
+	}
+	*to = d
+	return nil
+}
+
+func setBinds(s *Source, vs []string) error {
+	s.Binds = nil
+	for _, v := range vs {
+		dir, target, ok := strings.Cut(v, ":")
+		if !ok {
+			return usagef("%q is not DIR:TARGET", v)
+		}
+		s.Binds = append(s.Binds, Bind{Dir: dir, Target: target})
+	}
+	return nil
+}
+
+func setTags(s *Source, vs []string) error {
+	s.Tags = map[string]string{}
+	for _, v := range vs {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return usagef("%q is not KEY=VALUE", v)
+		}
+		if _, twice := s.Tags[key]; twice {
+			return usagef("tag %q is given twice", key)
+		}
+		s.Tags[key] = value
+	}
+	return nil
+}

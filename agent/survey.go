@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// seen is what a survey found.
+type seen struct {
+	targets   []mountfs.Target // the mountpoint and the bind targets
+	choice    choice           // so far: the volume of an earlier run, if there is one
+	device    *mountfs.Device  // of that volume, where it is attached and shown
+	snapshots *later[[]ec2ops.Snapshot]
+}
+
+// survey looks at this host's mountpoints and at the volumes of earlier runs. The
+// snapshots are listed at the same time, as a cold boot needs them next.
+func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err error) {
+	s := b.begin(Survey)
+	defer s.end(&err)
+	defer b.inEC2.enter()()
+	sv.snapshots = start(b, func() ([]ec2ops.Snapshot, error) { return b.agent.Cloud.Snapshots(ctx, b.src.Name) })
+	volumes := start(b, func() ([]ec2ops.Volume, error) {
+		return b.agent.Cloud.Volumes(ctx, self.InstanceID, b.src.Name)
+	})
+	sv.targets, err = b.lookTargets()
+	found, listErr := volumes.wait()
+	if err := errors.Join(err, listErr); err != nil {
+		return sv, err
+	}
+	if sv.choice, err = chooseVolume(b.src.Name, self.InstanceID, found); err != nil {
+		return sv, err
+	}
+	if v := sv.choice.volume; v != nil {
+		if at, ok := v.AttachmentTo(self.InstanceID); ok {
+			dev, err := b.agent.Host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()})
+			if err == nil {
+				sv.device = &dev
+			}
+		}
+	}
+	s.detail = sv.String()
+	return sv, checkTargets(sv.targets, sv.device)
+}
+
+// String tells a person what was found: "nothing mounted, no volume of this source".
+func (sv seen) String() string {
+	var parts []string
+	for _, t := range sv.targets {
+		if t.State == mountfs.Mounted {
+			parts = append(parts, t.Path+" is mounted")
+		}
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "nothing mounted")
+	}
+	if v := sv.choice.volume; v != nil {
+		parts = append(parts, v.ID+" "+v.String())
+	} else {
+		parts = append(parts, "no volume of this source")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (b *boot) lookTargets() ([]mountfs.Target, error) {
+	paths := []string{b.src.Mount}
+	for _, bind := range b.src.Binds {
+		paths = append(paths, bind.Target)
+	}
+	var targets []mountfs.Target
+	for _, p := range paths {
+		t, err := b.agent.Host.LookTarget(p)
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: %w", p, err)
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// choose completes the choice: without a volume of an earlier run, the snapshot to
+// start from. What the later steps need of this host is checked here, before
+// anything is created.
+func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
+	s := b.begin(Choose)
+	defer s.end(&err)
+	c = sv.choice
+	leave := b.inEC2.enter()
+	snapshots, listErr := sv.snapshots.wait()
+	leave()
+	if c.volume == nil {
+		if listErr != nil {
+			return c, listErr
+		}
+		if c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots); err != nil {
+			return c, err
+		}
+		if c.snapshot == nil {
+			if _, err := b.agent.Host.MkfsPath(); err != nil {
+				return c, err
+			}
+		}
+	}
+	s.detail = c.String()
+	return c, ctx.Err()
+}

@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// Cloud is what the agent needs of AWS. *ec2ops.Client implements it.
+type Cloud interface {
+	Identify(ctx context.Context, waiting func(reason string)) (ec2ops.Identity, error)
+	Snapshots(ctx context.Context, source string) ([]ec2ops.Snapshot, error)
+	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
+	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
+	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
+	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
+	DeleteVolume(ctx context.Context, id string) error
+	Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error
+	Detach(ctx context.Context, volumeID, instanceID string) error
+	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
+	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
+	Tag(ctx context.Context, id string, tags map[string]string) error
+}
+
+// Host is what the agent needs of the machine it runs on. [NewHost] implements it
+// with package mountfs.
+type Host interface {
+	// Lock takes the host's one lock; waiting is called if another run has it.
+	Lock(ctx context.Context, waiting func()) (unlock func() error, err error)
+	Mounts() ([]mountfs.Mount, error)
+	LookTarget(path string) (mountfs.Target, error)
+	Find(v mountfs.Volume) (mountfs.Device, error)
+	// Watch begins to listen for the volume's device; call it before the volume
+	// is attached, so that no event is missed.
+	Watch(v mountfs.Volume) (Watch, error)
+	OpenDisk(d mountfs.Device) (Disk, error)
+	MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error)
+	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
+	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
+	CheckBind(mountpoint, dir, target string) (bool, error)
+	MkfsPath() (string, error)
+	LoadRecord(source string) (Record, error)
+	SaveRecord(Record) error
+	DropRecord(source string) error
+}
+
+// Watch waits for a volume's device node.
+type Watch interface {
+	Wait(ctx context.Context) (mountfs.Device, error)
+	Close() error
+}
+
+// Disk is a device that this process holds while it decides about it.
+type Disk interface {
+	Probe(ours string) (mountfs.Contents, error)
+	Format(ctx context.Context, f mountfs.Format) error
+	Close() error
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"io"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"snapsource/agent"
+	"snapsource/ec2ops"
+)
+
+// newLog makes the log on stderr: JSON for machines; for people lines without
+// times, which the journal adds, and only with -v, as the table says the same.
+func newLog(w io.Writer, asJSON, verbose bool) *zap.Logger {
+	level := zapcore.InfoLevel
+	if verbose {
+		level = zapcore.DebugLevel
+	}
+	sink := zapcore.Lock(zapcore.AddSync(w))
+	if asJSON {
+		c := zap.NewProductionEncoderConfig()
+		c.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+		c.EncodeDuration = zapcore.MillisDurationEncoder
+		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(c), sink, level))
+	}
+	if !verbose {
+		return zap.NewNop()
+	}
+	c := zap.NewDevelopmentEncoderConfig()
+	c.TimeKey = ""
+	c.EncodeDuration = zapcore.StringDurationEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), sink, level))
+}
+
+func logEvent(log *zap.Logger, e agent.Event) {
+	fields := []zap.Field{zap.String("source", e.Source)}
+	if e.Step != "" {
+		fields = append(fields, zap.String("step", string(e.Step)), zap.String("phase", string(e.Phase)))
+	}
+	if e.Detail != "" {
+		fields = append(fields, zap.String("detail", e.Detail))
+	}
+	switch e.Phase {
+	case agent.Started:
+		log.Debug("step started", fields...)
+	case agent.Waiting:
+		log.Debug("waiting", append(fields, zap.Duration("took", e.Took))...)
+	case agent.Done:
+		log.Info("step done", append(fields, zap.Duration("took", e.Took), zap.String("instance_id", e.Identity.InstanceID))...)
+	case agent.Failed:
+		log.Debug("step failed", append(fields, zap.Duration("took", e.Took))...)
+	case agent.Noted:
+		log.Warn("note", fields...)
+	}
+}
+
+func logCall(log *zap.Logger, c ec2ops.Call) {
+	fields := []zap.Field{zap.String("action", c.Action), zap.Duration("took", c.Took)}
+	if c.Err != nil {
+		fields = append(fields, zap.String("error", agent.Line(c.Err)))
+	}
+	log.Debug("call", fields...)
+}
+
+func logFailure(log *zap.Logger, err error) {
+	log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", agent.Hint(err)))
+}

@@ -1,0 +1,94 @@
+// Snapsource brings an EC2 instance's Source directory from the newest EBS snapshot
+// of its name to where the application reads it. Run "snapsource help".
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+// version is stamped in by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run carries out one command line and gives the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return agent.ExitDone
+	}
+	if _, told := errors.AsType[*toldError](err); !told {
+		explain(stderr, err)
+	}
+	return agent.ExitCode(err)
+}
+
+// toldError is an error that the command has told by itself, as a JSON log line.
+type toldError struct{ error }
+
+func (e *toldError) Unwrap() error { return e.error }
+
+// explain tells a person what happened and what to do.
+func explain(w io.Writer, err error) {
+	fmt.Fprintf(w, "snapsource: %s\n", agent.Line(err))
+	if hint := agent.Hint(err); hint != "" {
+		fmt.Fprintf(w, "  to do: %s\n", hint)
+	}
+}
+
+const about = `snapsource mounts an application's Source from the newest EBS snapshot.
+
+At an instance's launch it finds the newest snapshot tagged Name=codepen-app,
+makes a volume from it, attaches and mounts it (XFS), and bind-mounts the Source
+directory. Run it from user-data, from a systemd unit at every boot, or by hand:
+running it again is always safe.
+
+  sudo snapsource plan    # what it would do
+  sudo snapsource up      # do it`
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "snapsource",
+		Short:         "mount an application's Source from the newest EBS snapshot",
+		Long:          about,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArguments,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
+	})
+	root.AddCommand(upCommand(), initCommand(), planCommand(), statusCommand(), versionCommand())
+	return root
+}
+
+// noArguments refuses words that are no flags: a mistyped command among them.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if c.HasParent() {
+		return agent.Usage(fmt.Sprintf("%s takes no argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath()))
+	}
+	return agent.Usage(fmt.Sprintf("there is no command %q; see snapsource help", args[0]))
+}

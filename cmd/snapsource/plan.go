@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+func planCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "plan",
+		Short: "what up would do",
+		Long: `Plan looks at everything that up looks at, decides as up decides, and prints what
+up would do. It changes nothing. It ends with the error that up would end with.`,
+		Args: noArguments,
+	}
+	s := addSettings(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+			return a.Plan(ctx, cfg)
+		})
+	}
+	return c
+}

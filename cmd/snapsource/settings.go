@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+// settings are the flags of a command that works on sources.
+type settings struct {
+	file    string
+	verbose bool
+	values  map[string][]string
+}
+
+// addSettings gives a command a flag for each of the agent's settings.
+func addSettings(c *cobra.Command) *settings {
+	s := &settings{values: map[string][]string{}}
+	c.Flags().SortFlags = false
+	for _, setting := range agent.Settings() {
+		f := c.Flags().VarPF(&flagValue{s.values, setting}, setting.Name, "", setting.Doc)
+		if setting.Value == "" {
+			f.NoOptDefVal = "true"
+		}
+	}
+	c.Flags().StringVar(&s.file, "config", "", "YAML file with the same settings (default "+agent.DefaultConfigFile+")")
+	c.Flags().BoolVarP(&s.verbose, "verbose", "v", false, "log every step and every call to AWS on stderr")
+	return s
+}
+
+// load combines flags, environment and file.
+func (s *settings) load() (agent.Config, error) {
+	return agent.Load(agent.ConfigFile(s.file), os.Environ(), s.values)
+}
+
+// flagValue collects what is given for one setting.
+type flagValue struct {
+	values  map[string][]string
+	setting agent.Setting
+}
+
+func (v *flagValue) Set(text string) error {
+	v.values[v.setting.Name] = append(v.values[v.setting.Name], text)
+	return nil
+}
+
+func (v *flagValue) String() string { return "" }
+
+// Type is what the help text shows behind the flag.
+func (v *flagValue) Type() string {
+	if v.setting.Value == "" {
+		return "bool"
+	}
+	return v.setting.Value
+}

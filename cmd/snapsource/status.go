@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+func statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "what is mounted, from which volume and snapshot",
+		Long: `Status checks with the kernel whether the Source is mounted from its volume and
+bound to its places. It exits 0 when it is, and 75 when up has something to do.`,
+		Args: noArguments,
+	}
+	s := addSettings(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+			return a.Status(ctx, cfg)
+		})
+	}
+	return c
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"snapsource/agent"
+)
+
+// table tells a person what happens: one line per step as it finishes; on a
+// terminal the running step too, with its elapsed time. Lines begin in lower case
+// and end without a period.
+type table struct {
+	out     io.Writer
+	command string // "up", "plan", …
+	tty     bool
+
+	mu      sync.Mutex
+	headed  string // the source whose header is printed
+	running *agent.Event
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+func newTable(out io.Writer, command string) *table {
+	t := &table{out: out, command: command, stop: make(chan struct{})}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		t.tty = true
+		t.stopped.Go(t.animate)
+	}
+	return t
+}
+
+// close ends the animation of a terminal.
+func (t *table) close() {
+	close(t.stop)
+	t.stopped.Wait()
+}
+
+// animate redraws the running step ten times a second.
+func (t *table) animate() {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-tick.C:
+			t.mu.Lock()
+			if e := t.running; e != nil {
+				t.clear()
+				fmt.Fprint(t.out, t.line(e.Step, e.Detail, time.Since(e.At)))
+			}
+			t.mu.Unlock()
+		}
+	}
+}
+
+const clearLine = "\r\x1b[K"
+
+func (t *table) clear() {
+	if t.tty {
+		fmt.Fprint(t.out, clearLine)
+	}
+}
+
+// event prints what the agent tells.
+func (t *table) event(e agent.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// plan and status show their findings at the end; only up's steps are news.
+	steps := t.command == "up" || t.command == "init"
+	switch e.Phase {
+	case agent.Started:
+		running := e
+		t.running = &running
+	case agent.Waiting:
+		if t.running != nil {
+			t.running.Detail = e.Detail
+		}
+	case agent.Done, agent.Failed:
+		t.running = nil
+		t.clear()
+		if !steps {
+			return
+		}
+		if t.headed != e.Source {
+			t.header(e.Source, e.Identity.InstanceID, e.Identity.Zone)
+		}
+		detail := e.Detail
+		if e.Phase == agent.Failed {
+			detail = "failed"
+		}
+		fmt.Fprintln(t.out, t.line(e.Step, detail, e.Took))
+	case agent.Noted:
+		t.clear()
+		fmt.Fprintf(t.out, "  note: %s\n", e.Detail)
+	}
+}
+
+func (t *table) header(source, instance, zone string) {
+	t.headed = source
+	if instance == "" {
+		fmt.Fprintln(t.out, source)
+		return
+	}
+	fmt.Fprintf(t.out, "%s on %s, %s\n", source, instance, zone)
+}
+
+func (t *table) line(s agent.Step, detail string, took time.Duration) string {
+	return fmt.Sprintf("  %-10s %-50s %9s", s, detail, span(took))
+}
+
+// finish prints the outcome.
+func (t *table) finish(r agent.Report) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range r.Sources {
+		switch t.command {
+		case "plan":
+			t.finishPlan(s)
+		case "status":
+			t.finishStatus(s)
+		default:
+			t.finishUp(s)
+		}
+	}
+}
+
+func (t *table) finishUp(s *agent.SourceReport) {
+	switch {
+	case s.Error != "":
+	case s.Changed:
+		fmt.Fprintf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+	default:
+		t.header(s.Source, s.Instance, s.Zone)
+		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+	}
+}
+
+func (t *table) finishPlan(s *agent.SourceReport) {
+	t.header(s.Source, s.Instance, s.Zone)
+	for _, a := range s.Actions {
+		fmt.Fprintf(t.out, "  %-10s %s\n", a.Step, a.What)
+	}
+	if s.Error == "" && len(s.Actions) == 0 {
+		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+	}
+}
+
+func (t *table) finishStatus(s *agent.SourceReport) {
+	t.header(s.Source, s.Instance, s.Zone)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(t.out, "  %-10s %s\n", name, value)
+		}
+	}
+	state := string(s.State)
+	if s.Ready != nil {
+		state += " since " + s.Ready.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	row("state", state)
+	row("volume", s.Volume)
+	if s.Volume != "" {
+		snapshot := s.Snapshot
+		if snapshot == "" {
+			snapshot = "none, it began blank"
+		}
+		row("snapshot", snapshot)
+	}
+	if s.Node != "" {
+		row("device", s.Device+", here "+s.Node)
+	} else {
+		row("device", s.Device)
+	}
+	row("mount", s.Mount)
+	row("bound to", strings.Join(s.Binds, ", "))
+}
+
+// span writes a duration as people read it: "12 ms", "1.61 s", "2 min 5 s".
+func span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+}

@@ -1,0 +1,122 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Attach asks EC2 to attach a volume as a device name. It returns as soon as EC2
+// has taken the request; the attachment is then usually still attaching. While the
+// instance is pending (early in boot EC2 may still say so) or the volume is not
+// available, it asks again; waiting, when not nil, is told why. Besides the usual
+// errors: [ErrDeviceNameTaken], [ErrVolumeInUse].
+func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
+	pause := backoffFrom(firstPoll, lastPoll)
+	for {
+		_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func() (*ec2.AttachVolumeOutput, error) {
+			return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
+				VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
+			})
+		})
+		if !errors.Is(err, ErrNotReady) {
+			return err
+		}
+		if waiting != nil {
+			waiting(err.Error())
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return fmt.Errorf("%w: %w", err, sleepErr)
+		}
+	}
+}
+
+// Detach asks EC2 to detach a volume. The file system must be unmounted first: on
+// NVMe the guest gets no chance to flush. An attachment that EC2 no longer knows
+// is no error.
+func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error {
+	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func() (*ec2.DetachVolumeOutput, error) {
+		return c.ec2.DetachVolume(ctx, &ec2.DetachVolumeInput{
+			VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID),
+		})
+	})
+	return ignoreNotFound(err)
+}
+
+// DeleteOnTermination tells EC2 to delete the volume that is attached as device
+// when its instance terminates; volumes attached after launch otherwise stay.
+func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
+	_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func() (*ec2.ModifyInstanceAttributeOutput, error) {
+		return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
+			InstanceId: aws.String(instanceID),
+			BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+				DeviceName: aws.String(device),
+				Ebs: &types.EbsInstanceBlockDeviceSpecification{
+					DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
+				},
+			}},
+		})
+	})
+	return err
+}
+
+// Instance is what EC2 says of an instance.
+type Instance struct {
+	ID          string
+	State       string   // pending, running, …
+	DeviceNames []string // of its block device mapping: "/dev/xvda", "/dev/sdf"
+	Tags        map[string]string
+}
+
+// Instance describes one instance.
+func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
+	out, err := call(ctx, c, "DescribeInstances", id, func() (*ec2.DescribeInstancesOutput, error) {
+		return c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+	})
+	if err != nil {
+		return Instance{}, err
+	}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			if aws.ToString(i.InstanceId) != id {
+				continue
+			}
+			inst := Instance{ID: id, Tags: tagMap(i.Tags)}
+			if i.State != nil {
+				inst.State = string(i.State.Name)
+			}
+			for _, m := range i.BlockDeviceMappings {
+				inst.DeviceNames = append(inst.DeviceNames, aws.ToString(m.DeviceName))
+			}
+			return inst, nil
+		}
+	}
+	return Instance{}, &APIError{
+		Action: "ec2:DescribeInstances", Resource: id, Kind: ErrNotFound,
+		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+	}
+}
+
+func attachmentsOf(list []types.VolumeAttachment) []Attachment {
+	var all []Attachment
+	for _, a := range list {
+		all = append(all, Attachment{
+			InstanceID:          aws.ToString(a.InstanceId),
+			Device:              aws.ToString(a.Device),
+			State:               string(a.State),
+			DeleteOnTermination: aws.ToBool(a.DeleteOnTermination),
+		})
+	}
+	return all
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,51 @@
+package ec2ops
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// deviceNames are the names that EC2 takes for an EBS volume on a Linux HVM
+// instance: /dev/sd[b-z] and /dev/xvd[b-z], and /dev/xvd[b-d][a-z] with two
+// letters, no trailing digits (EC2 user guide, "Device names on Linux instances"; the
+// EBS CSI driver found the two-letter ranges by trial). /dev/sda and /dev/xvda are
+// the root device's.
+var deviceNames = regexp.MustCompile(`^/dev/(sd[b-z]|xvd[b-z]|xvd[bc][a-z]|xvdd[a-x])$`)
+
+// ValidDeviceName says whether EC2 takes the name for a volume that is not the
+// root.
+func ValidDeviceName(name string) bool { return deviceNames.MatchString(name) }
+
+// FreeDeviceNames lists the names to try for a volume, best first: the wanted one,
+// then the range that EC2 recommends for EBS, /dev/sd[f-p], then the rest of
+// /dev/sd[b-z]; all but those in taken. On Xen sdX and xvdX are the same device, so
+// either takes the other.
+func FreeDeviceNames(wanted string, taken []string) []string {
+	free := func(name string) bool {
+		return !slices.ContainsFunc(taken, func(t string) bool { return sameDevice(t, name) })
+	}
+	var names []string
+	add := func(name string) {
+		if free(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	add(wanted)
+	for _, letters := range []string{"fghijklmnop", "qrstuvwxyzbcde"} {
+		for _, l := range letters {
+			add("/dev/sd" + string(l))
+		}
+	}
+	return names
+}
+
+// sameDevice compares names without their driver: "/dev/sdf" is "xvdf", and a
+// partition such as /dev/sda1 takes its disk's letter.
+func sameDevice(a, b string) bool { return letters(a) == letters(b) }
+
+func letters(name string) string {
+	name = strings.TrimPrefix(name, "/dev/")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "xvd"), "sd")
+	return strings.TrimRight(name, "0123456789")
+}

@@ -1,0 +1,197 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+)
+
+// What an error means for the caller. Every error of a call is an [*APIError]
+// that wraps one of these.
+var (
+	// ErrTemporary: the same call may succeed later (throttling, EC2 or network
+	// trouble, an expired token, a resource that is not ready yet).
+	ErrTemporary = errors.New("temporary AWS error")
+	// ErrDenied: the credentials lack the permission for the call.
+	ErrDenied = errors.New("permission denied")
+	// ErrNoCredentials: no AWS credentials were found to sign the call with.
+	ErrNoCredentials = errors.New("no AWS credentials")
+	// ErrInvalid: EC2 refuses a parameter; the configuration must change.
+	ErrInvalid = errors.New("EC2 refuses a parameter")
+	// ErrLimit: an account, instance or zone limit is reached.
+	ErrLimit = errors.New("an AWS limit is reached")
+	// ErrNotFound: no such volume, snapshot or instance. EC2 is eventually
+	// consistent: an id made a moment ago may be unknown for a while.
+	ErrNotFound = errors.New("not found")
+	// ErrNotReady: the volume or the instance is in a state in which the call
+	// can't be carried out yet (EC2 says IncorrectState).
+	ErrNotReady = errors.New("not ready")
+	// ErrDeviceNameTaken: another volume has the device name on this instance.
+	ErrDeviceNameTaken = errors.New("device name is taken")
+	// ErrVolumeInUse: the volume is attached already, here or elsewhere.
+	ErrVolumeInUse = errors.New("volume is in use")
+	// ErrTokenMismatch: the client token was used before with other parameters.
+	ErrTokenMismatch = errors.New("client token was used with other parameters")
+	// ErrNotEC2: there is no instance metadata service, or it is off or refuses
+	// version 2.
+	ErrNotEC2 = errors.New("no instance metadata")
+	// ErrPermanent: any other refusal.
+	ErrPermanent = errors.New("AWS refuses")
+)
+
+// APIError is what AWS answered to one call.
+type APIError struct {
+	Action   string // as IAM names it: "ec2:CreateVolume"
+	Resource string // what it was about: an id, a tag; may be empty
+	Code     string // AWS's own code, "" when no answer came
+	Message  string // AWS's own words
+	Kind     error  // one of the sentinels above
+	Err      error  // the SDK's error
+}
+
+// Error tells the action, the resource, and AWS's own code and words.
+func (e *APIError) Error() string {
+	var b strings.Builder
+	_, action, _ := strings.Cut(e.Action, ":")
+	b.WriteString(action)
+	if e.Resource != "" {
+		b.WriteString(" " + e.Resource)
+	}
+	switch {
+	case e.Code != "":
+		fmt.Fprintf(&b, ": %s: %s", e.Code, e.Message)
+	case e.Message != "":
+		fmt.Fprintf(&b, ": %s", e.Message)
+	default:
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+// Unwrap gives the meaning and the cause.
+func (e *APIError) Unwrap() []error { return []error{e.Kind, e.Err} }
+
+// kinds sorts EC2's error codes. Source: the API reference's list of error codes;
+// "IncorrectState" and "InvalidParameterValue" need their message read as well.
+var kinds = map[string]error{
+	"UnauthorizedOperation":   ErrDenied,
+	"AccessDenied":            ErrDenied,
+	"AccessDeniedException":   ErrDenied,
+	"OptInRequired":           ErrDenied,
+	"Blocked":                 ErrDenied,
+	"PendingVerification":     ErrDenied,
+	"InvalidClientTokenId":    ErrDenied,
+	"AuthFailure":             ErrTemporary, // stale role credentials; the SDK fetches new ones
+	"ExpiredToken":            ErrTemporary,
+	"RequestExpired":          ErrTemporary, // clock more than 15 min off
+	"RequestLimitExceeded":    ErrTemporary,
+	"EC2ThrottledException":   ErrTemporary,
+	"Throttling":              ErrTemporary,
+	"ThrottlingException":     ErrTemporary,
+	"InternalError":           ErrTemporary,
+	"InternalFailure":         ErrTemporary,
+	"Unavailable":             ErrTemporary,
+	"ServiceUnavailable":      ErrTemporary,
+	"ConcurrentTagAccess":     ErrTemporary,
+	"ResourceAlreadyAssigned": ErrTemporary,
+
+	"InsufficientVolumeCapacity":        ErrLimit,
+	"InsufficientCapacity":              ErrLimit,
+	"VolumeLimitExceeded":               ErrLimit,
+	"MaxIOPSLimitExceeded":              ErrLimit,
+	"AttachmentLimitExceeded":           ErrLimit,
+	"SnapshotLimitExceeded":             ErrLimit,
+	"ConcurrentSnapshotLimitExceeded":   ErrLimit,
+	"TagLimitExceeded":                  ErrLimit,
+	"VolumeInitializationLimitExceeded": ErrLimit,
+
+	"InvalidVolume.NotFound":     ErrNotFound,
+	"InvalidSnapshot.NotFound":   ErrNotFound,
+	"InvalidInstanceID.NotFound": ErrNotFound,
+	"InvalidAttachment.NotFound": ErrNotFound,
+
+	"IncorrectState":                ErrNotReady,
+	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
+	"VolumeInUse":                   ErrVolumeInUse,
+	"IdempotentParameterMismatch":   ErrTokenMismatch,
+	"InvalidParameter":              ErrInvalid,
+	"InvalidParameterCombination":   ErrInvalid,
+	"InvalidParameterDependency":    ErrInvalid,
+	"InvalidParameterValue":         ErrInvalid,
+	"InvalidVolume.ZoneMismatch":    ErrInvalid,
+	"UnknownParameter":              ErrInvalid,
+	"UnknownVolumeType":             ErrInvalid,
+	"UnsupportedOperation":          ErrInvalid,
+	"ValidationError":               ErrInvalid,
+	"MissingParameter":              ErrInvalid,
+	"InvalidKMSKey.InvalidState":    ErrInvalid,
+	"InvalidTagKey.Malformed":       ErrInvalid,
+	"InvalidDeviceName.Malformed":   ErrInvalid,
+	"InvalidVolumeID.Malformed":     ErrInvalid,
+	"InvalidSnapshotID.Malformed":   ErrInvalid,
+	"InvalidAvailabilityZone":       ErrInvalid,
+	"InvalidVolume.Unsupported":     ErrInvalid,
+	"InvalidVolumeSize.Unsupported": ErrInvalid,
+}
+
+// translate is the one place where an error of the SDK gets its meaning.
+func translate(action, resource string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &APIError{Action: action, Resource: resource, Err: err, Kind: ErrPermanent}
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		e.Code, e.Message = answer.ErrorCode(), answer.ErrorMessage()
+		e.Kind = kindOf(e.Code, e.Message, answer.ErrorFault())
+		return e
+	}
+	e.Message = innermost(err)
+	if isNoCredentials(err) {
+		e.Kind = ErrNoCredentials
+		e.Message = "no AWS credentials: " + e.Message
+		return e
+	}
+	// No answer of EC2's: the network, a broken reply, or our own deadline.
+	e.Kind = ErrTemporary
+	return e
+}
+
+func kindOf(code, message string, fault smithy.ErrorFault) error {
+	if kind, ok := kinds[code]; ok {
+		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
+			return ErrDeviceNameTaken // EC2-wide generic code; only the words tell
+		}
+		return kind
+	}
+	if fault == smithy.FaultServer || strings.HasPrefix(code, "5") {
+		return ErrTemporary
+	}
+	// An error page of a proxy or an empty body gives the SDK no code of EC2's.
+	if code == "" || code == "UnknownError" {
+		return ErrTemporary
+	}
+	return ErrPermanent
+}
+
+// isNoCredentials tells a failure to get credentials from a failed call. The SDK
+// has no exported error for it; its signing middleware says so in words.
+func isNoCredentials(err error) bool {
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
+		strings.Contains(err.Error(), "get credentials")
+}
+
+// innermost gives the last error of the chain: the SDK wraps the cause in many
+// layers that tell a person nothing more.
+func innermost(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}

@@ -1,0 +1,105 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+)
+
+// Identity is who the instance is, by its identity document.
+type Identity struct {
+	InstanceID   string
+	InstanceType string
+	AccountID    string
+	Region       string
+	Zone         string // availability zone: "us-west-2c"
+	Architecture string
+}
+
+// IMDSPatience is how long [Client.Identify] goes on asking when nothing answers.
+// Early in boot the network may not be up; cloud-init allows 240 s, but it has the
+// network wait for nothing else, and our unit starts after network-online.
+const IMDSPatience = 30 * time.Second
+
+// Identify asks the instance metadata service, version 2 only, who this instance
+// is, and sets the client's region to the instance's. waiting, when not nil, is
+// told why it takes longer. Errors wrap [ErrNotEC2].
+func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, IMDSPatience,
+		fmt.Errorf("no answer within %s", IMDSPatience))
+	defer cancel()
+	start := time.Now()
+	doc, err := c.identityDocument(ctx, waiting)
+	c.onCall(Call{Action: "InstanceIdentity", Start: start, Took: time.Since(start), Err: err})
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{
+		InstanceID:   doc.InstanceID,
+		InstanceType: doc.InstanceType,
+		AccountID:    doc.AccountID,
+		Region:       doc.Region,
+		Zone:         doc.AvailabilityZone,
+		Architecture: doc.Architecture,
+	}
+	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
+		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
+	}
+	// A volume can only be made where the instance is, whatever the environment
+	// says about regions.
+	if c.cfg.Region != id.Region {
+		c.cfg.Region = id.Region
+		c.ec2 = ec2.NewFromConfig(c.cfg)
+	}
+	return id, nil
+}
+
+func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {
+	pause := backoffFrom(100*time.Millisecond, 2*time.Second)
+	reason := "no answer yet"
+	for {
+		out, err := c.imds.GetInstanceIdentityDocument(ctx, nil)
+		if err == nil {
+			return out.InstanceIdentityDocument, nil
+		}
+		if final := refusedByIMDS(err); final != nil {
+			return imds.InstanceIdentityDocument{}, final
+		}
+		if ctx.Err() == nil {
+			reason = innermost(err)
+			if waiting != nil {
+				waiting("the instance metadata service: " + reason)
+			}
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return imds.InstanceIdentityDocument{}, fmt.Errorf("%w: %s (%w)", ErrNotEC2, reason, sleepErr)
+		}
+	}
+}
+
+// refusedByIMDS tells the answers that waiting does not change. 403: metadata is
+// off for this instance. 404 or 405 to a token request: a service that knows
+// version 1 only. (EC2 user guide, "How Instance Metadata Service Version 2 works")
+func refusedByIMDS(err error) error {
+	var answer interface{ HTTPStatusCode() int }
+	if !errors.As(err, &answer) {
+		if innermost(err) == "access disabled to EC2 IMDS via client option, or \"AWS_EC2_METADATA_DISABLED\" environment variable" {
+			return fmt.Errorf("%w: AWS_EC2_METADATA_DISABLED is set", ErrNotEC2)
+		}
+		return nil
+	}
+	switch answer.HTTPStatusCode() {
+	case http.StatusForbidden:
+		return fmt.Errorf("%w: the metadata service is off for this instance (403)", ErrNotEC2)
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		return fmt.Errorf("%w: the metadata service gives no token, so it is not version 2 (%d)", ErrNotEC2, answer.HTTPStatusCode())
+	case http.StatusBadRequest, http.StatusUnauthorized:
+		return fmt.Errorf("%w: the metadata service refuses our token (%d)", ErrNotEC2, answer.HTTPStatusCode())
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package ec2ops
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Snapshot states and storage tiers in EC2's own words.
+const (
+	SnapshotCompleted = string(types.SnapshotStateCompleted)
+	SnapshotPending   = string(types.SnapshotStatePending)
+	TierArchive       = string(types.StorageTierArchive)
+)
+
+// Snapshot of a volume.
+type Snapshot struct {
+	ID        string
+	State     string // pending, completed, error, recoverable, recovering
+	Progress  string // "37%"
+	Tier      string // standard or archive
+	OwnerID   string
+	Start     time.Time // the point in time it holds
+	SizeGiB   int32     // of the volume it was made of
+	Encrypted bool
+	Tags      map[string]string
+}
+
+// Snapshots lists this account's snapshots with the tag Name=source, in every
+// state and storage tier, in no order. Only "self" is asked for: without an owner
+// EC2 also lists snapshots that strangers share or publish.
+func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, error) {
+	in := &ec2.DescribeSnapshotsInput{
+		OwnerIds:   []string{"self"},
+		Filters:    []types.Filter{filter("tag:"+TagName, source)},
+		MaxResults: aws.Int32(1000),
+	}
+	return call(ctx, c, "DescribeSnapshots", "tagged Name="+source, func() ([]Snapshot, error) {
+		var all []Snapshot
+		for pages := ec2.NewDescribeSnapshotsPaginator(c.ec2, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range page.Snapshots {
+				all = append(all, snapshotOf(s))
+			}
+		}
+		return all, nil
+	})
+}
+
+func snapshotOf(s types.Snapshot) Snapshot {
+	return Snapshot{
+		ID:        aws.ToString(s.SnapshotId),
+		State:     string(s.State),
+		Progress:  aws.ToString(s.Progress),
+		Tier:      string(s.StorageTier),
+		OwnerID:   aws.ToString(s.OwnerId),
+		Start:     aws.ToTime(s.StartTime),
+		SizeGiB:   aws.ToInt32(s.VolumeSize),
+		Encrypted: aws.ToBool(s.Encrypted),
+		Tags:      tagMap(s.Tags),
+	}
+}

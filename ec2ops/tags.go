@@ -1,0 +1,51 @@
+package ec2ops
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// The tags that carry snapsource's state.
+const (
+	TagName      = "Name"                 // on snapshots: the source they are eligible for
+	TagSource    = "snapsource:source"    // on volumes: the source
+	TagInstance  = "snapsource:instance"  // on volumes: the instance they were made for
+	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot they were made from, or "none"
+	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made on it
+)
+
+// Tag puts tags on one resource (a volume, snapshot or instance id); tags with
+// other keys stay.
+func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
+	_, err := call(ctx, c, "CreateTags", id, func() (*ec2.CreateTagsOutput, error) {
+		return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
+	})
+	return err
+}
+
+func tagMap(tags []types.Tag) map[string]string {
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		m[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return m
+}
+
+// tagList is sorted: EC2 compares all parameters of a call that repeats a client
+// token, and a stable order leaves no doubt.
+func tagList(tags map[string]string) []types.Tag {
+	var list []types.Tag
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
+	}
+	return list
+}
+
+func filter(name string, values ...string) types.Filter {
+	return types.Filter{Name: aws.String(name), Values: values}
+}
