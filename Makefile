@@ -1,6 +1,48 @@
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# make demo and make test set up what they need and say so.
+
+GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup mdadm sfdisk mkswap losetup findmnt blkid aws gcc
+GOLANGCI_LINT := v2.15.0
+
+export GO
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: build
-build: ## bin/snapsource and bin/ec2sandbox
-	$(GOBUILD) -o bin/ ./cmd/...
+build: ## bin/snapsource and bin/ec2sandbox, static
+	$(BUILD) -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## a release goes from one instance to the next, on real XFS (root)
+	@.ci/need mkfs.xfs findmnt losetup aws
+	@examples/demo.sh
+
+.PHONY: test
+test: build ## all tests, with the race detector (root: kernel tests too)
+	@if [ "$$(id -u)" = 0 ]; then .ci/need $(TOOLS); fi
+	@.ci/test
+
+.PHONY: cross
+cross: ## compile for the other platforms
+	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
+	GOOS=darwin GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
+	GOOS=darwin GOARCH=amd64 $(BUILD) -o /dev/null ./cmd/snapsource
+
+.PHONY: lint
+lint: bin/golangci-lint-$(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint
+	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
+	$< run
+
+bin/golangci-lint-$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv bin/golangci-lint $@
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

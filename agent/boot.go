@@ -135,7 +135,7 @@ func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error
 func describeCreated(v ec2ops.Volume, created bool) string {
 	switch {
 	case !created:
-		return v.ID + ", of an earlier run"
+		return "nothing to create"
 	case v.SnapshotID != "":
 		return v.ID + " from it, " + v.Type
 	}

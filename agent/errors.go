@@ -95,7 +95,7 @@ func judge(err error) verdict {
 	case is(ec2ops.ErrNoCredentials):
 		return verdict{ExitDenied, "give the instance an instance profile"}
 	case is(ec2ops.ErrDenied):
-		return verdict{ExitDenied, "allow " + api.Action + " in the policy of the instance's role"}
+		return verdict{ExitDenied, "allow " + api.Permission() + " in the policy of the instance's role"}
 	case is(ec2ops.ErrInvalid):
 		return verdict{ExitUsage, "change the setting that EC2 names"}
 	case is(ec2ops.ErrLimit):

@@ -60,20 +60,20 @@ func (b *boot) would(s Step, format string, args ...any) {
 
 func (b *boot) planVolume(c choice) {
 	for _, v := range c.failed {
-		b.would(Create, "delete %s, which is in the state error", v.ID)
+		b.would(Create, "first delete %s, which is in the state error", v.ID)
 	}
 	switch {
 	case c.volume != nil:
 		b.report.Volume, b.report.Snapshot = c.volume.ID, c.volume.SnapshotID
 	case c.snapshot != nil:
-		b.would(Create, "create a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, b.src.VolumeType, b.self.Zone)
+		b.would(Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, b.src.VolumeType, b.self.Zone)
 	default:
-		b.would(Create, "create a blank volume: %d GiB, %s, in %s", c.sizeGiB, b.src.VolumeType, b.self.Zone)
+		b.would(Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, b.src.VolumeType, b.self.Zone)
 	}
 	if c.volume == nil {
-		b.would(Attach, "attach it as %s", b.src.Device)
+		b.would(Attach, "as %s", b.src.Device)
 	} else if _, ok := c.volume.AttachmentTo(b.self.InstanceID); !ok {
-		b.would(Attach, "attach %s as %s", c.volume.ID, b.src.Device)
+		b.would(Attach, "%s as %s", c.volume.ID, b.src.Device)
 	}
 }
 
@@ -82,7 +82,7 @@ func (b *boot) planVolume(c choice) {
 func (b *boot) planContents(c choice, dev *mountfs.Device) error {
 	if dev == nil {
 		if c.volume == nil && c.snapshot == nil {
-			b.would(Inspect, "format it as XFS")
+			b.would(Inspect, "format the blank volume as XFS")
 		}
 		return nil
 	}
@@ -108,11 +108,11 @@ func (b *boot) planContents(c choice, dev *mountfs.Device) error {
 
 func (b *boot) planMounts(sv seen) {
 	if sv.targets[0].State != mountfs.Mounted {
-		b.would(Mount, "mount it at %s with %s", b.src.Mount, strings.Join(b.src.MountOptions, ","))
+		b.would(Mount, "at %s with %s", b.src.Mount, strings.Join(b.src.MountOptions, ","))
 	}
 	for i, bind := range b.src.Binds {
 		if sv.targets[i+1].State != mountfs.Mounted {
-			b.would(Mount, "bind %s/%s to %s", b.src.Mount, bind.Dir, bind.Target)
+			b.would(Mount, "%s/%s bound to %s", b.src.Mount, bind.Dir, bind.Target)
 		}
 	}
 }
@@ -123,5 +123,5 @@ func (b *boot) planAnnounce(c choice) {
 			return
 		}
 	}
-	b.would(Announce, "have it deleted when %s terminates", b.self.InstanceID)
+	b.would(Announce, "deleted when %s terminates", b.self.InstanceID)
 }

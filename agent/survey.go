@@ -60,7 +60,7 @@ func (sv seen) String() string {
 		parts = append(parts, "nothing mounted")
 	}
 	if v := sv.choice.volume; v != nil {
-		parts = append(parts, v.ID+" "+v.String())
+		parts = append(parts, v.ID+" is "+v.State)
 	} else {
 		parts = append(parts, "no volume of this source")
 	}

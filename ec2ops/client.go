@@ -53,10 +53,11 @@ type Options struct {
 // Client speaks to EC2 and to the instance metadata service. It is safe for
 // concurrent use once [Client.Identify] has returned.
 type Client struct {
-	imds   *imds.Client
-	ec2    *ec2.Client
-	cfg    aws.Config
-	onCall func(Call)
+	imds     *imds.Client
+	metadata statusClient // what imds sends its requests through
+	ec2      *ec2.Client
+	cfg      aws.Config
+	onCall   func(Call)
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
@@ -77,9 +78,11 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
+	c.metadata.client = metadataClient()
 	c.imds = imds.NewFromConfig(cfg, func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary // version 2 only
-		o.Retryer = aws.NopRetryer{}        // Identify has its own loop, which says why it waits
+		o.HTTPClient = &c.metadata
+		o.Retryer = aws.NopRetryer{} // Identify has its own loop, which says why it waits
 	})
 	c.ec2 = ec2.NewFromConfig(c.cfg)
 	return c, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -73,6 +74,18 @@ func (e *APIError) Error() string {
 
 // Unwrap gives the meaning and the cause.
 func (e *APIError) Unwrap() []error { return []error{e.Kind, e.Err} }
+
+// deniedAction finds the action in EC2's words for a denial. It need not be the one
+// that was called: a CreateVolume with tags also needs ec2:CreateTags.
+var deniedAction = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)`)
+
+// Permission is the IAM action that a denied call lacks.
+func (e *APIError) Permission() string {
+	if m := deniedAction.FindStringSubmatch(e.Message); m != nil {
+		return m[1]
+	}
+	return e.Action
+}
 
 // kinds sorts EC2's error codes. Source: the API reference's list of error codes;
 // "IncorrectState" and "InvalidParameterValue" need their message read as well.

@@ -2,11 +2,14 @@ package ec2ops
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
@@ -67,7 +70,7 @@ func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (im
 		if err == nil {
 			return out.InstanceIdentityDocument, nil
 		}
-		if final := refusedByIMDS(err); final != nil {
+		if final := c.refusedByIMDS(err); final != nil {
 			return imds.InstanceIdentityDocument{}, final
 		}
 		if ctx.Err() == nil {
@@ -85,21 +88,46 @@ func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (im
 // refusedByIMDS tells the answers that waiting does not change. 403: metadata is
 // off for this instance. 404 or 405 to a token request: a service that knows
 // version 1 only. (EC2 user guide, "How Instance Metadata Service Version 2 works")
-func refusedByIMDS(err error) error {
-	var answer interface{ HTTPStatusCode() int }
-	if !errors.As(err, &answer) {
-		if innermost(err) == "access disabled to EC2 IMDS via client option, or \"AWS_EC2_METADATA_DISABLED\" environment variable" {
-			return fmt.Errorf("%w: AWS_EC2_METADATA_DISABLED is set", ErrNotEC2)
-		}
-		return nil
+func (c *Client) refusedByIMDS(err error) error {
+	if strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED") {
+		return fmt.Errorf("%w: AWS_EC2_METADATA_DISABLED is set", ErrNotEC2)
 	}
-	switch answer.HTTPStatusCode() {
+	switch status := c.metadata.last.Load(); status {
 	case http.StatusForbidden:
 		return fmt.Errorf("%w: the metadata service is off for this instance (403)", ErrNotEC2)
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return fmt.Errorf("%w: the metadata service gives no token, so it is not version 2 (%d)", ErrNotEC2, answer.HTTPStatusCode())
+		return fmt.Errorf("%w: the metadata service gives no token, so it is not version 2 (%d)", ErrNotEC2, status)
 	case http.StatusBadRequest, http.StatusUnauthorized:
-		return fmt.Errorf("%w: the metadata service refuses our token (%d)", ErrNotEC2, answer.HTTPStatusCode())
+		return fmt.Errorf("%w: the metadata service refuses our token (%d)", ErrNotEC2, status)
 	}
 	return nil
+}
+
+// metadataTimeout bounds connecting to the metadata service and its answer, which
+// take about a millisecond on an instance.
+const metadataTimeout = time.Second
+
+func metadataClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = metadataTimeout }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = metadataTimeout
+			t.Proxy = proxyButNotForMetadata
+		})
+}
+
+// statusClient remembers the HTTP status of the last answer, 0 for none: the SDK's
+// error for a refused token does not give it.
+type statusClient struct {
+	client *awshttp.BuildableClient
+	last   atomic.Int64
+}
+
+func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
+	c.last.Store(0)
+	resp, err := c.client.Do(r)
+	if resp != nil {
+		c.last.Store(int64(resp.StatusCode))
+	}
+	return resp, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -205,11 +206,15 @@ func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d
 }
 
 // DeleteVolume deletes a volume that is attached nowhere. A volume that EC2 no
-// longer knows is no error.
+// longer knows, or is deleting already, is no error.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteVolume", id, func() (*ec2.DeleteVolumeOutput, error) {
 		return c.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
 	})
+	var api *APIError
+	if errors.As(err, &api) && api.Kind == ErrNotReady && strings.Contains(api.Message, VolumeDeleting) {
+		return nil // an earlier call is still at it
+	}
 	return ignoreNotFound(err)
 }
 

@@ -1,0 +1,69 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// wrapperDir is where the instance has its own aws command, first in PATH.
+const wrapperDir = "/run/ec2sandbox/bin"
+
+// awsWrapper makes every AWS CLI talk to the sandbox: versions before 2.13 do
+// not read AWS_ENDPOINT_URL. The first aws behind it in PATH that works is used,
+// and remembered: asking takes half a second.
+const awsWrapper = `#!/bin/sh
+found=/run/ec2sandbox/aws
+if ! [ -s "$found" ]; then
+	IFS=:
+	for dir in $PATH; do
+		[ "$dir" = ` + wrapperDir + ` ] && continue
+		[ -x "$dir/aws" ] && "$dir/aws" --version >/dev/null 2>&1 || continue
+		echo "$dir/aws" >"$found.$$" && mv "$found.$$" "$found"
+		break
+	done
+	unset IFS
+fi
+[ -s "$found" ] || { echo 'aws: no working AWS CLI in PATH' >&2; exit 127; }
+exec "$(cat "$found")" --endpoint-url "$AWS_ENDPOINT_URL" "$@"
+`
+
+// installWrapper puts the aws command in its place; /run must be the instance's.
+func installWrapper() error {
+	if err := os.MkdirAll(wrapperDir, 0o755); err != nil {
+		return fmt.Errorf("install the aws command: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(wrapperDir, "aws"), []byte(awsWrapper), 0o755); err != nil {
+		return fmt.Errorf("install the aws command: %w", err)
+	}
+	return nil
+}
+
+// defaultPath is used when there is no PATH at all.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// instanceEnv returns the variables that an instance has and our environment
+// has not.
+func instanceEnv(ec2URL, imdsURL string) []string {
+	path := os.Getenv("PATH")
+	if path == "" {
+		path = defaultPath
+	}
+	return append(ec2test.Env(ec2URL, imdsURL, ec2test.DefaultRegion), "PATH="+wrapperDir+":"+path)
+}
+
+// commandEnv returns the environment of a command on an instance: ours, without
+// any AWS setting of the user's, and the instance's.
+func commandEnv(instance []string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return name == "PATH" || strings.HasPrefix(name, "AWS_")
+	})
+	return append(env, instance...)
+}

@@ -1,0 +1,211 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// busyPoll is how often a device that is being detached is looked at while
+// something still uses it.
+const busyPoll = 100 * time.Millisecond
+
+// disks holds the data of volumes and snapshots, and shows the volumes of one
+// instance as loop devices. It implements [ec2test.Disks].
+type disks struct {
+	state  state
+	store  ec2test.Store
+	server *ec2test.Server // set before the first call
+
+	instanceID string
+	dev        string // the instance's /dev as seen from here
+
+	mu    sync.Mutex
+	loops map[string]*loop // by volume id
+}
+
+var _ ec2test.Disks = (*disks)(nil)
+
+// CreateVolume implements [ec2test.Disks].
+func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, snapshotID string) error {
+	from := ""
+	if snapshotID != "" {
+		from = d.state.snapshot(snapshotID)
+	}
+	return createImage(ctx, d.state.volume(volumeID), size*gib, from)
+}
+
+// DeleteVolume implements [ec2test.Disks].
+func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
+	return removeFile(d.state.volume(volumeID))
+}
+
+// CreateSnapshot implements [ec2test.Disks].
+func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string) error {
+	if _, err := os.Stat(d.state.volume(volumeID)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the sandbox has no data of %s: it is an instance's root volume", volumeID)
+	}
+	return snapshotImage(ctx, d.state.snapshot(snapshotID), d.state.volume(volumeID))
+}
+
+// DeleteSnapshot implements [ec2test.Disks].
+func (d *disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
+	return removeFile(d.state.snapshot(snapshotID))
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove an image: %w", err)
+	}
+	return nil
+}
+
+// Attach implements [ec2test.Disks]. Another instance's run sees for itself that
+// the world has changed.
+func (d *disks) Attach(ctx context.Context, instanceID, _ string) error {
+	if instanceID != d.instanceID {
+		return nil
+	}
+	_, err := d.reconcile(ctx)
+	return err
+}
+
+// Detach implements [ec2test.Disks].
+func (d *disks) Detach(ctx context.Context, _, _ string) error {
+	_, err := d.reconcile(ctx)
+	return err
+}
+
+// errTerminated says that the instance has been terminated.
+var errTerminated = errors.New("the instance was terminated")
+
+// reconcile makes the instance's devices those that the world says it has, and
+// returns when to look again at the latest; zero means when the world changes.
+func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dev == "" { // not booted yet
+		return next, nil
+	}
+	w, err := d.server.World(ctx)
+	if err != nil {
+		return next, err
+	}
+	now := time.Now()
+	if i := w.Instances[d.instanceID]; i == nil || !i.Terminated.IsZero() {
+		return next, errTerminated
+	}
+	var errs []error
+	wanted := map[string]bool{}
+	for _, v := range w.Volumes {
+		a := v.Attachment
+		if a == nil || v.Root || a.InstanceID != d.instanceID || !a.DetachAsked.IsZero() || a.State(now) == "detached" {
+			continue
+		}
+		wanted[v.ID] = true
+		if now.Before(a.Plugged) {
+			next = earlier(next, a.Plugged)
+			continue
+		}
+		errs = append(errs, d.show(v.ID))
+	}
+	for id, l := range d.loops {
+		if wanted[id] && l.hold != nil {
+			continue
+		}
+		errs = append(errs, l.release())
+		if !l.gone() {
+			next = earlier(next, now.Add(busyPoll))
+			continue
+		}
+		errs = append(errs, l.removeNode())
+		delete(d.loops, id)
+	}
+	errs = append(errs, d.releaseIdle(ctx, &w))
+	return next, errors.Join(errs...)
+}
+
+func (d *disks) show(volumeID string) error {
+	if d.loops[volumeID] != nil {
+		return nil
+	}
+	l, err := attachLoop(d.dev, d.state.volume(volumeID), volumeID)
+	if err == nil {
+		d.loops[volumeID] = l
+	}
+	return err
+}
+
+// releaseIdle lets go of the busy volumes that no device shows any more: ours,
+// and those of instances that are not running.
+func (d *disks) releaseIdle(ctx context.Context, w *ec2test.World) error {
+	var errs []error
+	for _, v := range w.Volumes {
+		if v.Attachment == nil || !v.Attachment.Busy {
+			continue
+		}
+		owner := w.Instances[v.Attachment.InstanceID]
+		used := d.loops[v.ID] != nil
+		if owner != nil && owner.ID != d.instanceID {
+			used = d.state.alive(owner.Name)
+		}
+		if !used {
+			errs = append(errs, d.server.Released(ctx, v.ID))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// closeAll lets go of all devices when the instance is down, and waits until
+// the kernel has cleared them.
+func (d *disks) closeAll() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dev = ""
+	var errs []error
+	for _, l := range d.loops {
+		l.links = nil // they went with the instance
+		errs = append(errs, l.release())
+	}
+	for deadline := time.Now().Add(teardownTimeout); ; time.Sleep(backingPoll) {
+		var left []int
+		for _, l := range d.loops {
+			if !l.gone() {
+				left = append(left, l.number)
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			slices.Sort(left)
+			errs = append(errs, fmt.Errorf("loop devices %v are still in use after the instance has ended", left))
+			break
+		}
+	}
+	clear(d.loops)
+	return errors.Join(errs...)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// boot says where the instance's /dev is, from which on devices are shown.
+func (d *disks) boot(dev string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dev = dev
+}

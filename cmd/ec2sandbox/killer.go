@@ -1,0 +1,104 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// killer kills the process of an instance that made a call, for the kill faults.
+type killer struct {
+	init atomic.Int64 // pid of the instance's pid 1; 0 before it runs
+}
+
+func (k *killer) boot(pid int) { k.init.Store(int64(pid)) }
+
+// kill kills the process that has the other end of a connection to us.
+func (k *killer) kill(clientAddr string) error {
+	inode, err := socketInode(clientAddr)
+	if err != nil {
+		return err
+	}
+	pids, err := k.holders("socket:[" + inode + "]")
+	if err != nil {
+		return err
+	}
+	if len(pids) == 0 {
+		return fmt.Errorf("no process of the instance has the connection from %s", clientAddr)
+	}
+	var errs []error
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill pid %d: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// socketInode finds the socket with a local address (proc_pid_net(5)).
+func socketInode(address string) (string, error) {
+	local, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return "", fmt.Errorf("client address: %w", err)
+	}
+	ip := local.Addr().As4()
+	// The address is printed as one number in the host's byte order, which is
+	// little-endian on the architectures that EC2 has.
+	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], local.Port())
+	f, err := os.Open("/proc/net/tcp")
+	if err != nil {
+		return "", fmt.Errorf("find the connection from %s: %w", address, err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 9 && fields[1] == want && fields[9] != "0" {
+			return fields[9], nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("find the connection from %s: %w", address, err)
+	}
+	return "", fmt.Errorf("find the connection from %s: the client has closed it", address)
+}
+
+// holders returns the processes of the instance that have a file open.
+func (k *killer) holders(file string) ([]int, error) {
+	init := k.init.Load()
+	if init == 0 {
+		return nil, errors.New("the instance is not running")
+	}
+	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", init))
+	if err != nil {
+		return nil, fmt.Errorf("find the instance's processes: %w", err)
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return nil, fmt.Errorf("list open files: %w", err)
+	}
+	var pids []int
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || target != file {
+			continue
+		}
+		process, _, _ := strings.Cut(strings.TrimPrefix(link, "/proc/"), "/")
+		if ns, err := os.Readlink("/proc/" + process + "/ns/pid"); err != nil || ns != space {
+			continue
+		}
+		if pid, err := strconv.Atoi(process); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}

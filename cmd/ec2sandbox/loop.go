@@ -1,0 +1,224 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	loopMajor   = 7  // Linux devices.txt
+	miscMajor   = 10 // Linux devices.txt
+	loopControl = 237
+)
+
+// loopTries bounds how often a free loop device is asked for: another process
+// may take the one that we were told of.
+const loopTries = 64
+
+// loop is a loop device that shows a volume's image in one instance's /dev.
+type loop struct {
+	number int
+	image  string
+	dev    string   // the instance's /dev as seen from here
+	links  []string // in dev
+	// hold keeps the device from clearing itself. It is nil when the volume is
+	// being detached: the device then goes when the last user lets go of it.
+	// The device is held for reading only, as a writer could keep others from
+	// mounting it.
+	hold *os.File
+}
+
+// attachLoop makes a volume's image appear in dev, the /dev of an instance. The
+// links are made before the device has data, so that the kernel's change event
+// finds them, as a udev rule would have made them.
+func attachLoop(dev, image, volumeID string) (*loop, error) {
+	if err := awaitUnused(image); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", volumeID, err)
+	}
+	defer file.Close() // the kernel keeps it open
+	for range loopTries {
+		number, err := freeLoop()
+		if err != nil {
+			return nil, fmt.Errorf("attach %s: %w", volumeID, err)
+		}
+		l := &loop{number: number, image: image, dev: dev}
+		err = l.configure(file, volumeID)
+		if err == nil {
+			return l, nil
+		}
+		err = errors.Join(err, l.removeLinks(), l.removeNode())
+		if !errors.Is(err, unix.EBUSY) {
+			return nil, fmt.Errorf("attach %s as loop%d: %w", volumeID, number, err)
+		}
+	}
+	return nil, fmt.Errorf("attach %s: other processes took each of %d free loop devices", volumeID, loopTries)
+}
+
+func (l *loop) node() string { return filepath.Join(l.dev, "loop"+strconv.Itoa(l.number)) }
+
+func (l *loop) configure(image *os.File, volumeID string) error {
+	err := unix.Mknod(l.node(), unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(l.number))))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make node: %w", err)
+	}
+	if err := os.Chmod(l.node(), 0o660); err != nil { // whatever the umask is
+		return fmt.Errorf("make node: %w", err)
+	}
+	if err := l.link(volumeID); err != nil {
+		return err
+	}
+	device, err := os.OpenFile(l.node(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	copy(config.Info.File_name[:len(config.Info.File_name)-1], image.Name())
+	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	l.hold, err = os.Open(l.node())
+	return err
+}
+
+// link makes the names that systemd's udev rules give a volume: with and
+// without the NVMe namespace (rules.d/60-persistent-storage.rules).
+func (l *loop) link(volumeID string) error {
+	name := "disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(volumeID, "-", "")
+	for _, name := range []string{name, name + "_1"} {
+		path := filepath.Join(l.dev, name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink("../../"+filepath.Base(l.node()), path); err != nil {
+			return err
+		}
+		l.links = append(l.links, path)
+	}
+	return nil
+}
+
+// release takes the names away and lets go of the device.
+func (l *loop) release() error {
+	err := l.removeLinks()
+	if l.hold != nil {
+		err = errors.Join(err, l.hold.Close())
+		l.hold = nil
+	}
+	return err
+}
+
+// gone says whether the kernel has let go of the image. The device may have
+// another user by then.
+func (l *loop) gone() bool {
+	shown, err := os.ReadFile(backingFile(l.number))
+	return err != nil || !strings.HasPrefix(string(shown), l.image) // "… (deleted)" is the image too
+}
+
+func (l *loop) removeLinks() error {
+	var errs []error
+	for _, link := range l.links {
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	l.links = nil
+	return errors.Join(errs...)
+}
+
+func (l *loop) removeNode() error {
+	if err := os.Remove(l.node()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func backingFile(number int) string {
+	return fmt.Sprintf("/sys/block/loop%d/loop/backing_file", number)
+}
+
+// awaitUnused waits until no loop device shows an image: that of an instance
+// which was killed goes only when the kernel has unmounted it. Two devices on
+// one image would destroy it.
+func awaitUnused(image string) error {
+	deadline := time.Now().Add(teardownTimeout)
+	for {
+		number, used, err := loopOf(image)
+		if err != nil || !used {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s is still in use as loop%d", image, number)
+		}
+		time.Sleep(backingPoll)
+	}
+}
+
+// backingPoll is how often sysfs is asked whether a device is cleared. The
+// kernel's event for it reaches only the initial network namespace, where this
+// need not run.
+const backingPoll = 10 * time.Millisecond
+
+// loopOf returns the loop device that shows an image.
+func loopOf(image string) (number int, used bool, err error) {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return 0, false, fmt.Errorf("list loop devices: %w", err)
+	}
+	for _, file := range files {
+		shown, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just been cleared
+		}
+		if strings.TrimSuffix(string(shown), "\n") == image {
+			_, err := fmt.Sscanf(file, "/sys/block/loop%d/", &number)
+			return number, true, err
+		}
+	}
+	return 0, false, nil
+}
+
+// freeLoop returns the number of a loop device that nobody uses yet.
+func freeLoop() (int, error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) { // as in a container
+		control, err = openNode(unix.S_IFCHR, miscMajor, loopControl)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask for a free loop device: %w", err)
+	}
+	defer control.Close()
+	number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return 0, fmt.Errorf("ask for a free loop device: %w", err)
+	}
+	return number, nil
+}
+
+// openNode opens a device that has no node here, by one that exists for a moment.
+func openNode(kind, major, minor uint32) (*os.File, error) {
+	dir, err := os.MkdirTemp("/dev", ".ec2sandbox-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "node")
+	if err := unix.Mknod(path, kind|0o600, int(unix.Mkdev(major, minor))); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
+}

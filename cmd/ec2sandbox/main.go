@@ -1,0 +1,251 @@
+//go:build linux
+
+// Command ec2sandbox is EC2 for one Linux host: it runs a command as if on an
+// EC2 instance, with a real kernel, real block devices and file systems, and a
+// simulated control plane and metadata service on loopback.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// Exit codes besides those of the command that is run.
+const (
+	exitUsage    = 64
+	exitInternal = 70
+)
+
+// version is stamped in by the build.
+var version = "devel"
+
+const long = `ec2sandbox runs a command as if on an EC2 instance of its own.
+
+The same --instance is the same instance after a reboot, a new one is a new
+launch, and several may run at once on one --state. An instance that is already
+running is joined. What an instance writes to its root file system stays in the
+state directory; the host is not changed.
+
+Inside, the AWS CLI and SDKs talk to a simulated EC2 and metadata service, and
+volumes are real block devices.`
+
+const example = `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 -- bash
+  ec2sandbox run --state /var/tmp/ec2 --instance web-2 --latency realistic -- \
+    aws ec2 describe-instances
+  ec2sandbox calls --state /var/tmp/ec2
+  ec2sandbox terminate --state /var/tmp/ec2 web-1`
+
+// exitError ends the program with a code; a nil err prints nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == initArg {
+		os.Exit(initMain())
+	}
+	if len(os.Args) > 2 && os.Args[1] == joinArg {
+		os.Exit(joinMain(os.Args[2:]))
+	}
+	err := rootCommand().ExecuteContext(context.Background())
+	if err == nil {
+		return
+	}
+	code := exitInternal
+	var e *exitError
+	if errors.As(err, &e) {
+		code = e.code
+	}
+	if e == nil || e.err != nil {
+		fmt.Fprintf(os.Stderr, "ec2sandbox: %v\n", err)
+	}
+	if code == exitUsage {
+		fmt.Fprintln(os.Stderr, "Try: ec2sandbox --help")
+	}
+	os.Exit(code)
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use: "ec2sandbox", Short: "EC2 for one Linux host", Long: long, Example: example,
+		SilenceUsage: true, SilenceErrors: true, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(), terminateCommand(), callsCommand(), versionCommand())
+	return root
+}
+
+func runCommand() *cobra.Command {
+	var o runOptions
+	var latency string
+	var faults []string
+	cmd := &cobra.Command{
+		Use:   "run --state DIR --instance NAME [flags] -- CMD [ARG]...",
+		Short: "Run a command on an instance, launching it if it is new",
+		Long: `Run a command on an instance, launching it if it is new.
+
+The exit code is the command's own, 128+N if signal N ended it, 127 if it was
+not found; 64 for wrong usage; 70 if the sandbox itself failed.
+
+--fault EFFECT=CALL[:VALUE] makes API calls go wrong. CALL is N (the Nth call of
+this run), ACTION, ACTION#N or *. Effects: delay (VALUE is a duration), error
+(VALUE is a code), drop-before, drop-after (the connection breaks before or after
+the call takes effect), kill-before, kill-after (so does the caller, by SIGKILL).`,
+		Example: `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
+    --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("no command given: put it after --")
+			}
+			o.argv = args
+			o.adjusted = cmd.Flags().Changed("fault") || cmd.Flags().Changed("deny") || cmd.Flags().Changed("latency")
+			var err error
+			if o.latency, err = ec2test.ParseLatency(latency); err != nil {
+				return usage("--latency: %w", err)
+			}
+			for _, spec := range faults {
+				f, err := ec2test.ParseFault(spec)
+				if err != nil {
+					return usage("--fault: %w", err)
+				}
+				o.faults = append(o.faults, f)
+			}
+			code, err := run(cmd.Context(), o)
+			return exit(code, err)
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	stateFlag(cmd, &o.state)
+	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
+	cmd.Flags().StringVar(&latency, "latency", "none", "how long EC2 takes: none or realistic")
+	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls go wrong (repeatable)")
+	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "an action that the instance's role does not allow (repeatable)")
+	return cmd
+}
+
+// exit returns the error that ends the program with the code of a command.
+func exit(code int, err error) error {
+	if err != nil || code == 0 {
+		return err
+	}
+	return &exitError{code: code}
+}
+
+func terminateCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "terminate --state DIR NAME",
+		Short: "Terminate an instance and what is to be deleted with it",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("terminate takes one instance name")
+			}
+			return terminate(cmd.Context(), dir, args[0])
+		},
+	}
+	stateFlag(cmd, &dir)
+	return cmd
+}
+
+func callsCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "calls --state DIR",
+		Short: "Print the API calls that were made: time, instance, action, resource, result",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usage("--state is required")
+			}
+			store, err := ec2test.OpenDir(dir)
+			if err != nil {
+				return usage("--state: %w", err)
+			}
+			calls, err := store.Calls(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), calls)
+			}
+			return printCalls(cmd.OutOrStdout(), calls)
+		},
+	}
+	stateFlag(cmd, &dir)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line, parameters included")
+	return cmd
+}
+
+func printJSON(w io.Writer, calls []ec2test.Call) error {
+	encoder := json.NewEncoder(w)
+	for _, c := range calls {
+		if err := encoder.Encode(c); err != nil {
+			return fmt.Errorf("print the calls: %w", err)
+		}
+	}
+	return nil
+}
+
+func printCalls(w io.Writer, calls []ec2test.Call) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range calls {
+		resource := c.Resource
+		if resource == "" {
+			resource = "-"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c.Time.UTC().Format("2006-01-02T15:04:05.000Z"), c.Caller, c.Action, resource, c.Result)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the calls: %w", err)
+	}
+	return nil
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "ec2sandbox", version) },
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("unknown argument %q for %q", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+func stateFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "state", "", "directory that holds the control plane, volumes and root disks (required)")
+}
+
+// teardownTimeout bounds the waits for the kernel to take down an instance
+// whose processes are dead: unmounting flushes file systems first.
+const teardownTimeout = 30 * time.Second

@@ -1,0 +1,258 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// runOptions are the flags of the run command.
+type runOptions struct {
+	state, name string
+	latency     ec2test.Latency
+	faults      []ec2test.Fault
+	deny        []string
+	adjusted    bool // some of the above three were given
+	argv        []string
+}
+
+// network is where the instances' addresses are: loopback, so that they are
+// real addresses of this host and of no other.
+var network = netip.MustParsePrefix("127.77.0.0/16")
+
+// run runs a command on an instance and returns the command's exit code.
+func run(ctx context.Context, o runOptions) (int, error) {
+	if !instanceName.MatchString(o.name) {
+		return 0, usage("--instance %q: a name is letters, digits and hyphens, at most 63", o.name)
+	}
+	if os.Geteuid() != 0 {
+		return 0, errors.New("needs root, to make namespaces, mounts and loop devices")
+	}
+	st, err := openState(o.state)
+	if err != nil {
+		return 0, err
+	}
+	lock, joinable, err := takeOrJoin(ctx, st, o.name)
+	if err != nil {
+		return 0, err
+	}
+	if lock == nil {
+		if o.adjusted {
+			return 0, usage("%s is running already: --latency, --fault and --deny are for the run that starts it", o.name)
+		}
+		return join(joinable, o.argv)
+	}
+	defer lock.Close()
+	return start(ctx, st, o)
+}
+
+// start boots the instance, runs the command on it and takes it down again. The
+// caller holds the instance's lock.
+func start(ctx context.Context, st state, o runOptions) (code int, err error) {
+	store, err := ec2test.OpenDir(st.dir)
+	if err != nil {
+		return 0, err
+	}
+	if err := st.clean(ctx, store); err != nil {
+		return 0, err
+	}
+	d := &disks{state: st, store: store, loops: map[string]*loop{}}
+	k := &killer{}
+	server := newServer(store, d, o, k.kill)
+	d.server = server
+	self, err := launched(ctx, server, o.name)
+	if err != nil {
+		return 0, err
+	}
+	d.instanceID = self.ID
+
+	ends, err := serve(server, self.ID)
+	if err != nil {
+		return 0, err
+	}
+	defer ends.Close()
+	changes, err := newWatch(st.dir)
+	if err != nil {
+		return 0, err
+	}
+	defer changes.Close()
+
+	dir, err := os.Getwd()
+	if err != nil {
+		return 0, err
+	}
+	env := instanceEnv(ends.ec2, ends.imds)
+	i, err := bootInstance(ctx, initConfig{
+		Name: o.name, State: st.dir, Layers: st.root(self.ID), Merged: filepath.Join(st.root(self.ID), "merged"),
+		Dir: dir, Env: commandEnv(env), Argv: o.argv,
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer i.orders.Close()
+	defer func() { err = errors.Join(err, d.closeAll()) }()
+	d.boot(i.dev())
+	k.boot(i.pid)
+
+	code, err = attend(ctx, st, o, d, i, liveRun{Init: i.pid, Env: env}, changes)
+	return code, err
+}
+
+// attend runs the instance's command and keeps its devices as the world says,
+// until it ends. The instance is down when it returns.
+func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, live liveRun, changes *watch) (code int, err error) {
+	defer func() {
+		if err != nil {
+			i.kill()
+			<-i.ended
+		}
+	}()
+	signals, stop := notifySignals()
+	defer stop()
+	next, err := d.reconcile(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if live.Namespace, err = i.namespace(); err != nil {
+		return 0, fmt.Errorf("boot %s: %w", o.name, err)
+	}
+	if err := st.writeRun(o.name, live); err != nil {
+		return 0, err
+	}
+	if err := i.run(); err != nil {
+		return 0, err
+	}
+	for {
+		var due <-chan time.Time
+		if !next.IsZero() {
+			due = time.After(time.Until(next))
+		}
+		select {
+		case code := <-i.ended:
+			return code, nil
+		case sig := <-signals:
+			passSignal(sig, i.pid)
+			continue
+		case <-changes.changes:
+		case <-due:
+		}
+		next, err = d.reconcile(ctx)
+		if errors.Is(err, errTerminated) {
+			complain("%s was terminated", o.name)
+			i.kill()
+			next, err = time.Time{}, nil
+		}
+		if err != nil {
+			// One volume that cannot be shown is no reason to take the instance
+			// down; EC2 leaves it attaching too.
+			complain("%v", err)
+			err = nil
+		}
+	}
+}
+
+func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(string) error) *ec2test.Server {
+	return ec2test.NewServer(ec2test.Options{
+		Store: store, Disks: d, Network: network, Role: "ec2sandbox",
+		Latency: o.latency, Faults: o.faults, Deny: o.deny, Kill: kill,
+	})
+}
+
+// launched returns the live instance of a name, launching it if there is none.
+func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test.Instance, error) {
+	w, err := server.World(ctx)
+	if err != nil {
+		return ec2test.Instance{}, err
+	}
+	if i := w.Live(name, time.Now()); i != nil {
+		return *i, nil
+	}
+	return server.Launch(ctx, name, ec2test.LaunchOptions{})
+}
+
+// takeOrJoin takes an instance's lock, or returns how to join the run that has
+// it. A run that has only just begun or is just ending has no such record for a
+// moment.
+func takeOrJoin(ctx context.Context, st state, name string) (lock *os.File, live liveRun, err error) {
+	deadline := time.Now().Add(bootTimeout)
+	for {
+		if lock, err = st.lock(name); err != nil {
+			return nil, live, err
+		}
+		live, recorded, err := st.readRun(name)
+		if lock != nil {
+			if err == nil && recorded {
+				err = live.awaitDeath()
+			}
+			if err == nil && recorded {
+				err = os.Remove(st.runFile(name))
+			}
+			if err != nil {
+				lock.Close()
+				return nil, live, fmt.Errorf("start %s: %w", name, err)
+			}
+			return lock, live, nil
+		}
+		if err == nil && recorded && live.current() {
+			return nil, live, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, live, fmt.Errorf("start %s: another run of it neither becomes ready nor ends within %v", name, bootTimeout)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, live, ctx.Err()
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// lockPoll is how often the lock of an instance is tried that another run is
+// just booting or taking down: flock has no deadline of its own.
+const lockPoll = 20 * time.Millisecond
+
+// endpoints are the two servers of a run, on loopback.
+type endpoints struct {
+	ec2, imds string // URLs
+	servers   []*http.Server
+}
+
+// headerTimeout bounds how long a client may take to send a request's header.
+const headerTimeout = 30 * time.Second
+
+func serve(server *ec2test.Server, instanceID string) (*endpoints, error) {
+	e := &endpoints{}
+	for _, s := range []struct {
+		url     *string
+		handler http.Handler
+	}{{&e.ec2, server.EC2(instanceID)}, {&e.imds, server.IMDS(instanceID)}} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("serve the instance's endpoints: %w", err), e.Close())
+		}
+		*s.url = "http://" + listener.Addr().String()
+		hs := &http.Server{Handler: s.handler, ReadHeaderTimeout: headerTimeout}
+		e.servers = append(e.servers, hs)
+		go hs.Serve(listener) // ends when the server is closed
+	}
+	return e, nil
+}
+
+// Close breaks all connections.
+func (e *endpoints) Close() error {
+	var errs []error
+	for _, s := range e.servers {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}

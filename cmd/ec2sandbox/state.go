@@ -1,0 +1,208 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// state is the directory that everything lasting is kept in:
+//
+//	world.json, world.lock, calls.jsonl   the control plane
+//	volumes/vol-….img                     sparse, as large as the volume
+//	snapshots/snap-….img                  sparse
+//	instances/NAME/lock                   held while a run of the instance lives
+//	instances/NAME/run.json               how to join that run
+//	roots/i-…/…                           what the instance wrote to its root disk
+type state struct {
+	dir string
+}
+
+// instanceName is what a name must be to be a host name too.
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// openState makes the directory if it is new. Its path has no symbolic links,
+// so that it can be compared with paths that the kernel reports.
+func openState(dir string) (state, error) {
+	if dir == "" {
+		return state{}, usage("--state is required")
+	}
+	for _, sub := range []string{"volumes", "snapshots", "instances", "roots"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return state{}, fmt.Errorf("make the state directory: %w", err)
+		}
+	}
+	absolute, err := filepath.Abs(dir)
+	if err == nil {
+		absolute, err = filepath.EvalSymlinks(absolute)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("open the state directory: %w", err)
+	}
+	return state{absolute}, nil
+}
+
+func (s state) volume(id string) string       { return filepath.Join(s.dir, "volumes", id+".img") }
+func (s state) snapshot(id string) string     { return filepath.Join(s.dir, "snapshots", id+".img") }
+func (s state) root(instanceID string) string { return filepath.Join(s.dir, "roots", instanceID) }
+func (s state) instance(name string) string   { return filepath.Join(s.dir, "instances", name) }
+
+// lock takes the lock that a run of an instance holds while it lives. It
+// returns nil if another run holds it.
+func (s state) lock(name string) (*os.File, error) {
+	if err := os.MkdirAll(s.instance(name), 0o755); err != nil {
+		return nil, fmt.Errorf("lock instance %s: %w", name, err)
+	}
+	f, err := os.OpenFile(filepath.Join(s.instance(name), "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock instance %s: %w", name, err)
+	}
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		f.Close()
+		return nil, nil
+	default:
+		f.Close()
+		return nil, fmt.Errorf("lock instance %s: %w", name, err)
+	}
+}
+
+// alive says whether a run of the instance lives.
+func (s state) alive(name string) bool {
+	f, err := os.Open(filepath.Join(s.instance(name), "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// liveRun is what another process needs to know of a live run.
+type liveRun struct {
+	Init      int      // pid of the instance's pid 1
+	Namespace string   // its PID namespace, "pid:[…]", to know a pid that was reused
+	Env       []string // AWS variables and PATH of the instance
+}
+
+// current says whether the pid is that of the instance's pid 1 still.
+func (l liveRun) current() bool {
+	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", l.Init))
+	return err == nil && ns == l.Namespace
+}
+
+func (s state) runFile(name string) string { return filepath.Join(s.instance(name), "run.json") }
+
+func (s state) writeRun(name string, l liveRun) error {
+	data, err := json.Marshal(l)
+	if err == nil {
+		err = os.WriteFile(s.runFile(name)+".new", data, 0o644)
+	}
+	if err == nil {
+		err = os.Rename(s.runFile(name)+".new", s.runFile(name))
+	}
+	if err != nil {
+		return fmt.Errorf("record the run of %s: %w", name, err)
+	}
+	return nil
+}
+
+// readRun returns the record of the latest run; ok is false if there is none.
+func (s state) readRun(name string) (l liveRun, ok bool, err error) {
+	data, err := os.ReadFile(s.runFile(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &l)
+	}
+	if err != nil {
+		return l, false, fmt.Errorf("read the record of the run of %s: %w", name, err)
+	}
+	return l, true, nil
+}
+
+// awaitDeath waits until the pid 1 of a run that was killed is gone, and with
+// it all processes and mounts of the instance.
+func (l liveRun) awaitDeath() error {
+	fd, err := unix.PidfdOpen(l.Init, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch pid %d: %w", l.Init, err)
+	}
+	defer unix.Close(fd)
+	if !l.current() {
+		return nil
+	}
+	for deadline := time.Now().Add(teardownTimeout); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("watch pid %d: %w", l.Init, err)
+		case n > 0:
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("pid %d, the init of an earlier run, does not end within %v", l.Init, teardownTimeout)
+		}
+	}
+}
+
+// leftoverAge is how old a file that the control plane does not know must be
+// before it is taken for a killed run's: a copy that is being made is younger,
+// because it is written to all the time.
+const leftoverAge = 10 * time.Minute
+
+// clean removes data that the control plane does not know (a run was killed
+// between making and recording it) or knows to be gone.
+func (s state) clean(ctx context.Context, store ec2test.Store) error {
+	return store.View(ctx, func(w *ec2test.World) error {
+		now := time.Now()
+		keep := func(file string) bool {
+			id := strings.TrimSuffix(filepath.Base(file), ".img")
+			if v := w.Volumes[id]; v != nil {
+				return v.Deleted.IsZero()
+			}
+			if snap := w.Snapshots[id]; snap != nil {
+				return snap.Deleted.IsZero()
+			}
+			if i := w.Instances[id]; i != nil {
+				return i.Terminated.IsZero()
+			}
+			info, err := os.Stat(file)
+			return err != nil || now.Sub(info.ModTime()) < leftoverAge
+		}
+		for _, pattern := range []string{"volumes/*.img", "snapshots/*.img", "roots/*"} {
+			files, err := filepath.Glob(filepath.Join(s.dir, pattern))
+			if err != nil {
+				return fmt.Errorf("look for leftovers: %w", err)
+			}
+			for _, file := range files {
+				if keep(file) {
+					continue
+				}
+				if err := os.RemoveAll(file); err != nil {
+					return fmt.Errorf("remove a leftover: %w", err)
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,333 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// foreign makes snapshots that hold something else than an XFS of ours, each with
+// its own source name, by the tools that make such things.
+var foreign = []struct {
+	source, make, says string
+}{
+	{"ext4", "mkfs.ext4 -q -F $dev", "ext4"},
+	{"btrfs", "mkfs.btrfs -q $dev", "btrfs"},
+	{"lvm", "pvcreate -q --config 'devices{scan=\"/dev\" use_devicesfile=0}' $dev", "LVM2"},
+	{"luks", "echo secret | cryptsetup luksFormat -q --pbkdf-force-iterations 4 --pbkdf-memory 32 $dev -", "LUKS"},
+	{"gpt", "echo ', ,' | sfdisk -q --label gpt $dev", "GPT"},
+	{"mbr", "echo ', ,' | sfdisk -q --label dos $dev", "MBR"},
+	{"swap", "mkswap -q $dev", "swap"},
+	{"vfat", "mkfs.vfat $dev >/dev/null", "FAT"},
+	{"torn", "mkfs.xfs -q $dev; dd if=/dev/urandom of=$dev bs=256 seek=1 count=1 conv=notrunc status=none", "XFS"},
+	{"headless", "mkfs.xfs -q $dev; dd if=/dev/zero of=$dev bs=512 count=1 conv=notrunc status=none", "XFS"},
+	{"unfinished", "mkfs.xfs -q -m crc=0 $dev; printf '\\1' | dd of=$dev bs=1 seek=126 conv=notrunc status=none", "XFS"},
+	{"blank", ":", "no file system"},
+	{"noise", "dd if=/dev/urandom of=$dev bs=1k count=1 seek=9 conv=notrunc status=none", "unknown data"},
+}
+
+// foreignImage makes a disk image of 1 GiB in the sandbox's state directory and has
+// a shell command fill it through a loop device, $dev.
+func (s *sandbox) foreignImage(kind, name, fill string) {
+	s.t.Helper()
+	image := filepath.Join(s.dir, kind, name+".img")
+	script := `set -e
+truncate -s 1G "$0"
+dev=$(losetup --find --show "$0")
+trap 'losetup -d $dev' EXIT
+` + fill + "\nsync"
+	if out, err := exec.CommandContext(s.t.Context(), "sh", "-c", script, image).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", fill, err, out)
+	}
+}
+
+// fingerprint is a hash of a volume's bytes; an image's holes are zeros.
+func (s *sandbox) fingerprint(volumeID string) string {
+	s.t.Helper()
+	f, err := os.Open(filepath.Join(s.dir, "volumes", volumeID+".img"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil))
+}
+
+// TestForeignSnapshots: what is not an XFS is refused by name, and the volume that
+// was made for it is gone again.
+func TestForeignSnapshots(t *testing.T) {
+	s := newSandbox(t)
+	s.run("web-1", "true")
+	for i, f := range foreign {
+		t.Run(f.source, func(t *testing.T) {
+			id := fmt.Sprintf("snap-%017x", i+1)
+			s.foreignImage("snapshots", id, f.make)
+			s.change(func(w *ec2test.World) {
+				w.Snapshots[id] = &ec2test.Snapshot{ID: id, Owner: "123456789012", Tier: "standard", Size: 1,
+					Started: time.Now(), Completed: time.Now(), Tags: ec2test.Tags{"Name": f.source}}
+			})
+			out, code := s.try("web-1", "snapsource up --source "+f.source)
+			if code != 65 || !strings.Contains(out, f.says) {
+				t.Errorf("exit code %d, want 65 and %q:\n%s", code, f.says, out)
+			}
+			if !strings.Contains(out, "never mounted, is deleted") {
+				t.Errorf("the volume is not said to be deleted:\n%s", out)
+			}
+			if left := s.volumes(f.source); len(left) != 0 {
+				t.Errorf("left behind: %+v", left)
+			}
+		})
+	}
+}
+
+// TestForeignDataOnOurVolume: a volume with all of our tags, on which somebody put
+// something else, keeps every byte.
+func TestForeignDataOnOurVolume(t *testing.T) {
+	s := newSandbox(t)
+	s.run("web-1", "true")
+	me := instanceID(s, "web-1")
+	for i, f := range foreign {
+		if f.source == "blank" {
+			continue // that one is ours to format
+		}
+		t.Run(f.source, func(t *testing.T) {
+			id := fmt.Sprintf("vol-%017x", i+1)
+			s.foreignImage("volumes", id, f.make)
+			s.change(func(w *ec2test.World) {
+				w.Volumes[id] = &ec2test.Volume{ID: id, Zone: "us-west-2c", Type: "gp3", Size: 1, Created: time.Now(), Available: time.Now(),
+					Tags: ec2test.Tags{"snapsource:source": f.source, "snapsource:instance": me}}
+			})
+			before := s.fingerprint(id)
+			out, code := s.try("web-1", "snapsource init --source "+f.source)
+			if code != 65 || !strings.Contains(out, f.says) {
+				t.Errorf("exit code %d, want 65 and %q:\n%s", code, f.says, out)
+			}
+			if s.fingerprint(id) != before {
+				t.Error("the volume's bytes have changed")
+			}
+			if left := s.volumes(f.source); len(left) != 1 {
+				t.Errorf("%d volumes, want the one that was there", len(left))
+			}
+		})
+	}
+}
+
+// TestBadInput: each is refused with its exit code and in clear words, before
+// anything is changed in EC2.
+func TestBadInput(t *testing.T) {
+	s := deployed(t)
+	hour := time.Hour
+	s.change(func(w *ec2test.World) {
+		add := func(id string, snap ec2test.Snapshot) {
+			snap.ID, snap.Size, snap.Started = id, 1, time.Now().Add(-hour)
+			if snap.Owner == "" {
+				snap.Owner = "123456789012"
+			}
+			w.Snapshots[id] = &snap
+		}
+		add("snap-00000000000000001", ec2test.Snapshot{Tier: "standard", Completed: time.Now().Add(hour), Tags: ec2test.Tags{"Name": "only-pending"}})
+		add("snap-00000000000000002", ec2test.Snapshot{Tier: "archive", Completed: time.Now().Add(-hour), Tags: ec2test.Tags{"Name": "only-archived"}})
+		add("snap-00000000000000003", ec2test.Snapshot{Tier: "standard", Completed: time.Now().Add(-hour), Owner: "999999999999", Public: true, Tags: ec2test.Tags{"Name": "only-foreign"}})
+	})
+	tests := map[string]struct {
+		script string
+		flags  []string
+		code   int
+		says   string
+	}{
+		"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 78, says: "connection refused"},
+		"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
+		"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
+		"only pending":         {script: "snapsource up --source only-pending", code: 69, says: "1 pending"},
+		"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
+		"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
+		"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
+		"mountpoint mounted":   {script: "mkdir -p /cp; mount -t tmpfs mine /cp; snapsource up", code: 65, says: "mountpoint of mine (tmpfs)"},
+		"mountpoint a file":    {script: "rm -rf /cp; echo >/cp; snapsource up", code: 65, says: "/cp"},
+		"mountpoint a link":    {script: "rm -rf /cp; mkdir /elsewhere; ln -s /elsewhere /cp; snapsource up", code: 65, says: "symbolic link"},
+		"target not empty":     {script: "mkdir -p /home/deploy/codepen/x; snapsource up", code: 65, says: "/home/deploy/codepen is not empty"},
+		"source outside":       {script: "snapsource up --bind ../etc:/srv/etc", code: 64, says: "not a directory below the mountpoint"},
+		"target inside":        {script: "snapsource up --bind codepen:/cp/x", code: 64, says: "inside the mountpoint"},
+		"unknown key":          {script: "printf 'sources:\\n- sauce: x\\n' >/etc/snapsource.yaml; snapsource up", code: 64, says: "/etc/snapsource.yaml: line 2: sauce: there is no such key"},
+		"size 0":               {script: "snapsource up --size 0", code: 64, says: "--size: 0 is less than 1"},
+		"size negative":        {script: "snapsource up --size=-1", code: 64, says: "--size: -1 is less than 1"},
+		"size below":           {script: "snapsource up --size 4", code: 64, says: "4 GiB is less than the 5 GiB of snap-"},
+		"a device name":        {script: "snapsource up --device /dev/nonsense", code: 64, says: "EC2 takes no volume as \"/dev/nonsense\""},
+		"two sources, one device": {script: "printf 'sources:\\n- {source: a, mount: /a, binds: []}\\n- {source: b, mount: /b, binds: []}\\n' >/run/c; snapsource up --config /run/c",
+			code: 64, says: "have the same device /dev/sdf"},
+		"mkfs.xfs missing":     {script: "PATH=$(dirname $(command -v snapsource)):/bin; mount -t tmpfs none /usr/sbin; mkdir -p /run/b; snapsource init --source first", code: 64, says: "xfsprogs"},
+		"config file missing":  {script: "snapsource up --config /none.yaml", code: 64, says: "/none.yaml"},
+		"unknown flag":         {script: "snapsource up --szie 3", code: 64, says: "unknown flag: --szie"},
+		"unknown command":      {script: "snapsource upp", code: 64, says: `no command "upp"`},
+		"an argument too many": {script: "snapsource up now", code: 64, says: `takes no argument "now"`},
+	}
+	n := 0
+	for name, tc := range tests {
+		n++
+		t.Run(name, func(t *testing.T) {
+			instance := fmt.Sprintf("bad-%d", n)
+			out, code := s.try(instance, tc.script, tc.flags...)
+			if code != tc.code || !strings.Contains(out, tc.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, tc.code, tc.says, out)
+			}
+			for _, c := range s.calls(instance) {
+				if c.Mutating() {
+					t.Errorf("it called %s", c.Action)
+				}
+			}
+			if strings.Contains(out, "report it") || strings.Contains(out, "goroutine") {
+				t.Errorf("taken for a bug:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestMetadata: an instance whose metadata service gives no token, or which has no
+// role.
+func TestMetadata(t *testing.T) {
+	s := newSandbox(t)
+	for name, tc := range map[string]struct {
+		token, role int
+		code        int
+		says        string
+	}{
+		"no tokens":  {token: http.StatusNotFound, code: 78, says: "not version 2"},
+		"turned off": {token: http.StatusForbidden, code: 78, says: "is off"},
+		"no role":    {token: http.StatusOK, role: http.StatusNotFound, code: 77, says: "credentials"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := ec2test.New(t, ec2test.Options{})
+			metadata := fake.Server.IMDS(fake.Launch("web-1").ID)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/api/token") && tc.token != http.StatusOK:
+					w.WriteHeader(tc.token)
+				case strings.Contains(r.URL.Path, "/iam/") && tc.role != 0:
+					w.WriteHeader(tc.role)
+				default:
+					metadata.ServeHTTP(w, r)
+				}
+			}))
+			defer srv.Close()
+			out, code := s.try("web-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT="+srv.URL+" snapsource up")
+			if code != tc.code || !strings.Contains(out, tc.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, tc.code, tc.says, out)
+			}
+		})
+	}
+}
+
+// TestDenied: each action that a boot uses, denied, ends with exit code 77 and the
+// name of the permission that is missing, and leaves no volume that is not in use.
+func TestDenied(t *testing.T) {
+	s := deployed(t)
+	s.run("whole", "snapsource up")
+	s.run("first", "snapsource init --source another")
+	actions := map[string]bool{}
+	for _, name := range []string{"whole", "first"} {
+		for _, c := range s.calls(name) {
+			actions[c.Action] = true
+		}
+	}
+	if len(actions) != 6 {
+		t.Errorf("a boot uses %v", actions)
+	}
+	for action := range actions {
+		t.Run(action, func(t *testing.T) {
+			instance, command := "denied-"+action, "snapsource up"
+			if action == "CreateTags" {
+				command = "snapsource init --source third" // tags are put on a volume when it was formatted
+			}
+			out, code := s.try(instance, command, "--deny", action)
+			if code != 77 || !strings.Contains(out, "allow ec2:"+action) {
+				t.Errorf("exit code %d, want 77 and the permission's name:\n%s", code, out)
+			}
+			out, code = s.try(instance, command)
+			if code != 0 {
+				t.Errorf("with the permission: exit code %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+// TestDeviceNameTaken: another volume has /dev/sdf.
+func TestDeviceNameTaken(t *testing.T) {
+	s := deployed(t)
+	s.run("web-2", "true")
+	out := s.run("web-2", "me="+instanceID(s, "web-2")+`
+volume=$(aws ec2 create-volume --availability-zone us-west-2c --size 1 --query VolumeId --output text)
+aws ec2 wait volume-available --volume-ids $volume
+aws ec2 attach-volume --volume-id $volume --instance-id $me --device /dev/sdf >/dev/null
+snapsource up
+cat /home/deploy/codepen/RELEASE`)
+	if !strings.Contains(out, "/dev/sdg, here") || !strings.HasSuffix(out, "release 1\n") {
+		t.Errorf("want it attached as /dev/sdg:\n%s", out)
+	}
+}
+
+// TestGrows: a volume larger than the snapshot's file system.
+func TestGrows(t *testing.T) {
+	s := deployed(t)
+	out := s.run("web-2", "snapsource up --size 7\ndf --output=size -BG /cp | tail -1")
+	if !strings.Contains(out, "grown from 5 GiB to 7 GiB") || !strings.HasSuffix(out, " 7G\n") {
+		t.Errorf("want it grown to 7 GiB:\n%s", out)
+	}
+}
+
+// TestSeveralSourcesOfAFile: two sources on one instance.
+func TestSeveralSourcesOfAFile(t *testing.T) {
+	s := deployed(t)
+	out := s.run("web-2", `
+cat >/etc/snapsource.yaml <<EOF
+if-none: blank
+sources:
+  - source: codepen-app
+  - source: assets
+    device: /dev/sdg
+    mount: /assets
+    binds: ["public:/var/www/assets"]
+    size: 1
+EOF
+snapsource up
+cat /home/deploy/codepen/RELEASE
+findmnt -no FSTYPE /var/www/assets
+snapsource up
+snapsource plan --source assets`)
+	if !strings.Contains(out, "release 1\nxfs\n") || strings.Count(out, "nothing to do") != 3 {
+		t.Errorf("want both mounted, then nothing to do:\n%s", out)
+	}
+}
+
+// TestSignal: a run that is interrupted says so, exits 75, and the next goes on.
+func TestSignal(t *testing.T) {
+	s := deployed(t)
+	out := s.run("web-2", `
+snapsource up >/run/out 2>&1 & pid=$!
+until grep -qs choose /run/out; do :; done
+kill -TERM $pid
+wait $pid && code=0 || code=$?
+cat /run/out
+echo code=$code`, "--fault", "delay=AttachVolume:30s")
+	if !strings.Contains(out, "code=75") || !strings.Contains(out, "signal received") {
+		t.Errorf("want exit code 75 and that it was interrupted:\n%s", out)
+	}
+	s.run("web-2", "snapsource up")
+	if n := len(s.volumes("codepen-app")); n != 2 {
+		t.Errorf("%d volumes, want web-1's and web-2's", n)
+	}
+}

@@ -1,0 +1,268 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// TestMain lets the test binary be the program itself, so that the sandbox runs
+// what was built with the test's own flags (-race included).
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_TEST_AS_PROGRAM") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// sandbox is EC2 for one host, with snapsource in the instances' PATH.
+type sandbox struct {
+	t       *testing.T
+	dir     string
+	program string
+}
+
+func newSandbox(t *testing.T) *sandbox {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: namespaces, mounts and loop devices")
+	}
+	for _, tool := range []string{"/usr/bin/aws", "mkfs.xfs", "findmnt"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s: %v", tool, err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "snapsource/cmd/ec2sandbox")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build ec2sandbox: %v\n%s", err, out)
+	}
+	wrapper := "#!/bin/sh\nRUN_TEST_AS_PROGRAM=1 exec " + self + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "snapsource"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin")
+	return &sandbox{t: t, dir: t.TempDir(), program: filepath.Join(bin, "ec2sandbox")}
+}
+
+// sandboxTimeout bounds one run in the sandbox; most take a second.
+const sandboxTimeout = time.Minute
+
+// try runs a shell script on an instance and gives its output and exit code.
+func (s *sandbox) try(name, script string, flags ...string) (string, int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), sandboxTimeout)
+	defer cancel()
+	args := append([]string{"run", "--state", s.dir, "--instance", name}, flags...)
+	cmd := exec.CommandContext(ctx, s.program, append(args, "--", "sh", "-c", script)...)
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// run is try for a script that must succeed.
+func (s *sandbox) run(name, script string, flags ...string) string {
+	s.t.Helper()
+	out, code := s.try(name, "set -e\n"+script, flags...)
+	if code != 0 {
+		s.t.Fatalf("on %s: exit code %d\n%s\n%s", name, code, script, out)
+	}
+	return out
+}
+
+// calls gives an instance's API calls: "CreateVolume vol-… ok".
+func (s *sandbox) calls(name string) []ec2test.Call {
+	s.t.Helper()
+	store, err := ec2test.OpenDir(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	all, err := store.Calls(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(c ec2test.Call) bool { return c.Caller != name })
+}
+
+// change edits what the control plane knows, as things happen that no call of the
+// instance causes.
+func (s *sandbox) change(edit func(*ec2test.World)) {
+	s.t.Helper()
+	store, err := ec2test.OpenDir(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := store.Update(s.t.Context(), func(w *ec2test.World) error { edit(w); return nil }); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// volumes gives the volumes of a source that are not gone.
+func (s *sandbox) volumes(source string) []ec2test.Volume {
+	s.t.Helper()
+	var found []ec2test.Volume
+	s.change(func(w *ec2test.World) {
+		for _, v := range w.Volumes {
+			state := v.State(time.Now())
+			if v.Tags["snapsource:source"] == source && state != "deleting" && state != "deleted" && state != "" {
+				found = append(found, *v)
+			}
+		}
+	})
+	return found
+}
+
+// takeSnapshot takes a snapshot of the one volume of a source by the AWS CLI.
+const takeSnapshot = `
+sync
+volume=$(aws ec2 describe-volumes --filters Name=tag:Name,Values=codepen-app --query 'Volumes[0].VolumeId' --output text)
+aws ec2 create-snapshot --volume-id $volume --tag-specifications 'ResourceType=snapshot,Tags=[{Key=Name,Value=codepen-app}]' >/dev/null
+aws ec2 wait snapshot-completed --owner-ids self --filters Name=tag:Name,Values=codepen-app
+`
+
+// deployed is a sandbox in which web-1 has deployed a release.
+func deployed(t *testing.T) *sandbox {
+	t.Helper()
+	s := newSandbox(t)
+	s.run("web-1", "snapsource init\necho 'release 1' >/home/deploy/codepen/RELEASE"+takeSnapshot)
+	return s
+}
+
+// modesBelow prints the modes of the mountpoints under the mounts.
+const modesBelow = `
+mkdir -p /mnt/below
+mount --bind / /mnt/below
+stat -c %a /mnt/below/cp /mnt/below/home/deploy/codepen
+`
+
+// TestRelease: a release goes from one instance's Source to another's.
+func TestRelease(t *testing.T) {
+	s := deployed(t)
+	out := s.run("web-2", `
+snapsource up
+cat /cp/codepen/RELEASE /home/deploy/codepen/RELEASE
+findmnt -no FSTYPE,OPTIONS /cp
+findmnt -no FSTYPE,SOURCE /home/deploy/codepen`+modesBelow)
+	_, facts, _ := strings.Cut(out, "Source is ready")
+	lines := strings.Split(strings.TrimSpace(facts), "\n")[1:]
+	if len(lines) != 6 {
+		t.Fatalf("got %d lines:\n%s", len(lines), out)
+	}
+	if lines[0] != "release 1" || lines[1] != "release 1" {
+		t.Errorf("the release reads %q and %q", lines[0], lines[1])
+	}
+	if !strings.HasPrefix(lines[2], "xfs") || !strings.Contains(lines[2], "noatime") || !strings.Contains(lines[2], "nosuid") || !strings.Contains(lines[2], "nodev") {
+		t.Errorf("/cp is mounted as %s", lines[2])
+	}
+	if !strings.HasPrefix(lines[3], "xfs") || !strings.HasSuffix(lines[3], "[/codepen]") {
+		t.Errorf("the bind is %s", lines[3])
+	}
+	if lines[4] != "0" || lines[5] != "0" {
+		t.Errorf("modes below the mounts: %s and %s, want 000", lines[4], lines[5])
+	}
+
+	t.Run("after a reboot", func(t *testing.T) {
+		before := len(s.volumes("codepen-app"))
+		out := s.run("web-2", "snapsource up\ncat /home/deploy/codepen/RELEASE")
+		if after := len(s.volumes("codepen-app")); after != before || !strings.HasSuffix(out, "release 1\n") {
+			t.Errorf("%d volumes before, %d after; output\n%s", before, after, out)
+		}
+	})
+	t.Run("again", func(t *testing.T) {
+		before := len(s.calls("web-3"))
+		s.run("web-3", "snapsource up")
+		first := len(s.calls("web-3"))
+		out := s.run("web-3", `
+snapsource up # mounts again after the reboot
+touch /run/mark
+snapsource up --output json >/run/second
+snapsource plan
+snapsource status
+grep changed /run/second`)
+		for _, want := range []string{"nothing to do", `"changed": false`, "state      ready"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		// Of the three runs after the reboot only the first may call: two describes.
+		if first == before || len(s.calls("web-3")) != first+2 {
+			t.Errorf("%d calls at launch, %d after the reboot; want some and 2", first-before, len(s.calls("web-3"))-first)
+		}
+	})
+	t.Run("volume of a terminated instance", func(t *testing.T) {
+		before := len(s.volumes("codepen-app"))
+		if out, err := exec.CommandContext(t.Context(), s.program, "terminate", "--state", s.dir, "web-3").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if after := len(s.volumes("codepen-app")); after != before-1 {
+			t.Errorf("%d volumes before, %d after; want one less", before, after)
+		}
+	})
+}
+
+// TestKilledAfterEveryCall: SIGKILL at any API call, before or after EC2 carries it
+// out; the next run ends with one volume, mounted.
+func TestKilledAfterEveryCall(t *testing.T) {
+	s := deployed(t)
+	s.run("whole", "snapsource up")
+	whole := len(s.calls("whole"))
+	if whole < 5 {
+		t.Fatalf("a boot makes %d calls", whole)
+	}
+	for _, when := range []string{"kill-before", "kill-after"} {
+		for k := 1; k <= whole; k++ {
+			name := fmt.Sprintf("%s-%d", when, k)
+			flag := fmt.Sprintf("--fault=%s=%d", when, k)
+			out := s.run(name, `
+snapsource up --output json >/dev/null 2>&1 && first=0 || first=$?
+snapsource up
+cat /home/deploy/codepen/RELEASE
+echo first=$first mounts=$(findmnt -no TARGET /cp | wc -l)`, flag)
+			if !strings.Contains(out, "release 1\n") || !strings.HasSuffix(out, "mounts=1\n") {
+				t.Errorf("%s: after the second run\n%s", name, out)
+			}
+			if !strings.Contains(out, "first=137") {
+				t.Errorf("%s: the first run was not killed:\n%s", name, out)
+			}
+			live := 0
+			for _, v := range s.volumes("codepen-app") {
+				if v.Tags["snapsource:instance"] == instanceID(s, name) {
+					live++
+				}
+			}
+			if live != 1 {
+				t.Errorf("%s: %d volumes, want 1", name, live)
+			}
+		}
+	}
+	t.Logf("%d calls, killed before and after each: %d points", whole, 2*whole)
+}
+
+func instanceID(s *sandbox, name string) (id string) {
+	s.t.Helper()
+	s.change(func(w *ec2test.World) {
+		if i := w.Live(name, time.Now()); i != nil {
+			id = i.ID
+		}
+	})
+	return id
+}

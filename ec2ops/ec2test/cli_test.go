@@ -1,0 +1,80 @@
+package ec2test_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// cli is the AWS CLI as Debian has it: a client that nobody here wrote, and old
+// enough not to read AWS_ENDPOINT_URL.
+const cli = "/usr/bin/aws"
+
+// TestCLI runs every action that the project uses, as one session on an
+// instance, with credentials from the metadata service.
+func TestCLI(t *testing.T) {
+	if _, err := os.Stat(cli); err != nil {
+		t.Skipf("needs Debian's awscli: %v", err)
+	}
+	fake := ec2test.New(t, ec2test.Options{})
+	web := fake.Launch("web-1")
+	environment := append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir()}, web.Env()...)
+	aws := func(line string) (string, error) {
+		args := append([]string{"--endpoint-url", web.EC2URL, "--output", "text", "ec2"}, strings.Fields(line)...)
+		cmd := exec.CommandContext(t.Context(), cli, args...)
+		cmd.Env = environment
+		out, err := cmd.CombinedOutput()
+		return strings.Join(strings.Fields(string(out)), " "), err
+	}
+	must := func(line string) string {
+		t.Helper()
+		out, err := aws(line)
+		if err != nil {
+			t.Fatalf("aws ec2 %s: %v\n%s", line, err, out)
+		}
+		return out
+	}
+	want := func(line, want string) {
+		t.Helper()
+		if got := must(line); got != want {
+			t.Errorf("aws ec2 %s: got %q, want %q", line, got, want)
+		}
+	}
+
+	v := must("create-volume --availability-zone us-west-2c --size 5 --volume-type gp3 --client-token one --query VolumeId " +
+		"--tag-specifications ResourceType=volume,Tags=[{Key=Name,Value=codepen-app}]")
+	must("wait volume-available --volume-ids " + v)
+	want("describe-volumes --filters Name=tag:Name,Values=codepen-* Name=status,Values=available --query Volumes[].[VolumeId,Size,VolumeType,Iops,Throughput]",
+		v+" 5 gp3 3000 125")
+	want("attach-volume --volume-id "+v+" --instance-id "+web.ID+" --device /dev/sdf --query State", "attaching")
+	want("describe-volumes --volume-ids "+v+" --query Volumes[0].[State,Attachments[0].State,Attachments[0].InstanceId]", "in-use attached "+web.ID)
+	must("modify-instance-attribute --instance-id " + web.ID + " --block-device-mappings DeviceName=/dev/sdf,Ebs={DeleteOnTermination=true}")
+	want("describe-instances --filters Name=tag:Name,Values=web-1 Name=instance-state-name,Values=running "+
+		"--query Reservations[].Instances[].[InstanceId,PrivateIpAddress,BlockDeviceMappings[?DeviceName==`/dev/sdf`].Ebs.DeleteOnTermination|[0]]",
+		web.ID+" "+web.PrivateIP+" True")
+	snap := must("create-snapshot --volume-id " + v + " --tag-specifications ResourceType=snapshot,Tags=[{Key=Name,Value=codepen-app}] --query SnapshotId")
+	want("describe-snapshots --owner-ids self --filters Name=tag:Name,Values=codepen-app Name=status,Values=completed --query Snapshots[].[SnapshotId,Progress]",
+		snap+" 100%")
+	must("create-tags --resources " + snap + " --tags Key=release,Value=7")
+	want("describe-tags --filters Name=resource-id,Values="+snap+" --query Tags[].Value", "codepen-app 7")
+	want("detach-volume --volume-id "+v+" --query State", "detaching")
+	must("delete-volume --volume-id " + v)
+	must("delete-snapshot --snapshot-id " + snap)
+
+	if out, err := aws("delete-volume --volume-id " + v); err == nil || !strings.Contains(out, "(InvalidVolume.NotFound)") {
+		t.Errorf("a second delete-volume: got %q (%v), want InvalidVolume.NotFound", out, err)
+	}
+	for range 12 {
+		fake.AddSnapshot(ec2test.Snapshot{})
+	}
+	want("describe-snapshots --owner-ids self --page-size 5 --query length(Snapshots)", "5 5 2")
+
+	for _, c := range fake.Calls() {
+		if c.Caller != "web-1" {
+			t.Errorf("%s was recorded as called by %q", c.Action, c.Caller)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package ec2test
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Fake is a [Server] for one test, which it fails on any error.
+type Fake struct {
+	// Server gives access to what Fake has no shorter way for.
+	Server *Server
+	// EC2URL is the endpoint for an operator outside the instances.
+	EC2URL string
+
+	t testing.TB
+}
+
+// Host is an instance with the endpoints that it sees.
+type Host struct {
+	Instance
+	EC2URL  string
+	IMDSURL string
+	region  string
+}
+
+// New returns a Fake that listens on loopback until the test ends.
+func New(t testing.TB, opts Options) *Fake {
+	t.Helper()
+	f := &Fake{Server: NewServer(opts), t: t}
+	operator := httptest.NewServer(f.Server.EC2(""))
+	t.Cleanup(operator.Close)
+	f.EC2URL = operator.URL
+	return f
+}
+
+// Launch starts an instance of the given name.
+func (f *Fake) Launch(name string) *Host {
+	f.t.Helper()
+	return f.LaunchWith(name, LaunchOptions{})
+}
+
+// LaunchWith is Launch for an instance that differs from the default.
+func (f *Fake) LaunchWith(name string, o LaunchOptions) *Host {
+	f.t.Helper()
+	i, err := f.Server.Launch(context.Background(), name, o)
+	f.check(err)
+	ec2, imds := httptest.NewServer(f.Server.EC2(i.ID)), httptest.NewServer(f.Server.IMDS(i.ID))
+	f.t.Cleanup(ec2.Close)
+	f.t.Cleanup(imds.Close)
+	return &Host{Instance: i, EC2URL: ec2.URL, IMDSURL: imds.URL, region: f.Server.opts.Region}
+}
+
+// Env returns the environment that makes an AWS SDK or CLI talk to the fake as
+// this instance: the standard variables, and no credentials, which come from
+// the metadata service.
+func (h *Host) Env() []string {
+	return Env(h.EC2URL, h.IMDSURL, h.region)
+}
+
+// Env returns the AWS SDKs' standard variables for a pair of endpoints. No
+// configuration or credentials of the user are read. The metadata endpoint ends
+// in a slash, because botocore before 2023 joins paths to it as they are.
+func Env(ec2URL, imdsURL, region string) []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + ec2URL,
+		"AWS_ENDPOINT_URL_EC2=" + ec2URL,
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + strings.TrimSuffix(imdsURL, "/") + "/",
+		"AWS_REGION=" + region,
+		"AWS_DEFAULT_REGION=" + region,
+		"AWS_CONFIG_FILE=/dev/null",
+		"AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"AWS_PAGER=",
+	}
+}
+
+// AddVolume makes a volume outside the API and returns its id. What is not set
+// is a gp3 volume of 5 GiB that is available in the fake's zone.
+func (f *Fake) AddVolume(v Volume) string {
+	f.t.Helper()
+	id, err := f.Server.AddVolume(context.Background(), v)
+	f.check(err)
+	return id
+}
+
+// AddSnapshot makes a snapshot outside the API and returns its id. What is not
+// set is a completed snapshot of this account in the standard tier, of 5 GiB,
+// started now.
+func (f *Fake) AddSnapshot(s Snapshot) string {
+	f.t.Helper()
+	id, err := f.Server.AddSnapshot(context.Background(), s)
+	f.check(err)
+	return id
+}
+
+// World returns a copy of all that the control plane knows.
+func (f *Fake) World() World {
+	f.t.Helper()
+	w, err := f.Server.World(context.Background())
+	f.check(err)
+	return w
+}
+
+// Calls returns the ledger of calls, oldest first.
+func (f *Fake) Calls() []Call {
+	f.t.Helper()
+	calls, err := f.Server.Calls(context.Background())
+	f.check(err)
+	return calls
+}
+
+// Mutations returns the calls that may have changed something and succeeded.
+func (f *Fake) Mutations() []Call {
+	f.t.Helper()
+	var changes []Call
+	for _, c := range f.Calls() {
+		if c.Mutating() && c.OK() {
+			changes = append(changes, c)
+		}
+	}
+	return changes
+}
+
+func (f *Fake) check(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// AddVolume makes a volume outside the API; see [Fake.AddVolume].
+func (s *Server) AddVolume(ctx context.Context, v Volume) (string, error) {
+	now := time.Now()
+	setDefault(&v.ID, s.chance.id("vol"))
+	setDefault(&v.Zone, s.opts.Zone)
+	setDefault(&v.Type, "gp3")
+	setDefault(&v.Size, 5)
+	setDefault(&v.Created, now)
+	setDefault(&v.Available, v.Created)
+	if v.Tags == nil {
+		v.Tags = Tags{}
+	}
+	return v.ID, s.store.Update(ctx, func(w *World) error {
+		w.Volumes[v.ID] = &v
+		return nil
+	})
+}
+
+// AddSnapshot makes a snapshot outside the API; see [Fake.AddSnapshot].
+func (s *Server) AddSnapshot(ctx context.Context, snap Snapshot) (string, error) {
+	setDefault(&snap.ID, s.chance.id("snap"))
+	setDefault(&snap.VolumeID, s.chance.id("vol"))
+	setDefault(&snap.Owner, s.opts.Account)
+	setDefault(&snap.Tier, "standard")
+	setDefault(&snap.Size, 5)
+	setDefault(&snap.Started, time.Now())
+	setDefault(&snap.Completed, snap.Started)
+	if snap.Tags == nil {
+		snap.Tags = Tags{}
+	}
+	return snap.ID, s.store.Update(ctx, func(w *World) error {
+		w.Snapshots[snap.ID] = &snap
+		return nil
+	})
+}

@@ -1,0 +1,273 @@
+package ec2test
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// XML namespaces of the two APIs that are served.
+const (
+	ec2Namespace = "http://ec2.amazonaws.com/doc/2016-11-15/"
+	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+)
+
+// maxForm bounds a request's body, in bytes.
+const maxForm = 1 << 20
+
+// call is one call while it is being answered.
+type call struct {
+	*params
+	ctx      context.Context
+	now      time.Time
+	caller   *Instance // nil for the operator
+	resource string    // for the ledger
+}
+
+// EC2 returns the endpoint for the calls that one instance makes. The instance
+// id "" stands for an operator outside the instances, whom nothing is denied.
+func (s *Server) EC2(instanceID string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.serve(w, r, instanceID)
+	})
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string) {
+	action := r.Form.Get("Action")
+	hit := s.count(action)
+	s.before(r, hit)
+
+	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now()}
+	var body any
+	err := s.identify(c, instanceID)
+	if err == nil {
+		body, err = s.answer(c, r, action, hit)
+	}
+	c.record(s, action, err)
+	s.after(r, hit)
+
+	if err != nil {
+		writeError(w, action, s.requestID(), err)
+		return
+	}
+	writeBody(w, action, s.requestID(), body)
+}
+
+// before does what goes wrong before EC2 sees a call.
+func (s *Server) before(r *http.Request, hit faults) {
+	delay := s.chance.call()
+	if f, has := hit.find(Delay); has {
+		delay += f.Delay
+	}
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.Context().Done(): // the client gave up
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if _, has := hit.find(KillBefore); has {
+		s.kill(r)
+	}
+	if _, has := hit.find(DropBefore); has {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// after does what goes wrong between the effect of a call and its answer.
+func (s *Server) after(r *http.Request, hit faults) {
+	if _, has := hit.find(KillAfter); has {
+		s.kill(r)
+	}
+	if _, has := hit.find(DropAfter); has {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// kill kills the client and breaks the connection: nobody is left to answer.
+func (s *Server) kill(r *http.Request) {
+	if s.opts.Kill == nil {
+		panic("ec2test: a kill fault needs Options.Kill")
+	}
+	if err := s.opts.Kill(r.RemoteAddr); err != nil {
+		panic(fmt.Sprintf("ec2test: kill the client at %s: %v", r.RemoteAddr, err))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func (s *Server) identify(c *call, instanceID string) error {
+	if instanceID == "" {
+		return nil
+	}
+	return s.store.View(c.ctx, func(w *World) error {
+		i := w.Instances[instanceID]
+		if i == nil {
+			return instanceNotFound(instanceID)
+		}
+		copied := *i
+		c.caller = &copied
+		return nil
+	})
+}
+
+// answer checks all that EC2 checks of every call, and then handles it.
+func (s *Server) answer(c *call, r *http.Request, action string, hit faults) (any, error) {
+	if err := s.signed(r); err != nil {
+		return nil, err
+	}
+	handle := s.action(action)
+	if handle == nil {
+		return nil, fail("InvalidAction", "The action %s is not valid for this web service.", action)
+	}
+	if c.caller != nil {
+		if err := s.denied(c.caller, action); err != nil {
+			return nil, err
+		}
+	}
+	if f, has := hit.find(Fail); has {
+		return nil, fail(f.Code, "%s was made to fail by a fault.", action)
+	}
+	if c.truth("DryRun", false) {
+		return nil, fail("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+	}
+	return handle(c)
+}
+
+// signed checks that a call is signed with some credential for this region.
+// The signature itself is not checked: the secret is everyone's.
+func (s *Server) signed(r *http.Request) error {
+	const scheme = "AWS4-HMAC-SHA256 "
+	_, credential, has := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	if !has || !strings.HasPrefix(r.Header.Get("Authorization"), scheme) {
+		return fail("MissingAuthenticationToken", "Request is missing Authentication Token")
+	}
+	credential, _, _ = strings.Cut(credential, ",")
+	scope := strings.Split(strings.TrimSpace(credential), "/") // key/date/region/service/aws4_request
+	if len(scope) != 5 || scope[0] == "" || scope[4] != "aws4_request" {
+		return fail("AuthFailure", "AWS was not able to validate the provided access credentials")
+	}
+	if scope[2] != s.opts.Region {
+		return fail("AuthFailure", "Credential should be scoped to a valid region, not '%s'.", scope[2])
+	}
+	return nil
+}
+
+// action returns the handler of an action, or nil.
+func (s *Server) action(name string) func(*call) (any, error) {
+	switch name {
+	case "DescribeInstances":
+		return s.describeInstances
+	case "DescribeInstanceAttribute":
+		return s.describeInstanceAttribute
+	case "ModifyInstanceAttribute":
+		return s.modifyInstanceAttribute
+	case "TerminateInstances":
+		return s.terminateInstances
+	case "DescribeAvailabilityZones":
+		return s.describeAvailabilityZones
+	case "DescribeVolumes":
+		return s.describeVolumes
+	case "DescribeVolumeStatus":
+		return s.describeVolumeStatus
+	case "CreateVolume":
+		return s.createVolume
+	case "DeleteVolume":
+		return s.deleteVolume
+	case "AttachVolume":
+		return s.attachVolume
+	case "DetachVolume":
+		return s.detachVolume
+	case "DescribeSnapshots":
+		return s.describeSnapshots
+	case "CreateSnapshot":
+		return s.createSnapshot
+	case "DeleteSnapshot":
+		return s.deleteSnapshot
+	case "DescribeTags":
+		return s.describeTags
+	case "CreateTags":
+		return s.createTags
+	case "DeleteTags":
+		return s.deleteTags
+	case "GetCallerIdentity":
+		return s.getCallerIdentity
+	}
+	return nil
+}
+
+// record writes the call to the ledger. An error there becomes the answer of
+// no call: the ledger of a Server that cannot write is simply short.
+func (c *call) record(s *Server, action string, err error) {
+	line := Call{Time: c.now, Caller: operator, Action: action, Resource: c.resource, Result: ok, Params: map[string]string{}}
+	if c.caller != nil {
+		line.Caller = c.caller.Name
+	}
+	if err != nil {
+		line.Result = asError(err).Code
+	}
+	for key := range c.form {
+		if key != "Action" && key != "Version" {
+			line.Params[key] = c.form.Get(key)
+		}
+	}
+	_ = s.store.Record(context.WithoutCancel(c.ctx), line)
+}
+
+func (s *Server) requestID() string {
+	h := s.chance.hex(32)
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// asError returns the EC2 error for any error: our own failures are EC2's
+// InternalError.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return fail("InternalError", "An internal error has occurred: %v", err)
+}
+
+// writeBody writes an answer in the envelope of its API.
+func writeBody(w http.ResponseWriter, action, requestID string, body any) {
+	var inner strings.Builder
+	if err := xml.NewEncoder(&inner).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: "x"}}); err != nil {
+		writeError(w, action, requestID, fmt.Errorf("encode the answer: %w", err))
+		return
+	}
+	content := strings.TrimSuffix(strings.TrimPrefix(inner.String(), "<x>"), "</x>")
+	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
+	if _, sts := body.(callerIdentity); sts {
+		fmt.Fprintf(w, "%s<%sResponse xmlns=%q>%s<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata></%sResponse>",
+			xml.Header, action, stsNamespace, content, requestID, action)
+		return
+	}
+	fmt.Fprintf(w, "%s<%sResponse xmlns=%q><requestId>%s</requestId>%s</%sResponse>",
+		xml.Header, action, ec2Namespace, requestID, content, action)
+}
+
+func writeError(w http.ResponseWriter, action, requestID string, err error) {
+	e := asError(err)
+	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
+	w.WriteHeader(e.Status)
+	var message strings.Builder
+	_ = xml.EscapeText(&message, []byte(e.Message)) // a Builder never fails
+	if action == "GetCallerIdentity" {
+		fmt.Fprintf(w, "%s<ErrorResponse xmlns=%q><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>",
+			xml.Header, stsNamespace, e.Code, &message, requestID)
+		return
+	}
+	fmt.Fprintf(w, "%s<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID></Response>",
+		xml.Header, e.Code, &message, requestID)
+}

@@ -1,0 +1,174 @@
+package ec2test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// rootSize is the size of an instance's root volume, in GiB: what Debian's and
+// Ubuntu's images have.
+const rootSize = 8
+
+// LaunchOptions say how an instance differs from the default.
+type LaunchOptions struct {
+	Zone, Type string
+	UserData   string
+	Tags       Tags
+}
+
+// Launch starts an instance. Its name is also its Name tag. A name that a live
+// instance has is an error, as an aid to tests; EC2 allows it.
+func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Instance, error) {
+	setDefault(&o.Zone, s.opts.Zone)
+	setDefault(&o.Type, s.opts.InstanceType)
+	now := time.Now()
+	running := now.Add(s.chance.launch())
+	i := Instance{
+		ID: s.chance.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.chance.hex(16), Zone: o.Zone,
+		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
+		Launched: now, Running: running, RootVolumeID: s.chance.id("vol"),
+	}
+	for key, value := range o.Tags {
+		i.Tags[key] = value
+	}
+	root := &Volume{
+		ID: i.RootVolumeID, Zone: i.Zone, Type: "gp3", Size: rootSize, IOPS: gp3BaseIOPS, Throughput: gp3MinThroughput,
+		SnapshotID: "snap-0" + s.chance.hex(16), Root: true, Tags: Tags{}, Created: now, Available: now, Visible: now,
+		Attachment: &Attachment{
+			InstanceID: i.ID, Device: i.RootDevice, DeleteOnTermination: true, Asked: now, Plugged: now, Attached: now,
+		},
+	}
+	err := s.store.Update(ctx, func(w *World) error {
+		if live := w.Live(name, now); live != nil {
+			return fmt.Errorf("launch %s: instance %s has that name", name, live.ID)
+		}
+		// The address after those of all instances that ever were; the first
+		// addresses of a subnet are AWS's own.
+		address := s.opts.Network.Addr()
+		for range len(w.Instances) + firstAddress {
+			address = address.Next()
+		}
+		if !s.opts.Network.Contains(address) {
+			return fmt.Errorf("launch %s: no address is left in %s", name, s.opts.Network)
+		}
+		i.PrivateIP = address.String()
+		recorded := i
+		w.Instances[i.ID] = &recorded
+		w.Volumes[root.ID] = root
+		return nil
+	})
+	return i, err
+}
+
+// firstAddress is the host number of the first instance in its network.
+const firstAddress = 10
+
+// Live returns the instance with a name that is not being terminated, or nil.
+func (w *World) Live(name string, now time.Time) *Instance {
+	for _, i := range w.Instances {
+		if i.Name == name && (i.State(now) == "running" || i.State(now) == "pending") {
+			return i
+		}
+	}
+	return nil
+}
+
+// Terminate terminates an instance: its volumes are deleted if they are marked
+// so, and detached otherwise. Terminating one again does nothing.
+func (s *Server) Terminate(ctx context.Context, instanceID string) error {
+	now := time.Now()
+	var deleted []string
+	err := s.store.Update(ctx, func(w *World) error {
+		i, err := findInstance(w, instanceID, now)
+		if err != nil {
+			return err
+		}
+		if !i.Terminated.IsZero() {
+			return nil
+		}
+		i.Terminated = now
+		i.ShutDown = now.Add(s.chance.remove())
+		for _, v := range attachedTo(w, instanceID, now) {
+			if v.Attachment.DeleteOnTermination {
+				v.Deleted, v.Gone = now, i.ShutDown
+				deleted = append(deleted, v.ID)
+			}
+			v.Attachment.Busy = false
+			v.Attachment.Detached = i.ShutDown
+		}
+		return nil
+	})
+	if err != nil || s.opts.Disks == nil {
+		return err
+	}
+	for _, id := range deleted {
+		err = errors.Join(err, s.opts.Disks.DeleteVolume(context.WithoutCancel(ctx), id))
+	}
+	return err
+}
+
+func findInstance(w *World, id string, now time.Time) (*Instance, error) {
+	if !strings.HasPrefix(id, "i-") {
+		return nil, fail("InvalidInstanceID.Malformed", "Invalid id: \"%s\"", id)
+	}
+	i := w.Instances[id]
+	if i == nil || reached(i.ShutDown, now.Add(-terminatedShown)) {
+		return nil, instanceNotFound(id)
+	}
+	return i, nil
+}
+
+// terminatedShown is how long a terminated instance stays visible: "for a
+// while", about an hour (EC2 user guide, "Terminate instances").
+const terminatedShown = time.Hour
+
+type stateChange struct {
+	InstanceID string    `xml:"instanceId"`
+	Current    stateItem `xml:"currentState"`
+	Previous   stateItem `xml:"previousState"`
+}
+
+type terminateAnswer struct {
+	Instances set[stateChange] `xml:"instancesSet"`
+}
+
+func (s *Server) terminateInstances(c *call) (any, error) {
+	ids := c.list("InstanceId")
+	if len(ids) == 0 {
+		c.fail(missing("InstanceId"))
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.resource = strings.Join(ids, ",")
+	var answer terminateAnswer
+	if err := s.store.View(c.ctx, func(w *World) error {
+		for _, id := range ids {
+			i, err := findInstance(w, id, c.now)
+			if err != nil {
+				return err
+			}
+			answer.Instances.Items = append(answer.Instances.Items, stateChange{
+				InstanceID: id, Previous: stateOf(i.State(c.now)), Current: stateOf("shutting-down"),
+			})
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if err := s.Terminate(c.ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return answer, nil
+}
+
+// stateOf returns a state with its code (API reference, InstanceState).
+func stateOf(name string) stateItem {
+	codes := map[string]int{"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
+	return stateItem{Code: codes[name], Name: name}
+}

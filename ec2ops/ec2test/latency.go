@@ -1,0 +1,117 @@
+package ec2test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Latency says how long EC2 takes.
+type Latency int
+
+const (
+	// None makes every state follow at once. What an action itself answers
+	// still says creating, pending, attaching or detaching.
+	None Latency = iota
+	// Realistic takes the times that EC2 takes.
+	Realistic
+)
+
+// ParseLatency reads "none" or "realistic".
+func ParseLatency(s string) (Latency, error) {
+	switch s {
+	case "none":
+		return None, nil
+	case "realistic":
+		return Realistic, nil
+	}
+	return None, fmt.Errorf("latency %q is neither none nor realistic", s)
+}
+
+// chance draws the durations and ids. It is safe for concurrent use.
+type chance struct {
+	mu      sync.Mutex
+	rand    *rand.Rand
+	latency Latency
+}
+
+// newChance returns a chance that is repeatable for a seed other than 0.
+func newChance(seed uint64, latency Latency) *chance {
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	return &chance{rand: rand.New(rand.NewPCG(seed, seed)), latency: latency}
+}
+
+// hex returns n hexadecimal digits.
+func (c *chance) hex(n int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	const digits = "0123456789abcdef"
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = digits[c.rand.IntN(len(digits))]
+	}
+	return string(b)
+}
+
+// id returns a new resource id: 17 digits, of which the first is 0, as ids have
+// been since 2016.
+func (c *chance) id(prefix string) string { return prefix + "-0" + c.hex(16) }
+
+func (c *chance) between(least, most time.Duration) time.Duration {
+	if c.latency == None {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return least + time.Duration(c.rand.Int64N(int64(most-least)+1))
+}
+
+// call is the time one API call takes. 40–120 ms is what callers inside the
+// region commonly see; no published figure is known.
+func (c *chance) call() time.Duration { return c.between(40*time.Millisecond, 120*time.Millisecond) }
+
+// create is the time from CreateVolume to available: median 1.5 s, p99 4 s, as
+// the EBS CSI driver observed (pkg/cloud/cloud.go). Log-normal: 2.326 standard
+// deviations lie between the median and p99.
+func (c *chance) create() time.Duration {
+	if c.latency == None {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sigma := math.Log(4/1.5) / 2.326
+	return time.Duration(1.5 * math.Exp(sigma*c.rand.NormFloat64()) * float64(time.Second))
+}
+
+// attach is the time from AttachVolume to attached. The EBS CSI driver: most
+// finish within 1–4 s.
+func (c *chance) attach() time.Duration { return c.between(time.Second, 2*time.Second) }
+
+// plugged is how long before that the kernel shows the device.
+func (c *chance) plugged() time.Duration {
+	if c.latency == None {
+		return 0
+	}
+	return 200 * time.Millisecond
+}
+
+// detach is the time from DetachVolume to available, as the EBS CSI driver
+// observed for both.
+func (c *chance) detach() time.Duration { return c.between(time.Second, 3*time.Second) }
+
+// snapshot is the time from CreateSnapshot to completed, for little data.
+func (c *chance) snapshot() time.Duration { return c.between(3*time.Second, 8*time.Second) }
+
+// remove is the time a deleted volume or terminated instance is still shown.
+func (c *chance) remove() time.Duration { return c.between(time.Second, 5*time.Second) }
+
+// launch is how long an instance that already runs user-data is still shown as
+// pending: boot agents meet that state.
+func (c *chance) launch() time.Duration { return c.between(500*time.Millisecond, time.Second) }
+
+func percent(n int) string { return strconv.Itoa(n) + "%" }

@@ -1,0 +1,81 @@
+package ec2test
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+)
+
+// EC2 takes MaxResults from 5 to 1,000 (API reference, DescribeVolumes).
+const (
+	minPage = 5
+	maxPage = 1000
+)
+
+// selection is what the Describe actions have in common: ids, filters, pages.
+type selection struct {
+	ids     []string
+	filters []filter
+	max     int64
+	after   string // the last id of the page before
+}
+
+// selection reads the parameters; idName is "" where an action takes no ids.
+func (p *params) selection(idName string) selection {
+	s := selection{filters: p.filters(), max: p.number("MaxResults")}
+	if idName != "" {
+		s.ids = p.list(idName)
+	}
+	if p.has("MaxResults") {
+		if s.max < minPage || s.max > maxPage {
+			p.fail(fail("InvalidParameterValue",
+				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between %d and %d.", s.max, minPage, maxPage))
+		}
+		if len(s.ids) > 0 {
+			p.fail(fail("InvalidParameterCombination",
+				"The parameter %ss cannot be used with the parameter maxResults", strings.ToLower(idName[:1])+idName[1:]))
+		}
+	}
+	if token := p.text("NextToken"); token != "" {
+		after, err := base64.URLEncoding.DecodeString(token)
+		if err != nil {
+			p.fail(fail("InvalidParameterValue", "Value ( %s ) for parameter nextToken is invalid.", token))
+		}
+		s.after = string(after)
+	}
+	return s
+}
+
+// selected applies a selection to all resources that the caller may see, which
+// must be sorted by id, and returns a page and the token of the next one.
+// If short is set the page is cut before the filters are applied, so that pages
+// hold fewer than MaxResults, or none, with more to come: EC2 allows itself
+// that.
+func selected[T any](s selection, all []T, short bool, id func(T) string, attrs func(T) attributes, notFound func(string) *Error) (page []T, next string, err error) {
+	var none T
+	if err := knownFilters(s.filters, attrs(none)); err != nil {
+		return nil, "", err
+	}
+	for _, want := range s.ids {
+		if !slices.ContainsFunc(all, func(r T) bool { return id(r) == want }) {
+			return nil, "", notFound(want)
+		}
+	}
+	var counted int64
+	for i, r := range all {
+		if id(r) <= s.after || len(s.ids) > 0 && !slices.Contains(s.ids, id(r)) {
+			continue
+		}
+		match := attrs(r).matches(s.filters)
+		if match {
+			page = append(page, r)
+		}
+		if match || short {
+			counted++
+		}
+		if s.max > 0 && counted == s.max && i < len(all)-1 {
+			return page, base64.URLEncoding.EncodeToString([]byte(id(r))), nil
+		}
+	}
+	return page, "", nil
+}

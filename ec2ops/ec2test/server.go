@@ -1,0 +1,137 @@
+package ec2test
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultAccount      = "123456789012"
+	DefaultRegion       = "us-west-2"
+	DefaultZone         = "us-west-2c"
+	DefaultInstanceType = "m5.large"
+	DefaultRole         = "ec2test"
+	// DefaultAttachmentLimit is what Nitro instances have by default: 28 slots
+	// shared by volumes and network interfaces, of which one is taken
+	// (EC2 user guide, "Amazon EBS volume limits").
+	DefaultAttachmentLimit = 27
+)
+
+// Options say how the EC2 of a [Server] is. The zero value is the defaults.
+type Options struct {
+	Account      string // 12 digits
+	Region, Zone string
+	InstanceType string
+	Role         string       // the instances' IAM role
+	Network      netip.Prefix // where private addresses come from; 10.77.0.0/16
+
+	Store Store // NewMemory by default
+	Disks Disks // nil: volumes have no data
+
+	Latency Latency
+	Seed    uint64 // of ids and durations; 0 is a different one each time
+	// Visibility is how long a new id stays unknown to Describe: EC2 is
+	// eventually consistent.
+	Visibility time.Duration
+	// ShortPages cuts pages before filters are applied, so that a page may hold
+	// nothing although more follow.
+	ShortPages bool
+	// SnapshotInterval is the time that must pass between two snapshots of a
+	// volume; EC2's is 15 s.
+	SnapshotInterval time.Duration
+	// AttachmentLimit is the number of volumes per instance, root included.
+	AttachmentLimit int
+	// KMSKeys are the keys that exist; nil means that every key does. As on EC2,
+	// a volume with another key is accepted and fails while it is being created.
+	KMSKeys []string
+
+	// Deny lists actions that the instances' role does not allow.
+	Deny   []string
+	Faults []Fault
+	// Kill kills the process behind a client address ("127.0.0.1:4711"); the
+	// kill faults need it.
+	Kill func(clientAddr string) error
+
+	Metadata Metadata
+}
+
+// Server is EC2 and the metadata services of its instances. Its handlers may
+// be used by many goroutines, and several Servers may share one [Store].
+type Server struct {
+	opts   Options
+	store  Store
+	chance *chance
+
+	mu     sync.Mutex
+	counts map[string]int       // calls by action; "" counts all
+	tokens map[string]imdsToken // of the metadata service
+}
+
+// NewServer returns a Server. It starts nothing and needs no closing.
+func NewServer(opts Options) *Server {
+	setDefault(&opts.Account, DefaultAccount)
+	setDefault(&opts.Region, DefaultRegion)
+	setDefault(&opts.Zone, DefaultZone)
+	setDefault(&opts.InstanceType, DefaultInstanceType)
+	setDefault(&opts.Role, DefaultRole)
+	setDefault(&opts.AttachmentLimit, DefaultAttachmentLimit)
+	setDefault(&opts.Network, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, 0}), 16))
+	if opts.Store == nil {
+		opts.Store = NewMemory()
+	}
+	return &Server{
+		opts:   opts,
+		store:  opts.Store,
+		chance: newChance(opts.Seed, opts.Latency),
+		counts: map[string]int{},
+		tokens: map[string]imdsToken{},
+	}
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var unset T
+	if *v == unset {
+		*v = d
+	}
+}
+
+// Calls returns the ledger of calls, oldest first.
+func (s *Server) Calls(ctx context.Context) ([]Call, error) {
+	return s.store.Calls(ctx)
+}
+
+// World returns a copy of all that the control plane knows.
+func (s *Server) World(ctx context.Context) (World, error) {
+	var w World
+	err := s.store.View(ctx, func(now *World) error {
+		w = now.clone()
+		return nil
+	})
+	return w, err
+}
+
+// denied returns EC2's error if the role does not allow an action.
+func (s *Server) denied(caller *Instance, action string) error {
+	if !slices.Contains(s.opts.Deny, action) {
+		return nil
+	}
+	return fail("UnauthorizedOperation",
+		"You are not authorized to perform this operation. User: %s is not authorized to perform: ec2:%s on resource: arn:aws:ec2:%s:%s:* because no identity-based policy allows the ec2:%s action",
+		s.callerARN(caller), action, s.opts.Region, s.opts.Account, action)
+}
+
+// callerARN returns the identity behind a call. A nil caller is the operator,
+// who works from outside the instances.
+func (s *Server) callerARN(caller *Instance) string {
+	if caller == nil {
+		return "arn:aws:iam::" + s.opts.Account + ":user/" + operator
+	}
+	return "arn:aws:sts::" + s.opts.Account + ":assumed-role/" + s.opts.Role + "/" + caller.ID
+}
+
+// operator is the name under which calls from outside the instances are made.
+const operator = "operator"

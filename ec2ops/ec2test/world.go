@@ -1,0 +1,247 @@
+package ec2test
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Tags are the tags of one resource.
+type Tags map[string]string
+
+// World is everything the control plane knows. It holds only data, so it can be
+// kept as JSON. Records are never removed: what is gone is marked with a time.
+type World struct {
+	Instances map[string]*Instance
+	Volumes   map[string]*Volume
+	Snapshots map[string]*Snapshot
+	Tokens    map[string]*Token // by zone, a slash and the client token
+}
+
+// newWorld returns a World in which nothing exists.
+func newWorld() *World {
+	return (&World{}).filled()
+}
+
+// filled makes the maps that are missing, as after reading an empty file.
+func (w *World) filled() *World {
+	if w.Instances == nil {
+		w.Instances = map[string]*Instance{}
+	}
+	if w.Volumes == nil {
+		w.Volumes = map[string]*Volume{}
+	}
+	if w.Snapshots == nil {
+		w.Snapshots = map[string]*Snapshot{}
+	}
+	if w.Tokens == nil {
+		w.Tokens = map[string]*Token{}
+	}
+	return w
+}
+
+// clone returns a copy that shares nothing with w.
+func (w *World) clone() World {
+	c := newWorld()
+	for id, i := range w.Instances {
+		copied := *i
+		copied.Tags = maps.Clone(i.Tags)
+		c.Instances[id] = &copied
+	}
+	for id, v := range w.Volumes {
+		copied := v.clone()
+		c.Volumes[id] = &copied
+	}
+	for id, s := range w.Snapshots {
+		copied := *s
+		copied.Tags = maps.Clone(s.Tags)
+		copied.SharedWith = slices.Clone(s.SharedWith)
+		c.Snapshots[id] = &copied
+	}
+	for key, t := range w.Tokens {
+		copied := *t
+		c.Tokens[key] = &copied
+	}
+	return *c
+}
+
+// Token is what is remembered of a ClientToken.
+type Token struct {
+	VolumeID string
+	Request  string // the parameters it came with, in one canonical string
+	Used     time.Time
+}
+
+// Instance is a launched instance. The zero times mean "never".
+type Instance struct {
+	ID, Name     string
+	Type, Image  string
+	Zone         string
+	PrivateIP    string
+	UserData     string
+	RootDevice   string
+	Tags         Tags
+	Launched     time.Time
+	Running      time.Time // pending until then
+	Terminated   time.Time // asked for
+	ShutDown     time.Time // shutting-down until then
+	RootVolumeID string
+}
+
+// State returns EC2's name for the state: pending, running, shutting-down or
+// terminated.
+func (i *Instance) State(now time.Time) string {
+	switch {
+	case reached(i.ShutDown, now):
+		return "terminated"
+	case !i.Terminated.IsZero():
+		return "shutting-down"
+	case now.Before(i.Running):
+		return "pending"
+	}
+	return "running"
+}
+
+// Volume is an EBS volume. Sizes are GiB.
+type Volume struct {
+	ID                 string
+	Zone               string
+	Type               string
+	SnapshotID         string
+	KMSKeyID           string
+	Size               int64
+	IOPS               int64
+	Throughput         int64 // MiB/s
+	InitializationRate int64 // MiB/s
+	Encrypted          bool
+	Root               bool // an instance's root disk: it has no data here
+	Broken             bool // state error
+	Doomed             bool // its creation fails after it was accepted
+	Tags               Tags
+	Created            time.Time
+	Available          time.Time // creating until then
+	Visible            time.Time // unknown to Describe until then
+	Deleted            time.Time // asked for
+	Gone               time.Time // deleting until then
+	Attachment         *Attachment
+}
+
+func (v *Volume) clone() Volume {
+	copied := *v
+	copied.Tags = maps.Clone(v.Tags)
+	if v.Attachment != nil {
+		a := *v.Attachment
+		copied.Attachment = &a
+	}
+	return copied
+}
+
+// State returns EC2's name for the state, and "" for a volume that is gone.
+func (v *Volume) State(now time.Time) string {
+	switch {
+	case reached(v.Gone, now), v.Doomed && !now.Before(v.Available):
+		return ""
+	case !v.Deleted.IsZero():
+		return "deleting"
+	case v.Broken:
+		return "error"
+	case now.Before(v.Available):
+		return "creating"
+	case v.attached(now) != nil:
+		return "in-use"
+	}
+	return "available"
+}
+
+// attached returns the attachment that EC2 still shows, or nil.
+func (v *Volume) attached(now time.Time) *Attachment {
+	if v.Attachment == nil || v.Attachment.State(now) == "detached" {
+		return nil
+	}
+	return v.Attachment
+}
+
+// Attachment is a volume's attachment to an instance.
+type Attachment struct {
+	InstanceID          string
+	Device              string // as asked for, e.g. /dev/sdf
+	DeleteOnTermination bool
+	Asked               time.Time
+	Plugged             time.Time // the kernel sees the device from then on
+	Attached            time.Time // attaching until then
+	DetachAsked         time.Time
+	Busy                bool      // the kernel has not let go of the device yet
+	Detached            time.Time // detaching until then
+}
+
+// State returns EC2's name for the state: attaching, attached, detaching, busy
+// or detached.
+func (a *Attachment) State(now time.Time) string {
+	switch {
+	case reached(a.Detached, now):
+		return "detached"
+	case a.Busy:
+		return "busy"
+	case !a.DetachAsked.IsZero():
+		return "detaching"
+	case now.Before(a.Attached):
+		return "attaching"
+	}
+	return "attached"
+}
+
+// Snapshot is an EBS snapshot, of any owner.
+type Snapshot struct {
+	ID          string
+	VolumeID    string
+	Owner       string // account id
+	Description string
+	Tier        string // standard or archive
+	KMSKeyID    string
+	Size        int64 // GiB of the volume
+	Encrypted   bool
+	Broken      bool // state error
+	Pending     bool // never completes
+	Public      bool
+	SharedWith  []string // account ids
+	Tags        Tags
+	Started     time.Time
+	Completed   time.Time // pending until then
+	Visible     time.Time // unknown to Describe until then
+	Deleted     time.Time
+}
+
+// State returns EC2's name for the state, and "" for a snapshot that is gone.
+func (s *Snapshot) State(now time.Time) string {
+	switch {
+	case reached(s.Deleted, now):
+		return ""
+	case s.Broken:
+		return "error"
+	case s.Pending, now.Before(s.Completed):
+		return "pending"
+	}
+	return "completed"
+}
+
+// Progress returns the progress as EC2 writes it, such as "37%".
+func (s *Snapshot) Progress(now time.Time) string {
+	if s.State(now) == "completed" {
+		return "100%"
+	}
+	whole, done := s.Completed.Sub(s.Started), now.Sub(s.Started)
+	if s.Pending || s.Broken || whole <= 0 || done <= 0 {
+		return "0%"
+	}
+	return percent(min(99, int(100*done/whole)))
+}
+
+// readableBy says whether an account may use the snapshot.
+func (s *Snapshot) readableBy(account string) bool {
+	return s.Owner == account || s.Public || slices.Contains(s.SharedWith, account)
+}
+
+// reached says whether a time that may be unset has come.
+func reached(at, now time.Time) bool {
+	return !at.IsZero() && !now.Before(at)
+}

@@ -1,0 +1,66 @@
+package mountfs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// What went wrong, by what it means for the caller. Test with errors.Is.
+var (
+	// ErrNoDevice: no device node is the volume (yet).
+	ErrNoDevice = errors.New("no device for the volume")
+	// ErrWrongDevice: a node claims to be the volume, but its serial or size
+	// says otherwise.
+	ErrWrongDevice = errors.New("not the volume's device")
+	// ErrRefused: data on the device, or a state of it, that we must not touch.
+	ErrRefused = errors.New("refused")
+	// ErrBusy: the device, or what is mounted from it, is in use.
+	ErrBusy = errors.New("in use")
+	// ErrTarget: a mountpoint or bind target can't be used: not empty, another
+	// mount, a symbolic link on the path, not a directory.
+	ErrTarget = errors.New("target can't be used")
+	// ErrNoMkfs: the program mkfs.xfs is missing.
+	ErrNoMkfs = errors.New("mkfs.xfs not found: install xfsprogs")
+	// ErrUnsupported: this is not Linux.
+	ErrUnsupported = errors.New("needs Linux")
+)
+
+// MountError is a mount, bind or unmount that the kernel refused.
+type MountError struct {
+	Op     string  // "mount", "bind", "unmount"
+	Source string  // device node or directory, "" for unmount
+	Target string  // directory
+	Flags  uintptr // MS_ flags
+	Data   string  // file system options
+	Err    error   // the kernel's errno
+}
+
+// Error says what was asked, the errno, and what it means for XFS.
+func (e *MountError) Error() string {
+	var s strings.Builder
+	s.WriteString(e.Op)
+	if e.Source != "" {
+		fmt.Fprintf(&s, " %s on", e.Source)
+	}
+	fmt.Fprintf(&s, " %s", e.Target)
+	if e.Flags != 0 {
+		fmt.Fprintf(&s, " (flags %#x)", e.Flags)
+	}
+	if e.Data != "" {
+		fmt.Fprintf(&s, " (options %s)", e.Data)
+	}
+	fmt.Fprintf(&s, ": %v", e.Err)
+	if why := errnoMeaning(e.Op, e.Err); why != "" {
+		fmt.Fprintf(&s, ": %s", why)
+	}
+	return s.String()
+}
+
+// Unwrap gives the kernel's errno.
+func (e *MountError) Unwrap() error { return e.Err }
+
+// Is reports EBUSY as ErrBusy.
+func (e *MountError) Is(target error) bool {
+	return target == ErrBusy && isBusy(e.Err)
+}

@@ -1,0 +1,7 @@
+package mountfs
+
+// XFSMount is how MountXFS left things.
+type XFSMount struct {
+	Already bool // it was mounted there before
+	NoUUID  bool // mounted with nouuid: a file system with the same UUID, a copy, is mounted
+}

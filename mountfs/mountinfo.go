@@ -1,0 +1,29 @@
+package mountfs
+
+// Mount is a line of /proc/self/mountinfo.
+type Mount struct {
+	ID, Parent            int
+	Target                string // where, as this process sees it
+	Root                  string // which directory of the file system is there
+	FSType                string
+	Source                string
+	Major, Minor          uint32
+	Options, SuperOptions string // of this mount; of the file system
+}
+
+// MountAt gives the topmost mount at target, which must be absolute and clean.
+func MountAt(mounts []Mount, target string) (Mount, bool) {
+	// Of mounts stacked on one target each is the parent of the next.
+	covered := make(map[int]bool)
+	for _, m := range mounts {
+		if m.Target == target && m.ID != m.Parent {
+			covered[m.Parent] = true
+		}
+	}
+	for _, m := range mounts {
+		if m.Target == target && !covered[m.ID] {
+			return m, true
+		}
+	}
+	return Mount{}, false
+}

@@ -1,0 +1,101 @@
+//go:build !linux
+
+package mountfs
+
+import (
+	"context"
+	"fmt"
+)
+
+// Host is where the kernel shows its devices.
+type Host struct {
+	Sys string
+	Dev string
+}
+
+// Disk is a device held while it is decided what to do with it.
+type Disk struct{}
+
+// Waiter waits for a volume's device.
+type Waiter struct{}
+
+func unsupported(what string) error { return fmt.Errorf("%w: %s", ErrUnsupported, what) }
+
+func errnoMeaning(string, error) string { return "" }
+
+func isBusy(error) bool { return false }
+
+// Find needs Linux.
+func Find(Volume) (Device, error) { return Device{}, unsupported("find a device") }
+
+// Find needs Linux.
+func (Host) Find(Volume) (Device, error) { return Device{}, unsupported("find a device") }
+
+// NewWaiter gives a Waiter whose Wait needs Linux.
+func NewWaiter(Volume) *Waiter { return &Waiter{} }
+
+// Wait needs Linux.
+func (*Waiter) Wait(context.Context) (Device, error) {
+	return Device{}, unsupported("wait for a device")
+}
+
+// Close does nothing.
+func (*Waiter) Close() error { return nil }
+
+// Wait needs Linux.
+func Wait(context.Context, Volume) (Device, error) {
+	return Device{}, unsupported("wait for a device")
+}
+
+// OpenDisk needs Linux.
+func OpenDisk(Device) (*Disk, error) { return nil, unsupported("open a device") }
+
+// Probe needs Linux.
+func (*Disk) Probe(string) (Contents, error) { return Contents{}, unsupported("probe a device") }
+
+// Format needs Linux.
+func (*Disk) Format(context.Context, Format) error { return unsupported("format a device") }
+
+// Close does nothing.
+func (*Disk) Close() error { return nil }
+
+// MkfsPath needs Linux.
+func MkfsPath() (string, error) { return "", unsupported("mkfs.xfs") }
+
+// Mounts needs Linux.
+func Mounts() ([]Mount, error) { return nil, unsupported("list mounts") }
+
+// LookTarget needs Linux.
+func LookTarget(path string) (Target, error) {
+	return Target{Path: path}, unsupported("look at a mountpoint")
+}
+
+// MountXFS needs Linux.
+func MountXFS(Device, string, []string) (XFSMount, error) {
+	return XFSMount{}, unsupported("mount")
+}
+
+// Unmount needs Linux.
+func Unmount(string) error { return unsupported("unmount") }
+
+// Bind needs Linux.
+func Bind(string, string, string, bool) (bool, error) { return false, unsupported("bind") }
+
+// CheckBind needs Linux.
+func CheckBind(string, string, string) (bool, error) { return false, unsupported("check a bind") }
+
+// SameFile needs Linux.
+func SameFile(string, string) (bool, error) { return false, unsupported("compare files") }
+
+// Geometry needs Linux.
+func Geometry(string) (XFSGeometry, error) { return XFSGeometry{}, unsupported("XFS geometry") }
+
+// Grow needs Linux.
+func Grow(string, int64) (before, after int64, err error) {
+	return 0, 0, unsupported("grow a file system")
+}
+
+// Lock needs Linux.
+func Lock(context.Context, string, func()) (unlock func() error, err error) {
+	return nil, unsupported("lock")
+}

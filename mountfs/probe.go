@@ -1,0 +1,221 @@
+package mountfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Kind is what a device holds, as far as it decides what we may do with it.
+type Kind int
+
+// The kinds of contents. The zero Kind is none of them, so that a forgotten
+// result is never taken for a blank device.
+const (
+	// Blank: every byte read was zero.
+	Blank Kind = iota + 1
+	// XFS: a whole XFS superblock.
+	XFS
+	// HalfMade: an XFS with the UUID that we give, which mkfs did not finish.
+	HalfMade
+	// Foreign: anything else, damaged XFS included. Hands off.
+	Foreign
+)
+
+// String names the kind in one word.
+func (k Kind) String() string {
+	switch k {
+	case Blank:
+		return "blank"
+	case XFS:
+		return "XFS"
+	case HalfMade:
+		return "half-made"
+	case Foreign:
+		return "foreign"
+	}
+	return fmt.Sprintf("Kind(%d)", int(k))
+}
+
+// Contents is what a probe found.
+type Contents struct {
+	Kind Kind
+	What string      // for people: "ext4", "XFS, superblock checksum wrong", "unknown data at byte 1234"
+	XFS  *Superblock // for XFS and HalfMade
+}
+
+const (
+	// edge is read whole at both ends. The farthest signatures known lie below
+	// 4 MiB: VMFS at 2 MiB; LUKS2's last header copy at 4 MiB has its first at 0.
+	edge = 4 << 20
+	// sampleSize is read at each place between the edges: one page.
+	sampleSize = 4 << 10
+	// samples between the edges, spread evenly.
+	samples = 64
+	// chunk is the most that one read asks for: EBS splits at 256 KiB, and a
+	// few of these in flight fill its throughput.
+	chunk = 1 << 20
+	// parallel reads hide the latency of EBS, half a millisecond each.
+	parallel = 16
+)
+
+// Probe tells what a device of size bytes holds. ours is the UUID that our
+// mkfs gives on this volume, "" for none.
+//
+// XFS is believed on a sound superblock at byte 0. Blank is believed only when
+// the first and last 4 MiB, the places where the copies of a zeroed XFS
+// superblock would lie, and 64 samples in between are all zeros. A failed or
+// short read is an error, never Blank.
+//
+// mkfs.xfs writes the first superblock before anything else, marked as in
+// progress, and clears that mark with its last write. So only that mark
+// together with our UUID is HalfMade; a file system whose first superblock was
+// wiped is Foreign, even with our UUID in the copies.
+func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
+	if size <= 0 {
+		return Contents{}, fmt.Errorf("probe: device of %d bytes", size)
+	}
+	// The superblock first and alone: on a volume that EBS still loads from a
+	// snapshot every further block read costs time.
+	first := make([]byte, min(size, sectorMax))
+	if err := readFull(r, first, 0); err != nil {
+		return Contents{}, fmt.Errorf("probe: %w", err)
+	}
+	switch sb, err := ParseSuperblock(first); {
+	case err == nil && sb.InProgress && ours != "" && sb.UUID == ours:
+		return Contents{HalfMade, "XFS of ours that mkfs did not finish", &sb}, nil
+	case err == nil && sb.InProgress:
+		return Contents{Kind: Foreign, What: "XFS that mkfs did not finish, not ours: UUID " + sb.UUID}, nil
+	case err == nil:
+		return Contents{XFS, fmt.Sprintf("XFS %q", sb.Label), &sb}, nil
+	case !errors.Is(err, errNoMagic):
+		return Contents{Kind: Foreign, What: err.Error()}, nil
+	}
+	im, err := readImage(r, size)
+	if err != nil {
+		return Contents{}, fmt.Errorf("probe: %w", err)
+	}
+	return im.judge(), nil
+}
+
+// judge decides between Blank and Foreign.
+func (im *image) judge() Contents {
+	at, found := im.firstNonZero()
+	if !found {
+		return Contents{Kind: Blank, What: "blank"}
+	}
+	for _, s := range signatures {
+		if what := s(im); what != "" {
+			return Contents{Kind: Foreign, What: what}
+		}
+	}
+	return Contents{Kind: Foreign, What: fmt.Sprintf("unknown data at byte %d", at)}
+}
+
+// image is the parts of a device that were read.
+type image struct {
+	size  int64
+	parts []part // by offset; samples may touch an edge
+}
+
+type part struct {
+	off  int64
+	data []byte
+}
+
+// readImage reads what a proof of blankness needs, several reads at a time.
+func readImage(r io.ReaderAt, size int64) (*image, error) {
+	im := &image{size: size}
+	head := min(size, edge)
+	im.parts = append(im.parts, part{0, make([]byte, head)})
+	tail := max(head, size-edge)
+	for _, off := range sampleOffsets(size) {
+		if off >= head && off+sampleSize <= tail {
+			im.parts = append(im.parts, part{off, make([]byte, sampleSize)})
+		}
+	}
+	if tail < size {
+		im.parts = append(im.parts, part{tail, make([]byte, size-tail)})
+	}
+
+	var reads errgroup.Group
+	reads.SetLimit(parallel)
+	for _, p := range im.parts {
+		off := p.off
+		for b := range slices.Chunk(p.data, chunk) {
+			at := off
+			reads.Go(func() error { return readFull(r, b, at) })
+			off += int64(len(b))
+		}
+	}
+	return im, reads.Wait()
+}
+
+// sampleOffsets gives the places between the edges, sorted: evenly spread
+// ones, and where mkfs.xfs would begin its allocation groups.
+func sampleOffsets(size int64) []int64 {
+	var offs []int64
+	for i := range int64(samples) {
+		offs = append(offs, size/samples*i&^(sampleSize-1))
+	}
+	// mkfs.xfs divides blocks of 4 KiB into four groups, rounded up, or from
+	// 4 TiB on into groups of one block less than 1 TiB (xfsprogs
+	// libxfs/topology.c calc_default_ag_geometry).
+	blocks := size / sampleSize
+	group := (blocks + 3) / 4
+	if size >= 4<<40 {
+		group = 1<<40/sampleSize - 1
+	}
+	for b := group; group > 0 && b < blocks; b += group {
+		offs = append(offs, b*sampleSize)
+	}
+	slices.Sort(offs)
+	return slices.Compact(offs)
+}
+
+// readFull fills b from off; a read that ends early is an error.
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil // io.EOF is allowed at the very end
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %d bytes at %d: got %d: %w", len(b), off, n, err)
+}
+
+// at gives n bytes from off, or nil when they lie outside or were not read. A
+// negative off counts from the device's end.
+func (im *image) at(off, n int64) []byte {
+	if off < 0 {
+		off += im.size
+	}
+	for _, p := range im.parts {
+		if off >= p.off && off+n <= p.off+int64(len(p.data)) {
+			return p.data[off-p.off:][:n]
+		}
+	}
+	return nil
+}
+
+// firstNonZero gives the offset of the first byte read that is not zero.
+func (im *image) firstNonZero() (int64, bool) {
+	var zero [sampleSize]byte
+	for _, p := range im.parts {
+		off := p.off
+		for b := range slices.Chunk(p.data, len(zero)) {
+			// Comparing whole pages is many times faster than byte by byte.
+			if !bytes.Equal(b, zero[:len(b)]) {
+				i := slices.IndexFunc(b, func(c byte) bool { return c != 0 })
+				return off + int64(i), true
+			}
+			off += int64(len(b))
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,141 @@
+package mountfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// slowScan stands behind the events: datagrams are dropped when the
+	// socket's buffer is full (ENOBUFS), and containers may get none.
+	slowScan = 250 * time.Millisecond
+	// uevents is the netlink group of the kernel itself; udev's is 2.
+	uevents = 1
+)
+
+// settle is when to look again after an event: udev makes its links some
+// milliseconds after the kernel's event, and says so only to its own group.
+func settle() []time.Duration {
+	return []time.Duration{2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
+}
+
+// Waiter waits for a volume's device. Made before the volume is attached, it
+// can't miss the event.
+type Waiter struct {
+	volume Volume
+	host   Host
+	scan   time.Duration
+	events *os.File // nil where the kernel gives us none
+}
+
+// NewWaiter starts to collect the kernel's device events. Where the kernel
+// refuses, Wait scans only. The caller closes the Waiter.
+func NewWaiter(v Volume) *Waiter {
+	return &Waiter{volume: v, host: thisHost(), scan: slowScan, events: listen()}
+}
+
+// Wait gives the volume's device as soon as the kernel shows it. It is
+// NewWaiter, Waiter.Wait and Close in one.
+func Wait(ctx context.Context, v Volume) (Device, error) {
+	w := NewWaiter(v)
+	defer w.Close()
+	return w.Wait(ctx)
+}
+
+// Close stops collecting events.
+func (w *Waiter) Close() error {
+	if w.events == nil {
+		return nil
+	}
+	return w.events.Close()
+}
+
+// Wait gives the volume's device as soon as the kernel shows it. When ctx ends
+// first, the error wraps ctx's and the last reason: ErrNoDevice, or
+// ErrWrongDevice, which may pass while udev replaces a stale link.
+func (w *Waiter) Wait(ctx context.Context) (Device, error) {
+	if w.events != nil {
+		// A deadline in the past wakes the read below.
+		defer context.AfterFunc(ctx, func() { w.events.SetReadDeadline(time.Unix(1, 0)) })()
+	}
+	var soon []time.Duration
+	for {
+		d, reason := w.host.Find(w.volume)
+		if reason == nil {
+			return d, nil
+		}
+		if !errors.Is(reason, ErrNoDevice) && !errors.Is(reason, ErrWrongDevice) {
+			return Device{}, reason
+		}
+		pause := w.scan
+		if len(soon) > 0 {
+			pause, soon = soon[0], soon[1:]
+		}
+		happened, err := w.next(ctx, pause)
+		if ctx.Err() != nil {
+			return Device{}, fmt.Errorf("wait for device: %w: %w", context.Cause(ctx), reason)
+		}
+		if err != nil {
+			return Device{}, fmt.Errorf("wait for device of %s: %w", w.volume.ID, err)
+		}
+		if happened {
+			soon = settle()
+		}
+	}
+}
+
+// next returns after an event of a block device, after pause, or when ctx
+// ends, and reports whether it was an event.
+func (w *Waiter) next(ctx context.Context, pause time.Duration) (bool, error) {
+	if w.events == nil {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		return false, nil
+	}
+	end := time.Now().Add(pause)
+	var datagram [8192]byte
+	for {
+		if err := w.events.SetReadDeadline(end); err != nil {
+			return false, err
+		}
+		// After the deadline is set: AfterFunc may have set its own before.
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		n, err := w.events.Read(datagram[:])
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return false, nil
+		case errors.Is(err, unix.ENOBUFS):
+			return true, nil // events were lost: look
+		case err != nil:
+			return false, err
+		case bytes.Contains(datagram[:n], []byte("\x00SUBSYSTEM=block\x00")):
+			return true, nil
+		}
+	}
+}
+
+// listen opens a socket for the kernel's events, nil if that can't be. Events
+// only make us look, so the sender needs no check.
+func listen() *os.File {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return nil
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: uevents}); err != nil {
+		unix.Close(fd)
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "uevents")
+}
