@@ -5,6 +5,7 @@ VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup mdadm sfdisk mkswap losetup findmnt blkid aws gcc
 GOLANGCI_LINT := v2.15.0
+LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
 
 export GO
 
@@ -30,18 +31,16 @@ test: build ## all tests, with the race detector (root: kernel tests too)
 cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 	GOOS=darwin GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
-	GOOS=darwin GOARCH=amd64 $(BUILD) -o /dev/null ./cmd/snapsource
 
 .PHONY: lint
-lint: bin/golangci-lint-$(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint
+lint: $(LINTER) ## gofmt, go vet, golangci-lint
 	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
 	$(GO) vet ./...
-	GOOS=darwin $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
-	$< run
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
+	$(LINTER) run
 
-bin/golangci-lint-$(GOLANGCI_LINT):
-	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
-	mv bin/golangci-lint $@
+$(LINTER):
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 
 .PHONY: clean
 clean: ## remove what was built

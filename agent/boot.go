@@ -43,7 +43,7 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 		a.Events(Event{Phase: Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
 	})
 	if err != nil {
-		return Report{}, fmt.Errorf("wait for another run: %w", err)
+		return Report{}, fmt.Errorf("lock this host: %w", err)
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
 	return a.eachSource(cfg, func(b *boot) error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snapsource/ec2ops"
+	"snapsource/mountfs"
 )
 
 // State of a source on this instance.
@@ -58,6 +59,9 @@ func (r *SourceReport) fromRecord(rec Record) {
 func (a *Agent) eachSource(cfg Config, do func(*boot) error) (Report, error) {
 	var report Report
 	var errs []error
+	if _, err := a.Host.Mounts(); errors.Is(err, mountfs.ErrUnsupported) {
+		return report, err // at once, not after waiting for a metadata service
+	}
 	for _, src := range cfg.Sources {
 		b := &boot{agent: a, cfg: cfg, src: src, start: time.Now(),
 			report: &SourceReport{Source: src.Name, State: StateAbsent, Mount: src.Mount, Began: time.Now()}}

@@ -39,19 +39,19 @@ func Settings() []Setting {
 		listOfSource("bind", "binds", "DIR:TARGET", "bind-mount DIR of the file system to TARGET; repeatable (default codepen:/home/deploy/codepen)",
 			func(s *Source, vs []string) error { return setBinds(s, vs) }),
 		ofSource("size", "GIB", "volume size in GiB, at least the snapshot's (default the snapshot's; 5 for a first volume)",
-			func(s *Source, v string) error { return setNumber(&s.SizeGiB, v, 1) }),
+			func(s *Source, v string) error { return setNumber(&s.SizeGiB, v) }),
 		ofSource("volume-type", "TYPE", "EBS volume type (default gp3)",
 			func(s *Source, v string) error { s.VolumeType = v; return nil }),
 		ofSource("iops", "N", "provisioned IOPS (default the volume type's)",
-			func(s *Source, v string) error { return setNumber(&s.IOPS, v, 1) }),
+			func(s *Source, v string) error { return setNumber(&s.IOPS, v) }),
 		ofSource("throughput", "MIB", "gp3 throughput in MiB/s (default 125)",
-			func(s *Source, v string) error { return setNumber(&s.Throughput, v, 1) }),
+			func(s *Source, v string) error { return setNumber(&s.Throughput, v) }),
 		ofSource("encrypted", "", "encrypt the volume (one from an encrypted snapshot always is)",
 			func(s *Source, v string) error { return setBool(&s.Encrypted, v) }),
 		ofSource("kms-key", "KEY", "KMS key id, alias or ARN for --encrypted (default the account's)",
 			func(s *Source, v string) error { s.KMSKey = v; return nil }),
 		ofSource("initialization-rate", "MIB", "have EC2 load the snapshot's blocks at 100 to 300 MiB/s (billed; default EC2's own pace)",
-			func(s *Source, v string) error { return setNumber(&s.InitializationRate, v, 1) }),
+			func(s *Source, v string) error { return setNumber(&s.InitializationRate, v) }),
 		listOfSource("tag", "tags", "KEY=VALUE", "one more tag for the volume; repeatable",
 			func(s *Source, vs []string) error { return setTags(s, vs) }),
 		listOfSource("mount-option", "mount-options", "OPTION", "mount option; repeatable, replaces the default noatime, nosuid, nodev",
@@ -185,13 +185,13 @@ func lastOf(lists ...[]string) string {
 	return ""
 }
 
-func setNumber(to *int32, v string, least int64) error {
+func setNumber(to *int32, v string) error {
 	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil {
 		return usagef("%q is not a whole number", v)
 	}
-	if n < least {
-		return usagef("%d is less than %d", n, least)
+	if n < 1 {
+		return usagef("%d is less than 1", n)
 	}
 	*to = int32(n)
 	return nil

@@ -212,7 +212,7 @@ func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 		return c.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
 	})
 	var api *APIError
-	if errors.As(err, &api) && api.Kind == ErrNotReady && strings.Contains(api.Message, VolumeDeleting) {
+	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeDeleting) {
 		return nil // an earlier call is still at it
 	}
 	return ignoreNotFound(err)

@@ -62,7 +62,7 @@ func (w *Waiter) Close() error {
 func (w *Waiter) Wait(ctx context.Context) (Device, error) {
 	if w.events != nil {
 		// A deadline in the past wakes the read below.
-		defer context.AfterFunc(ctx, func() { w.events.SetReadDeadline(time.Unix(1, 0)) })()
+		defer context.AfterFunc(ctx, func() { w.events.SetReadDeadline(time.Unix(1, 0)) })() //nolint:errcheck // a closed socket ends the read too
 	}
 	var soon []time.Duration
 	for {

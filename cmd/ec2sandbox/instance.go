@@ -42,7 +42,7 @@ func bootInstance(ctx context.Context, config initConfig) (*instance, error) {
 		return nil, errors.Join(fmt.Errorf("boot %s: %w", config.Name, err), orders.Close(), ordersWriter.Close())
 	}
 	defer report.Close()
-	cmd := exec.Command("/proc/self/exe", initArg)
+	cmd := exec.Command("/proc/self/exe", initArg) //nolint:noctx // ends with its orders pipe, or with us
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{orders, reportWriter}
 	cmd.Env = config.Env

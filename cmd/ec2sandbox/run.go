@@ -236,14 +236,14 @@ func serve(server *ec2test.Server, instanceID string) (*endpoints, error) {
 		url     *string
 		handler http.Handler
 	}{{&e.ec2, server.EC2(instanceID)}, {&e.imds, server.IMDS(instanceID)}} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback: nothing to wait for
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("serve the instance's endpoints: %w", err), e.Close())
 		}
 		*s.url = "http://" + listener.Addr().String()
 		hs := &http.Server{Handler: s.handler, ReadHeaderTimeout: headerTimeout}
 		e.servers = append(e.servers, hs)
-		go hs.Serve(listener) // ends when the server is closed
+		go hs.Serve(listener) //nolint:errcheck // ends, with an error, when the server is closed
 	}
 	return e, nil
 }

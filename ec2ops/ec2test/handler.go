@@ -216,6 +216,12 @@ func (c *call) record(s *Server, action string, err error) {
 	if err != nil {
 		line.Result = asError(err).Code
 	}
+	// A describe call is about the first id that it asks for.
+	for _, key := range []string{"VolumeId.1", "SnapshotId.1", "InstanceId.1"} {
+		if line.Resource == "" {
+			line.Resource = c.form.Get(key)
+		}
+	}
 	for key := range c.form {
 		if key != "Action" && key != "Version" {
 			line.Params[key] = c.form.Get(key)
