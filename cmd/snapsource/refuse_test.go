@@ -3,9 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"snapsource/ec2ops/ec2test"
 )
@@ -53,7 +56,7 @@ trap 'losetup -d $dev' EXIT
 	}
 }
 
-// fingerprint is a hash of a volume's bytes; an image's holes are zeros.
+// fingerprint is a hash of a volume's data and where it is.
 func (s *sandbox) fingerprint(volumeID string) string {
 	s.t.Helper()
 	f, err := os.Open(filepath.Join(s.dir, "volumes", volumeID+".img"))
@@ -62,10 +65,25 @@ func (s *sandbox) fingerprint(volumeID string) string {
 	}
 	defer f.Close()
 	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		s.t.Fatal(err)
+	for offset := int64(0); ; {
+		data, err := f.Seek(offset, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return fmt.Sprintf("%x", hash.Sum(nil)) // nothing but a hole from here on
+		}
+		hole, holeErr := f.Seek(data, unix.SEEK_HOLE)
+		if err := errors.Join(err, holeErr); err != nil {
+			s.t.Fatal(err)
+		}
+		buf := make([]byte, hole-data)
+		if _, err := f.ReadAt(buf, data); err != nil {
+			s.t.Fatal(err)
+		}
+		if len(bytes.Trim(buf, "\x00")) != 0 { // written zeros are as good as a hole
+			fmt.Fprintf(hash, "%d:", data)
+			hash.Write(buf)
+		}
+		offset = hole
 	}
-	return fmt.Sprintf("%x", hash.Sum(nil))
 }
 
 // TestForeignSnapshots: what is not an XFS is refused by name, and the volume that
