@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,8 +232,9 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 	return nil
 }
 
-// announce waits for what ran beside the mount, and leaves the record.
-func (b *boot) announce(_ context.Context, at attached) (err error) {
+// announce waits for what ran beside the mount, puts the roles on the instance, and
+// leaves the record.
+func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	s := b.begin(Announce)
 	defer s.end(&err)
 	if at.onTermination != nil {
@@ -243,9 +245,13 @@ func (b *boot) announce(_ context.Context, at attached) (err error) {
 			return err
 		}
 	}
-	s.detail = "deleted on termination"
+	roles, err := b.announceRoles(ctx)
+	if err != nil {
+		return err
+	}
+	s.detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
 	r := Record{
-		Source: b.src.Name, Wanted: digest(b.src), Instance: b.self.InstanceID, Zone: b.self.Zone,
+		Source: b.src.Name, Wanted: digest(b.src, b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
 		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
 		Ready: time.Now(),

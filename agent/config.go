@@ -15,9 +15,21 @@ import (
 // Config is what the operator wants of an instance.
 type Config struct {
 	Sources []Source
+	All     []Source // where Sources is one picked by name: all sources of the instance
+	Roles   Roles
 	IfNone  string        // what to do without an eligible snapshot: IfNoneFail or IfNoneBlank
 	Timeout time.Duration // for the whole run
 	Output  string        // OutputText or OutputJSON
+}
+
+// Roles are what deployments find the instance by, and the tags that say so. They
+// are put on the instance once all its sources are mounted.
+type Roles struct {
+	Roles   []string // "app", "web"
+	Stages  []string // "production"
+	Project string
+	// The keys of the tags; Roles and Stages hold lists separated by commas.
+	RolesTag, StagesTag, ProjectTag string
 }
 
 // Values of Config.IfNone and Config.Output.
@@ -64,6 +76,7 @@ const DefaultSizeGiB = 5
 func DefaultConfig() Config {
 	return Config{
 		Sources: []Source{DefaultSource()},
+		Roles:   Roles{RolesTag: "Roles", StagesTag: "Stages", ProjectTag: "Project"},
 		IfNone:  IfNoneFail,
 		Timeout: 10 * time.Minute,
 		Output:  OutputText,
@@ -119,6 +132,9 @@ func (c Config) Validate() error {
 	}
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return usagef("output: %q is neither text nor json", c.Output)
+	}
+	if err := c.Roles.validate(); err != nil {
+		return err
 	}
 	for _, s := range c.Sources {
 		if err := s.validate(); err != nil {

@@ -39,6 +39,7 @@ sources:
 		t.Fatal(err)
 	}
 	want := Config{
+		Roles:  Roles{RolesTag: "Roles", StagesTag: "Stages", ProjectTag: "Project"},
 		IfNone: "fail", Timeout: 3 * time.Minute, Output: "text",
 		Sources: []Source{{
 			Name: "from-file", Device: "/dev/sdi", Mount: "/env",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,16 +25,17 @@ var errKilled = errors.New("killed")
 // fakeCloud is EC2 for one instance, in memory. Its volumes take as long as
 // createTakes and attachTakes say, by the (virtual) clock.
 type fakeCloud struct {
-	mu          sync.Mutex
-	host        *fakeHost
-	volumes     map[string]*fakeVolume
-	snapshots   []ec2ops.Snapshot
-	tokens      map[string]string // token → volume id
-	params      map[string]string // token → what was asked for
-	names       []string          // device names that are taken by others
-	createTakes time.Duration
-	attachTakes time.Duration
-	identifyErr error
+	mu           sync.Mutex
+	host         *fakeHost
+	volumes      map[string]*fakeVolume
+	snapshots    []ec2ops.Snapshot
+	tokens       map[string]string // token → volume id
+	params       map[string]string // token → what was asked for
+	instanceTags map[string]string
+	names        []string // device names that are taken by others
+	createTakes  time.Duration
+	attachTakes  time.Duration
+	identifyErr  error
 
 	calls  []string                // "CreateVolume vol-1"
 	fail   func(call string) error // gives the error of a call that has no effect
@@ -242,16 +244,36 @@ func (c *fakeCloud) DeleteOnTermination(ctx context.Context, _, _, id string) er
 
 func (c *fakeCloud) Instance(ctx context.Context, id string) (out ec2ops.Instance, err error) {
 	err = c.call(ctx, "DescribeInstances", func() error {
-		out = ec2ops.Instance{ID: id, State: "running", DeviceNames: c.names}
+		out = ec2ops.Instance{ID: id, State: "running", DeviceNames: c.names, Tags: maps.Clone(c.instanceTags)}
 		return nil
 	})
 	return out, err
 }
 
+// tagsOf gives the tags of a resource for a change.
+func (c *fakeCloud) tagsOf(id string) map[string]string {
+	if v, ok := c.volumes[id]; ok {
+		return v.Tags
+	}
+	for _, s := range c.snapshots {
+		if s.ID == id {
+			return s.Tags
+		}
+	}
+	return c.instanceTags
+}
+
 func (c *fakeCloud) Tag(ctx context.Context, id string, tags map[string]string) error {
 	return c.call(ctx, "CreateTags "+id, func() error {
-		for k, v := range tags {
-			c.volumes[id].Tags[k] = v
+		maps.Copy(c.tagsOf(id), tags)
+		return nil
+	})
+}
+
+func (c *fakeCloud) Untag(ctx context.Context, id string, keys []string) error {
+	return c.call(ctx, "DeleteTags "+id, func() error {
+		for _, k := range keys {
+			delete(c.tagsOf(id), k)
 		}
 		return nil
 	})
@@ -427,7 +449,7 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{
-		cloud: &fakeCloud{volumes: map[string]*fakeVolume{}, tokens: map[string]string{}, params: map[string]string{},
+		cloud: &fakeCloud{instanceTags: map[string]string{}, volumes: map[string]*fakeVolume{}, tokens: map[string]string{}, params: map[string]string{},
 			createTakes: 1500 * time.Millisecond, attachTakes: time.Second},
 		host: &fakeHost{mounts: map[string]uint32{}, targets: map[string]mountfs.Target{}, records: map[string]Record{}},
 	}

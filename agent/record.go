@@ -28,10 +28,10 @@ type Record struct {
 
 // digest identifies what is wanted of a source, so that a changed configuration is
 // not taken for fulfilled.
-func digest(src Source) string {
-	text, err := json.Marshal(src)
+func digest(src Source, roles Roles) string {
+	text, err := json.Marshal([]any{src, roles})
 	if err != nil {
-		panic("a Source can't be written as JSON: " + err.Error()) // strings and numbers only
+		panic("the configuration can't be written as JSON: " + err.Error()) // strings and numbers only
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
@@ -41,7 +41,7 @@ func digest(src Source) string {
 // kernel only: the device is the volume's, it is mounted, every bind shows it.
 func (b *boot) stillReady() (Record, bool) {
 	r, err := b.agent.Host.LoadRecord(b.src.Name)
-	if err != nil || r.Wanted != digest(b.src) {
+	if err != nil || r.Wanted != digest(b.src, b.cfg.Roles) {
 		return Record{}, false
 	}
 	dev, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size})

@@ -56,6 +56,18 @@ func Settings() []Setting {
 			func(s *Source, vs []string) error { return setTags(s, vs) }),
 		listOfSource("mount-option", "mount-options", "OPTION", "mount option; repeatable, replaces the default noatime, nosuid, nodev",
 			func(s *Source, vs []string) error { s.MountOptions = vs; return nil }),
+		listOfRun("role", "roles", "ROLE", "put this role on the instance once its sources are mounted; repeatable",
+			func(c *Config, vs []string) error { c.Roles.Roles = vs; return nil }),
+		listOfRun("stage", "stages", "STAGE", "and this stage; repeatable",
+			func(c *Config, vs []string) error { c.Roles.Stages = vs; return nil }),
+		ofRun("project", "NAME", "and this project",
+			func(c *Config, v string) error { c.Roles.Project = v; return nil }),
+		ofRun("roles-tag", "KEY", "tag that holds the roles (default Roles)",
+			func(c *Config, v string) error { c.Roles.RolesTag = v; return nil }),
+		ofRun("stages-tag", "KEY", "tag that holds the stages (default Stages)",
+			func(c *Config, v string) error { c.Roles.StagesTag = v; return nil }),
+		ofRun("project-tag", "KEY", "tag that holds the project (default Project)",
+			func(c *Config, v string) error { c.Roles.ProjectTag = v; return nil }),
 		ofRun("if-none", "fail|blank", "without an eligible snapshot: fail, or begin with a blank volume (default fail)",
 			func(c *Config, v string) error { c.IfNone = v; return nil }),
 		ofRun("timeout", "DURATION", "give up after this long (default 10m)",
@@ -73,6 +85,11 @@ func ofSource(name, value, doc string, set func(*Source, string) error) Setting 
 func listOfSource(name, fileKey, value, doc string, set func(*Source, []string) error) Setting {
 	return Setting{Name: name, FileKey: fileKey, Value: value, Doc: doc, OfSource: true, Repeatable: true,
 		set: func(_ *Config, s *Source, vs []string) error { return set(s, vs) }}
+}
+
+func listOfRun(name, fileKey, value, doc string, set func(*Config, []string) error) Setting {
+	return Setting{Name: name, FileKey: fileKey, Value: value, Doc: doc, Repeatable: true,
+		set: func(c *Config, _ *Source, vs []string) error { return set(c, vs) }}
 }
 
 func ofRun(name, value, doc string, set func(*Config, string) error) Setting {
@@ -132,7 +149,7 @@ func (c *Config) apply(values map[string][]string, name func(Setting) string) er
 func (c *Config) only(name string) error {
 	for _, s := range c.Sources {
 		if s.Name == name {
-			c.Sources = []Source{s}
+			c.All, c.Sources = c.Sources, []Source{s}
 			return nil
 		}
 	}

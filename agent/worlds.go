@@ -23,6 +23,7 @@ type Cloud interface {
 	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
+	Untag(ctx context.Context, id string, keys []string) error
 }
 
 // Host is what the agent needs of the machine it runs on. [NewHost] implements it

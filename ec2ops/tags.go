@@ -28,6 +28,18 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 	return err
 }
 
+// Untag removes the tags with these keys from one resource, whatever their values.
+func (c *Client) Untag(ctx context.Context, id string, keys []string) error {
+	var tags []types.Tag
+	for _, k := range keys {
+		tags = append(tags, types.Tag{Key: aws.String(k)})
+	}
+	_, err := call(ctx, c, "DeleteTags", id, func() (*ec2.DeleteTagsOutput, error) {
+		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})
+	})
+	return err
+}
+
 func tagMap(tags []types.Tag) map[string]string {
 	m := make(map[string]string, len(tags))
 	for _, t := range tags {
