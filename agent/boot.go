@@ -40,11 +40,9 @@ type boot struct {
 func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
-	unlock, err := a.Host.Lock(ctx, func() {
-		a.Events(Event{Phase: Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
-	})
+	unlock, err := a.lock(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("lock this host: %w", err)
+		return Report{}, err
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
 	return a.eachSource(cfg, func(b *boot) error {
@@ -59,6 +57,17 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 		}
 		return err
 	})
+}
+
+// lock waits for another run on this host.
+func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
+	unlock, err = a.Host.Lock(ctx, func() {
+		a.Events(Event{Phase: Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock this host: %w", err)
+	}
+	return unlock, nil
 }
 
 // run is the whole flow of a boot.

@@ -151,18 +151,8 @@ func (b *boot) giveBack(ctx context.Context, failure error) {
 }
 
 func (b *boot) deleteVolume(ctx context.Context, id string) error {
-	v, err := b.agent.Cloud.Volume(ctx, id)
-	if err != nil {
+	if err := b.release(ctx, &step{b: b, name: Delete, start: time.Now()}, id); err != nil {
 		return err
-	}
-	if _, ok := v.AttachmentTo(b.self.InstanceID); ok {
-		if err := b.agent.Cloud.Detach(ctx, id, b.self.InstanceID); err != nil {
-			return err
-		}
-		free := func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }
-		if _, err := b.agent.Cloud.WaitVolume(ctx, id, free, nil); err != nil {
-			return err
-		}
 	}
 	return b.agent.Cloud.DeleteVolume(ctx, id)
 }

@@ -33,7 +33,12 @@ func newest(source string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 
 // ineligible says why a snapshot can't be launched from; "" when it can.
 func ineligible(source string, s ec2ops.Snapshot) string {
+	reason, rejected := s.Tags[ec2ops.TagRejected]
 	switch {
+	case rejected:
+		return strings.TrimSpace("rejected " + reason)
+	case s.Tags[ec2ops.TagName] != source && s.Tags[ec2ops.TagSource] == source:
+		return "not promoted"
 	case s.Tags[ec2ops.TagName] != source:
 		return "of another source"
 	case s.State != ec2ops.SnapshotCompleted:

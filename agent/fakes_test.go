@@ -32,6 +32,7 @@ type fakeCloud struct {
 	tokens       map[string]string // token → volume id
 	params       map[string]string // token → what was asked for
 	instanceTags map[string]string
+	others       []string // further instances that exist
 	names        []string // device names that are taken by others
 	createTakes  time.Duration
 	attachTakes  time.Duration
@@ -103,6 +104,50 @@ func (c *fakeCloud) Identify(_ context.Context, _ func(string)) (ec2ops.Identity
 func (c *fakeCloud) Snapshots(ctx context.Context, _ string) (all []ec2ops.Snapshot, err error) {
 	err = c.call(ctx, "DescribeSnapshots", func() error { all = c.snapshots; return nil })
 	return all, err
+}
+
+func (c *fakeCloud) SnapshotsTagged(ctx context.Context, key, value string) (all []ec2ops.Snapshot, err error) {
+	err = c.call(ctx, "DescribeSnapshots", func() error {
+		for _, s := range c.snapshots {
+			if s.Tags[key] == value {
+				all = append(all, s)
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (c *fakeCloud) DeleteSnapshot(ctx context.Context, id string) error {
+	return c.call(ctx, "DeleteSnapshot "+id, func() error {
+		c.snapshots = slices.DeleteFunc(c.snapshots, func(s ec2ops.Snapshot) bool { return s.ID == id })
+		return nil
+	})
+}
+
+func (c *fakeCloud) VolumesOf(ctx context.Context, source string) (all []ec2ops.Volume, err error) {
+	err = c.call(ctx, "DescribeVolumes", func() error {
+		for _, v := range c.volumes {
+			if v.Tags[ec2ops.TagSource] == source {
+				all = append(all, c.now(v))
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (c *fakeCloud) Alive(ctx context.Context, ids []string) (map[string]bool, error) {
+	alive := map[string]bool{}
+	err := c.call(ctx, "DescribeInstances", func() error {
+		for _, id := range ids {
+			if id == theInstance.InstanceID || slices.Contains(c.others, id) {
+				alive[id] = true
+			}
+		}
+		return nil
+	})
+	return alive, err
 }
 
 func (c *fakeCloud) Volumes(ctx context.Context, instanceID, source string) (all []ec2ops.Volume, err error) {
@@ -301,6 +346,7 @@ type fakeHost struct {
 	formatted        []string
 	made             []string // directories that binds made
 	lockErr          error
+	unmountErr       map[string]error
 	killInFormat     bool
 }
 
@@ -407,6 +453,14 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 	}
 	h.mounts[target] = h.mounts[mountpoint]
 	return false, nil
+}
+
+func (h *fakeHost) Unmount(target string) error {
+	if err := h.unmountErr[target]; err != nil {
+		return err
+	}
+	delete(h.mounts, target)
+	return nil
 }
 
 func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {

@@ -68,6 +68,8 @@ func (h host) Bind(mountpoint, dir, target string, create bool) (bool, error) {
 	return mountfs.Bind(mountpoint, dir, target, create)
 }
 
+func (h host) Unmount(target string) error { return notRoot(mountfs.Unmount(target)) }
+
 func (h host) CheckBind(mountpoint, dir, target string) (bool, error) {
 	return mountfs.CheckBind(mountpoint, dir, target)
 }

@@ -18,6 +18,10 @@ type Cloud interface {
 	WaitVolume(ctx context.Context, id string, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
+	VolumesOf(ctx context.Context, source string) ([]ec2ops.Volume, error)
+	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
+	DeleteSnapshot(ctx context.Context, id string) error
+	Alive(ctx context.Context, instanceIDs []string) (map[string]bool, error)
 	Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error
 	Detach(ctx context.Context, volumeID, instanceID string) error
 	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
@@ -41,6 +45,7 @@ type Host interface {
 	MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error)
 	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
+	Unmount(target string) error
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	MkfsPath() (string, error)
 	LoadRecord(source string) (Record, error)

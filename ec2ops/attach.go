@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -100,6 +101,39 @@ func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
 		Message: "EC2's answer does not hold it", Err: ErrNotFound,
 	}
 }
+
+// Alive says which of these instances still exist: EC2 shows a terminated one for
+// about an hour, and then no more. A stopped one exists.
+func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, error) {
+	alive := map[string]bool{}
+	for batch := range slices.Chunk(ids, filterValuesMax) {
+		in := &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-id", batch...)}}
+		_, err := call(ctx, c, "DescribeInstances", fmt.Sprintf("%d ids", len(batch)), func() (struct{}, error) {
+			for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
+				page, err := pages.NextPage(ctx)
+				if err != nil {
+					return struct{}{}, err
+				}
+				for _, r := range page.Reservations {
+					for _, i := range r.Instances {
+						if i.State != nil && i.State.Name != types.InstanceStateNameTerminated {
+							alive[aws.ToString(i.InstanceId)] = true
+						}
+					}
+				}
+			}
+			return struct{}{}, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return alive, nil
+}
+
+// filterValuesMax is how many values a filter may have. (EC2 user guide, "List and
+// filter your resources")
+const filterValuesMax = 200
 
 func attachmentsOf(list []types.VolumeAttachment) []Attachment {
 	var all []Attachment

@@ -30,15 +30,21 @@ type Snapshot struct {
 }
 
 // Snapshots lists this account's snapshots with the tag Name=source, in every
-// state and storage tier, in no order. Only "self" is asked for: without an owner
-// EC2 also lists snapshots that strangers share or publish.
+// state and storage tier, in no order.
 func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, error) {
+	return c.SnapshotsTagged(ctx, TagName, source)
+}
+
+// SnapshotsTagged lists this account's snapshots with a tag, in every state and
+// storage tier, in no order. Only "self" is asked for: without an owner EC2 also
+// lists snapshots that strangers share or publish.
+func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snapshot, error) {
 	in := &ec2.DescribeSnapshotsInput{
 		OwnerIds:   []string{"self"},
-		Filters:    []types.Filter{filter("tag:"+TagName, source)},
+		Filters:    []types.Filter{filter("tag:"+key, value)},
 		MaxResults: aws.Int32(1000),
 	}
-	return call(ctx, c, "DescribeSnapshots", "tagged Name="+source, func() ([]Snapshot, error) {
+	return call(ctx, c, "DescribeSnapshots", "tagged "+key+"="+value, func() ([]Snapshot, error) {
 		var all []Snapshot
 		for pages := ec2.NewDescribeSnapshotsPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
@@ -51,6 +57,14 @@ func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, erro
 		}
 		return all, nil
 	})
+}
+
+// DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is no error.
+func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
+	_, err := call(ctx, c, "DeleteSnapshot", id, func() (*ec2.DeleteSnapshotOutput, error) {
+		return c.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
+	})
+	return ignoreNotFound(err)
 }
 
 func snapshotOf(s types.Snapshot) Snapshot {

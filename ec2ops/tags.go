@@ -16,6 +16,7 @@ const (
 	TagSource    = "snapsource:source"    // on volumes: the source
 	TagInstance  = "snapsource:instance"  // on volumes: the instance they were made for
 	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot they were made from, or "none"
+	TagRejected  = "snapsource:rejected"  // on snapshots: why it was taken out of the running
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made on it
 )
 

@@ -170,11 +170,17 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 // Volumes lists the volumes that were made for this source on this instance, by
 // their tags, in every state that EC2 still shows, in no order.
 func (c *Client) Volumes(ctx context.Context, instanceID, source string) ([]Volume, error) {
-	in := &ec2.DescribeVolumesInput{
-		Filters:    []types.Filter{filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, source)},
-		MaxResults: aws.Int32(500),
-	}
-	return call(ctx, c, "DescribeVolumes", "of "+source+" for "+instanceID, func() ([]Volume, error) {
+	return c.volumes(ctx, "of "+source+" for "+instanceID, filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, source))
+}
+
+// VolumesOf lists the volumes that were made for a source on any instance.
+func (c *Client) VolumesOf(ctx context.Context, source string) ([]Volume, error) {
+	return c.volumes(ctx, "of "+source, filter("tag:"+TagSource, source))
+}
+
+func (c *Client) volumes(ctx context.Context, what string, filters ...types.Filter) ([]Volume, error) {
+	in := &ec2.DescribeVolumesInput{Filters: filters, MaxResults: aws.Int32(500)}
+	return call(ctx, c, "DescribeVolumes", what, func() ([]Volume, error) {
 		var all []Volume
 		for pages := ec2.NewDescribeVolumesPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)

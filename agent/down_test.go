@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+func TestDown(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w, cfg := withRelease(), DefaultConfig()
+			cfg.Roles.Roles = []string{"app"}
+			if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			w.cloud.calls = nil
+			if _, err := w.agent.Down(t.Context(), cfg, remove); err != nil {
+				t.Fatal(err)
+			}
+			if len(w.host.mounts) != 0 || len(w.host.records) != 0 || len(w.cloud.instanceTags) != 0 {
+				t.Errorf("left: mounts %v, records %v, tags %v", w.host.mounts, w.host.records, w.cloud.instanceTags)
+			}
+			if m := mutating(w.cloud.calls); m[0] != "DeleteTags "+theInstance.InstanceID {
+				t.Errorf("calls %v, want the roles off first", m)
+			}
+			live := w.cloud.live()
+			if remove != (len(live) == 0) {
+				t.Errorf("%d volumes are left", len(live))
+			}
+			if !remove && live[0].State != ec2ops.VolumeAvailable {
+				t.Errorf("the volume is %s", live[0].State)
+			}
+			// Nothing left to do, and up again works: with the same volume, or with
+			// a new one although the old one's token is used up.
+			if _, err := w.agent.Down(t.Context(), cfg, remove); err != nil {
+				t.Errorf("down again: %v", err)
+			}
+			if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			mustBeUp(t, w)
+		})
+	}
+}
+
+// TestDownOfBusySource: what is in use stays mounted and attached.
+func TestDownOfBusySource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+			t.Fatal(err)
+		}
+		w.host.unmountErr = map[string]error{"/cp": mountfs.ErrBusy}
+		_, err := w.agent.Down(t.Context(), DefaultConfig(), true)
+		if !errors.Is(err, mountfs.ErrBusy) || ExitCode(err) != ExitTemporary {
+			t.Errorf("got %v, want busy", err)
+		}
+		if len(w.cloud.live()) != 1 || len(w.cloud.live()[0].Attachments) != 1 {
+			t.Error("the volume of a mounted source was detached")
+		}
+		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+			t.Fatal(err)
+		}
+		mustBeUp(t, w)
+	})
+}

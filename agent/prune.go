@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// PruneOptions say what [Prune] may delete.
+type PruneOptions struct {
+	Keep   int // eligible snapshots that stay, newest first; at least 1
+	Floor  int // never leave fewer eligible snapshots than this
+	DryRun bool
+}
+
+// Pruned is one thing that [Prune] deletes, or would delete.
+type Pruned struct {
+	ID      string        `json:"id"`
+	Reason  string        `json:"reason"`
+	Age     time.Duration `json:"age_ns"`
+	SizeGiB int32         `json:"size_gib"`
+	Deleted bool          `json:"deleted"`
+}
+
+// orphanAge is how old a volume must be before a missing instance counts: EC2 is
+// eventually consistent, and an instance that was launched a moment ago may be
+// missing from its lists for minutes.
+const orphanAge = 15 * time.Minute
+
+// Prune deletes what a source no longer needs: eligible snapshots beyond the newest
+// ones, what was rejected before those, and volumes of instances that no longer
+// exist. It goes on after a failure and reports all of them.
+func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now time.Time) ([]Pruned, error) {
+	snapshots, err := snapshotsOf(ctx, cloud, source)
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := cloud.VolumesOf(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	var owners []string
+	for _, v := range volumes {
+		if id := v.Tags[ec2ops.TagInstance]; id != "" && !slices.Contains(owners, id) {
+			owners = append(owners, id)
+		}
+	}
+	alive, err := cloud.Alive(ctx, owners)
+	if err != nil {
+		return nil, err
+	}
+	list := append(oldSnapshots(source, snapshots, volumes, o, now), orphans(source, volumes, alive, now)...)
+	if o.DryRun {
+		return list, nil
+	}
+	var errs []error
+	for i, p := range list {
+		remove := cloud.DeleteVolume
+		if slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID }) {
+			remove = cloud.DeleteSnapshot
+		}
+		if err := remove(ctx, p.ID); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list[i].Deleted = true
+	}
+	return list, errors.Join(errs...)
+}
+
+// oldSnapshots decides which snapshots may go. What stays: the newest eligible
+// ones, at least one; everything newer than the oldest of them, be it pending, a
+// candidate or rejected; what a volume in creation is made from; what is archived;
+// what we can't read.
+func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume, o PruneOptions, now time.Time) []Pruned {
+	keep := max(o.Keep, o.Floor, 1)
+	var eligible []ec2ops.Snapshot
+	for _, s := range all {
+		if ineligible(source, s) == "" {
+			eligible = append(eligible, s)
+		}
+	}
+	if len(eligible) < keep {
+		return nil // too few to tell what is old
+	}
+	newestFirst := func(a, b ec2ops.Snapshot) int { return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(b.ID, a.ID)) }
+	slices.SortFunc(eligible, newestFirst)
+	oldestKept := eligible[keep-1]
+	var list []Pruned
+	for _, s := range all {
+		_, rejected := s.Tags[ec2ops.TagRejected]
+		isEligible := ineligible(source, s) == ""
+		switch {
+		case newestFirst(s, oldestKept) <= 0:
+		case !isEligible && !(rejected && s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive):
+		case slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool {
+			return v.SnapshotID == s.ID && v.State == ec2ops.VolumeCreating
+		}):
+		default:
+			reason := fmt.Sprintf("older than the newest %d", keep)
+			if rejected {
+				reason = "rejected, and " + reason
+			}
+			list = append(list, Pruned{ID: s.ID, Reason: reason, Age: now.Sub(s.Start), SizeGiB: s.SizeGiB})
+		}
+	}
+	slices.SortFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	return list
+}
+
+// orphans decides which volumes may go: ours by their tags, attached nowhere, and
+// their instance no longer exists.
+func orphans(source string, all []ec2ops.Volume, alive map[string]bool, now time.Time) []Pruned {
+	var list []Pruned
+	for _, v := range all {
+		owner := v.Tags[ec2ops.TagInstance]
+		free := v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError
+		if v.Tags[ec2ops.TagSource] != source || owner == "" || alive[owner] || !free || now.Sub(v.Created) < orphanAge {
+			continue
+		}
+		list = append(list, Pruned{ID: v.ID, Reason: owner + " no longer exists", Age: now.Sub(v.Created), SizeGiB: v.SizeGiB})
+	}
+	slices.SortFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	return list
+}

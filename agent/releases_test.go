@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// TestRollBack: reject takes the newest out of the running, so that a launch takes
+// the one before; promote puts it back.
+func TestRollBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+		rejected, next, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "breaks the login", time.Now())
+		if err != nil || rejected != "snap-2" || next != "snap-1" {
+			t.Fatalf("rejected %s, next %s, %v; want snap-2, then snap-1", rejected, next, err)
+		}
+		if m := mutating(w.cloud.calls); len(m) != 1 {
+			t.Errorf("calls %v, want one, so that no half of it can happen", m)
+		}
+		list, err := Releases(t.Context(), w.cloud, "codepen-app")
+		if err != nil || len(list) != 2 || list[0].Snapshot != "snap-2" || !strings.Contains(list[0].WhyNot, "breaks the login") || !list[1].Chosen {
+			t.Errorf("got %+v, %v; want snap-2 rejected with its reason, snap-1 chosen", list, err)
+		}
+		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		if err != nil || report.Sources[0].Snapshot != "snap-1" {
+			t.Errorf("a launch took %s, %v; want snap-1", report.Sources[0].Snapshot, err)
+		}
+		if err := Promote(t.Context(), w.cloud, "codepen-app", "snap-2"); err != nil {
+			t.Fatal(err)
+		}
+		if list, err = Releases(t.Context(), w.cloud, "codepen-app"); err != nil || !list[0].Chosen || list[0].WhyNot != "" || list[1].WhyNot != "older" {
+			t.Errorf("got %+v, %v; want snap-2 chosen again, snap-1 older", list, err)
+		}
+	})
+}
+
+func TestRejectAndPromoteRefuse(t *testing.T) {
+	w := withRelease()
+	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", "snap-of-another", "", time.Now()); !errors.Is(err, ErrNoSnapshot) {
+		t.Errorf("reject: %v, want no such snapshot", err)
+	}
+	if err := Promote(t.Context(), w.cloud, "codepen-app", "snap-of-another"); !errors.Is(err, ErrNoSnapshot) {
+		t.Errorf("promote: %v, want no such snapshot", err)
+	}
+	if m := mutating(w.cloud.calls); len(m) != 0 {
+		t.Errorf("calls %v", m)
+	}
+	_, next, err := Reject(t.Context(), w.cloud, "codepen-app", "snap-1", "", time.Now())
+	if err != nil || next != "" {
+		t.Errorf("reject the only one: next %q, %v; want none", next, err)
+	}
+	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "", time.Now()); !errors.Is(err, ErrNoSnapshot) {
+		t.Errorf("reject the latest of none: %v", err)
+	}
+}
+
+// TestCandidate: a snapshot that carries the source's tag but not its name.
+func TestCandidate(t *testing.T) {
+	w := withRelease()
+	candidate := release("snap-2", 2)
+	candidate.Tags = map[string]string{ec2ops.TagSource: "codepen-app"}
+	w.cloud.snapshots = append(w.cloud.snapshots, candidate)
+	list, err := Releases(t.Context(), w.cloud, "codepen-app")
+	if err != nil || list[0].WhyNot != "not promoted" || !list[1].Chosen {
+		t.Errorf("got %+v, %v; want the candidate listed and not chosen", list, err)
+	}
+}
