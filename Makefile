@@ -3,7 +3,7 @@
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup mdadm sfdisk mkswap losetup findmnt blkid aws gcc
+TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup sfdisk sgdisk mkswap losetup findmnt blkid aws gcc
 GOLANGCI_LINT := v2.15.0
 LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
 
@@ -24,8 +24,12 @@ demo: build ## a release goes from one instance to the next, on real XFS (root)
 
 .PHONY: test
 test: build ## all tests, with the race detector (root: kernel tests too)
-	@if [ "$$(id -u)" = 0 ]; then .ci/need $(TOOLS); fi
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s tools; fi
 	@.ci/test
+
+.PHONY: tools
+tools: ## install the programs that the tests use (root)
+	@.ci/need $(TOOLS)
 
 .PHONY: cross
 cross: ## compile for the other platforms

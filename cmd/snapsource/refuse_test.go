@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snapsource/ec2ops/ec2test"
+	"snapsource/mountfs/looptest"
 )
 
 // foreign makes snapshots that hold something else than an XFS of ours, each with
@@ -46,15 +47,20 @@ var foreign = []struct {
 func (s *sandbox) foreignImage(kind, name, fill string) {
 	s.t.Helper()
 	image := filepath.Join(s.dir, kind, name+".img")
-	script := `set -e
-truncate -s 1G "$0"
-dev=$(losetup --find --show "$0")
-trap 'losetup -d $dev' EXIT
-` + fill + "\nsync"
-	if out, err := exec.CommandContext(s.t.Context(), "sh", "-c", script, image).CombinedOutput(); err != nil {
-		s.t.Fatalf("%s: %v\n%s", fill, err, out)
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, ec2GiB)); err != nil {
+		s.t.Fatal(err)
 	}
+	s.t.Run("make "+name, func(t *testing.T) { // the loop device goes with this subtest
+		script := "set -e\ndev=$0\n" + fill + "\nsync\nblockdev --flushbufs $dev"
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", script, looptest.Attach(t, image))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", fill, err, out)
+		}
+	})
 }
+
+// ec2GiB is the size of the smallest volume, in bytes.
+const ec2GiB = 1 << 30
 
 // fingerprint is a hash of a volume's data and where it is.
 func (s *sandbox) fingerprint(volumeID string) string {

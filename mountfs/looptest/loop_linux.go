@@ -3,6 +3,7 @@ package looptest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -70,6 +71,10 @@ func Resize(t testing.TB, node, image string, size int64) {
 	}
 }
 
+// loopMajor is the loop devices' major number. (Linux, Documentation/admin-guide/
+// devices.txt)
+const loopMajor = 7
+
 func attach(t testing.TB, image string, flags uint32) string {
 	t.Helper()
 	mode := os.O_RDWR
@@ -93,6 +98,12 @@ func attach(t testing.TB, image string, flags uint32) string {
 		}
 		node := fmt.Sprintf("/dev/loop%d", n)
 		loop, err := os.OpenFile(node, mode, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			// A container's /dev has the nodes of its start only.
+			if err = unix.Mknod(node, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(n)))); err == nil {
+				loop, err = os.OpenFile(node, mode, 0)
+			}
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
