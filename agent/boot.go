@@ -32,6 +32,7 @@ type boot struct {
 	self    ec2ops.Identity
 	created string // id of the volume that this run made
 	mounted bool
+	launch  bool // the volume has never been announced as ready
 }
 
 // Up brings every source to where it is wanted. It may be run again after any
@@ -51,11 +52,22 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 			b.report.State = StateReady
 			return nil
 		}
-		err := b.owning(ctx, b.run)
-		if err != nil {
-			b.giveBack(ctx, err)
+		for {
+			err := b.owning(ctx, b.run)
+			var stale *staleError
+			if errors.As(err, &stale) {
+				if overErr := b.startOver(ctx, stale); overErr != nil {
+					return overErr
+				}
+				if b.cfg.Stale == StaleWait {
+					continue
+				}
+			}
+			if err != nil {
+				b.giveBack(ctx, err)
+			}
+			return err
 		}
-		return err
 	})
 }
 
@@ -135,6 +147,9 @@ func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error
 		v, err = b.usable(ctx, s, *c.volume)
 	}
 	if err != nil {
+		return v, err
+	}
+	if err := b.markLaunch(v); err != nil {
 		return v, err
 	}
 	b.report.Volume, b.report.Snapshot = v.ID, v.SnapshotID
@@ -259,6 +274,9 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 		return err
 	}
 	s.detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
+	if err := b.lookAgain(ctx, at.volume); err != nil {
+		return err
+	}
 	r := Record{
 		Source: b.src.Name, Wanted: digest(b.src, b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,

@@ -18,6 +18,7 @@ type Config struct {
 	All     []Source // where Sources is one picked by name: all sources of the instance
 	Roles   Roles
 	IfNone  string        // what to do without an eligible snapshot: IfNoneFail or IfNoneBlank
+	Stale   string        // what a launch does when a newer snapshot appears: StaleWarn, …
 	Timeout time.Duration // for the whole run
 	Output  string        // OutputText or OutputJSON
 }
@@ -78,6 +79,7 @@ func DefaultConfig() Config {
 		Sources: []Source{DefaultSource()},
 		Roles:   Roles{RolesTag: "Roles", StagesTag: "Stages", ProjectTag: "Project"},
 		IfNone:  IfNoneFail,
+		Stale:   StaleWarn,
 		Timeout: 10 * time.Minute,
 		Output:  OutputText,
 	}
@@ -129,6 +131,9 @@ func (c Config) Validate() error {
 	}
 	if c.IfNone != IfNoneFail && c.IfNone != IfNoneBlank {
 		return usagef("if-none: %q is neither fail nor blank", c.IfNone)
+	}
+	if !slices.Contains([]string{StaleIgnore, StaleWarn, StaleWait, StaleFail}, c.Stale) {
+		return usagef("stale: %q is none of ignore, warn, wait, fail", c.Stale)
 	}
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return usagef("output: %q is neither text nor json", c.Output)

@@ -40,7 +40,7 @@ sources:
 	}
 	want := Config{
 		Roles:  Roles{RolesTag: "Roles", StagesTag: "Stages", ProjectTag: "Project"},
-		IfNone: "fail", Timeout: 3 * time.Minute, Output: "text",
+		IfNone: "fail", Stale: "warn", Timeout: 3 * time.Minute, Output: "text",
 		Sources: []Source{{
 			Name: "from-file", Device: "/dev/sdi", Mount: "/env",
 			Binds:   []Bind{{"a", "/srv/a"}, {"b", "/srv/b"}},
@@ -148,6 +148,7 @@ func TestBadSettings(t *testing.T) {
 		{"tag", "snapsource:source=1", "set by snapsource"},
 		{"mount-option", "noatime,nosuid", "not one mount option"},
 		{"if-none", "maybe", "neither fail nor blank"},
+		{"stale", "maybe", "none of ignore, warn, wait, fail"},
 		{"timeout", "0s", "not a time to wait"},
 		{"timeout", "-1s", "not a time to wait"},
 		{"timeout", "soon", "not a duration"},

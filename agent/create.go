@@ -148,6 +148,9 @@ func (b *boot) giveBack(ctx context.Context, failure error) {
 		return
 	}
 	b.note(b.created + ", which this run made and never mounted, is deleted")
+	if err := b.agent.Host.DropRecord(b.src.Name); err != nil {
+		b.note("the record of this launch is left: " + Line(err))
+	}
 }
 
 func (b *boot) deleteVolume(ctx context.Context, id string) error {

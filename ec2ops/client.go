@@ -88,6 +88,9 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
+// Region is the AWS region that calls go to; "" while none is known.
+func (c *Client) Region() string { return c.cfg.Region }
+
 // patient retries what is temporary until the context ends. The SDK's default
 // gives up after 3 attempts and adds a client-side budget of retries, which a
 // throttled fleet uses up in seconds.

@@ -78,7 +78,8 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
-	root.AddCommand(upCommand(), initCommand(), planCommand(), statusCommand(), versionCommand())
+	root.AddCommand(upCommand(), initCommand(), planCommand(), statusCommand(), downCommand(),
+		snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
 	return root
 }
 

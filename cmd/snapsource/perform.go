@@ -22,6 +22,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		return err
 	}
 	asJSON := cfg.Output == agent.OutputJSON
+	up := c.Name() == "up" || c.Name() == "init" // what a unit runs
 	log := newLog(c.ErrOrStderr(), asJSON, s.verbose)
 	defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
 	table := newTable(c.OutOrStdout(), c.Name())
@@ -37,13 +38,15 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	}
 	a := &agent.Agent{Cloud: cloud, Host: agent.NewHost(agent.RunDir), Events: func(e agent.Event) {
 		logEvent(log, e)
-		systemd.Status(e.Source, string(e.Step), e.Detail)
+		if up {
+			systemd.Status(e.Source, string(e.Step), e.Detail)
+		}
 		if !asJSON {
 			table.event(e)
 		}
 	}}
 	report, err := do(c.Context(), a, cfg)
-	if err == nil {
+	if err == nil && up {
 		systemd.Ready()
 	}
 	if asJSON {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,11 +16,15 @@ type settings struct {
 	values  map[string][]string
 }
 
-// addSettings gives a command a flag for each of the agent's settings.
-func addSettings(c *cobra.Command) *settings {
+// addSettings gives a command a flag for each of the agent's settings, or only for
+// those named.
+func addSettings(c *cobra.Command, names ...string) *settings {
 	s := &settings{values: map[string][]string{}}
 	c.Flags().SortFlags = false
 	for _, setting := range agent.Settings() {
+		if len(names) > 0 && !slices.Contains(names, setting.Name) {
+			continue
+		}
 		f := c.Flags().VarPF(&flagValue{s.values, setting}, setting.Name, "", setting.Doc)
 		if setting.Value == "" {
 			f.NoOptDefVal = "true"

@@ -74,8 +74,8 @@ func (t *table) clear() {
 func (t *table) event(e agent.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// plan and status show their findings at the end; only up's steps are news.
-	steps := t.command == "up" || t.command == "init"
+	// plan and status show their findings at the end; what others do is news.
+	steps := t.command != "plan" && t.command != "status"
 	switch e.Phase {
 	case agent.Started:
 		running := e
@@ -136,6 +136,8 @@ func (t *table) finish(r agent.Report) {
 func (t *table) finishUp(s *agent.SourceReport) {
 	switch {
 	case s.Error != "":
+	case t.command == "down":
+		fmt.Fprintf(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
 		fmt.Fprintf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:

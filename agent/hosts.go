@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// Address is a kind of address by which a deployment reaches an instance.
+type Address string
+
+// The kinds of addresses.
+const (
+	PrivateIP  Address = "private-ip"
+	PrivateDNS Address = "private-dns"
+	PublicDNS  Address = "public-dns"
+	PublicIP   Address = "public-ip"
+	InstanceID Address = "instance-id"
+)
+
+// fallbacks are the kinds that are tried for a wanted one, in this order: first
+// what names the same network interface side, then the other side. Every instance
+// has an id, but only some tools can do with it, so it must be asked for.
+var fallbacks = map[Address][]Address{
+	PrivateIP:  {PrivateIP, PrivateDNS, PublicDNS, PublicIP},
+	PrivateDNS: {PrivateDNS, PrivateIP, PublicDNS, PublicIP},
+	PublicDNS:  {PublicDNS, PublicIP, PrivateIP, PrivateDNS},
+	PublicIP:   {PublicIP, PublicDNS, PrivateIP, PrivateDNS},
+	InstanceID: {InstanceID},
+}
+
+// ServerQuery says which instances a deployment goes to. Instances match by their
+// tags: lists separated by commas under RolesTag and StagesTag, one value under
+// ProjectTag.
+type ServerQuery struct {
+	Roles   []string // with any of these; at least one
+	Stage   string   // and this one; "" for any
+	Project string   // and this one; "" for any
+	Filters []ec2ops.Filter
+	Address Address
+	// NotRunning has those that do not run reported among the left out.
+	NotRunning                      bool
+	RolesTag, StagesTag, ProjectTag string
+	Timeout                         time.Duration
+}
+
+// DefaultServerQuery is a query for no role yet.
+func DefaultServerQuery() ServerQuery {
+	tags := DefaultConfig().Roles
+	return ServerQuery{
+		Address: PrivateIP, Timeout: time.Minute,
+		RolesTag: tags.RolesTag, StagesTag: tags.StagesTag, ProjectTag: tags.ProjectTag,
+	}
+}
+
+// String is the query in words: "role app, stage production".
+func (q ServerQuery) String() string {
+	words := []string{"role " + strings.Join(q.Roles, " or ")}
+	if q.Stage != "" {
+		words = append(words, "stage "+q.Stage)
+	}
+	if q.Project != "" {
+		words = append(words, "project "+q.Project)
+	}
+	for _, f := range q.Filters {
+		words = append(words, f.Name+"="+f.Value)
+	}
+	return strings.Join(words, ", ")
+}
+
+func (q ServerQuery) validate() error {
+	if len(q.Roles) == 0 {
+		return usagef("say which instances are wanted: --role app")
+	}
+	for key, list := range map[string][]string{"role": q.Roles, "stage": {q.Stage}} {
+		for _, v := range list {
+			if v == "" && key == "role" || strings.TrimSpace(v) != v || strings.Contains(v, ",") {
+				return usagef("--%s: %q is not one %s", key, v, key)
+			}
+		}
+	}
+	if _, known := fallbacks[q.Address]; !known {
+		return usagef("--address: %q is none of private-ip, private-dns, public-dns, public-ip, instance-id", q.Address)
+	}
+	for flag, key := range map[string]string{"roles-tag": q.RolesTag, "stages-tag": q.StagesTag, "project-tag": q.ProjectTag} {
+		if key == "" {
+			return usagef("--%s: a tag's key is not empty", flag)
+		}
+	}
+	for _, f := range q.Filters {
+		if f.Name == "" || f.Value == "" {
+			return usagef("--filter: %q is not NAME=VALUE", f.Name+"="+f.Value)
+		}
+	}
+	if q.Timeout <= 0 {
+		return usagef("--timeout: %s is not a positive duration", q.Timeout)
+	}
+	return nil
+}
+
+// filters are what EC2 can decide by itself, exactly. It has none for one item of
+// a list in a tag.
+func (q ServerQuery) filters() []ec2ops.Filter {
+	filters := slices.Clone(q.Filters)
+	if !q.NotRunning {
+		filters = append(filters, ec2ops.Filter{Name: "instance-state-name", Value: ec2ops.InstanceRunning})
+	}
+	if q.Project != "" {
+		filters = append(filters, ec2ops.Filter{Name: "tag:" + q.ProjectTag, Value: ec2ops.Literal(q.Project)})
+	}
+	return filters
+}
+
+// Server is an instance that a deployment goes to.
+type Server struct {
+	ID        string             `json:"id"`
+	Name      string             `json:"name,omitempty"`
+	Address   string             `json:"address"` // the wanted one, or what stands in for it
+	Addresses map[Address]string `json:"addresses"`
+	Roles     []string           `json:"roles"`
+	Stages    []string           `json:"stages"`
+	Project   string             `json:"project,omitempty"`
+	Launched  time.Time          `json:"launched"`
+}
+
+// LeftOut is an instance that a deployment does not go to, and why.
+type LeftOut struct {
+	ID, Name, Reason string
+	// Lost: it is wanted, but has no address of its own.
+	Lost bool
+}
+
+// Instances is what [Servers] needs of AWS. *ec2ops.Client implements it.
+type Instances interface {
+	Region() string
+	Hosts(ctx context.Context, filters []ec2ops.Filter) ([]ec2ops.Host, error)
+}
+
+// Servers lists the running instances that match, oldest first, and those it left
+// out. The addresses are never empty, and no two are the same.
+func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []LeftOut, error) {
+	if err := q.validate(); err != nil {
+		return nil, nil, err
+	}
+	if cloud.Region() == "" {
+		return nil, nil, usagef("no AWS region is configured: set AWS_REGION, or region in ~/.aws/config")
+	}
+	ctx, cancel := withDeadline(ctx, q.Timeout)
+	defer cancel()
+	hosts, err := cloud.Hosts(ctx, q.filters())
+	if err != nil {
+		return nil, nil, err
+	}
+	servers, leftOut := q.pick(hosts)
+	return servers, leftOut, nil
+}
+
+// pick sorts the instances into those that match and those that do not.
+func (q ServerQuery) pick(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
+	slices.SortFunc(hosts, func(a, b ec2ops.Host) int {
+		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID))
+	})
+	owner := map[string]string{} // of an address: the instance's id
+	for _, h := range hosts {
+		out := LeftOut{ID: h.ID, Name: h.Tags[ec2ops.TagName], Reason: q.whyNot(h)}
+		if out.Reason == "" {
+			s := q.server(h)
+			switch other, taken := owner[s.Address]; {
+			case s.Address == "":
+				out.Reason, out.Lost = "it has no address", true
+			case taken:
+				out.Reason, out.Lost = fmt.Sprintf("its address %s is that of %s too", s.Address, other), true
+			default:
+				owner[s.Address] = h.ID
+				servers = append(servers, s)
+				continue
+			}
+		}
+		leftOut = append(leftOut, out)
+	}
+	return servers, leftOut
+}
+
+// whyNot says why an instance does not match; "" if it does.
+func (q ServerQuery) whyNot(h ec2ops.Host) string {
+	lacks := func(what, tag string, wanted []string) string {
+		have := splitList(h.Tags[tag])
+		switch {
+		case slices.ContainsFunc(wanted, func(v string) bool { return slices.Contains(have, v) }):
+			return ""
+		case len(have) == 0:
+			return "no " + what
+		}
+		return "other " + what + ": " + strings.Join(have, ",")
+	}
+	if h.State != ec2ops.InstanceRunning {
+		return "not running: " + cmp.Or(h.State, "state unknown")
+	}
+	why := lacks("role", q.RolesTag, q.Roles)
+	if why == "" && q.Stage != "" {
+		why = lacks("stage", q.StagesTag, []string{q.Stage})
+	}
+	return why
+}
+
+// server gives what a deploy tool needs to know of an instance.
+func (q ServerQuery) server(h ec2ops.Host) Server {
+	s := Server{
+		ID: h.ID, Name: h.Tags[ec2ops.TagName], Launched: h.Launched.UTC(), Addresses: map[Address]string{},
+		Roles: splitList(h.Tags[q.RolesTag]), Stages: splitList(h.Tags[q.StagesTag]), Project: h.Tags[q.ProjectTag],
+	}
+	if s.Stages == nil {
+		s.Stages = []string{} // a list in JSON, and not null
+	}
+	for kind, a := range map[Address]string{
+		PrivateIP: h.PrivateIP, PrivateDNS: h.PrivateDNS, PublicDNS: h.PublicDNS, PublicIP: h.PublicIP, InstanceID: h.ID,
+	} {
+		if a != "" {
+			s.Addresses[kind] = a
+		}
+	}
+	for _, kind := range fallbacks[q.Address] {
+		if a := s.Addresses[kind]; a != "" {
+			s.Address = a
+			break
+		}
+	}
+	return s
+}
+
+// NoServers is the error for a query that no instance matches: a deployment to
+// nobody is a failed one. It wraps [ErrTemporary].
+func NoServers(q ServerQuery, region string) error {
+	return &kindError{ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q)}
+}

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// A deployment lists its servers, writes the release into each, and takes a
+// snapshot, which is pending for a while. One that lists once more afterwards
+// writes into those that have come meanwhile.
+type deployment struct {
+	w        *world
+	targets  bool // the instance is among those it wrote to
+	snapshot string
+}
+
+func (d *deployment) list() { d.targets = d.targets || d.w.cloud.instanceTags["Roles"] != "" }
+func (d *deployment) snap() {
+	s := release("snap-new", 2)
+	s.State = ec2ops.SnapshotPending
+	d.w.cloud.snapshots = append(d.w.cloud.snapshots, s)
+}
+func (d *deployment) complete() {
+	for i := range d.w.cloud.snapshots {
+		d.w.cloud.snapshots[i].State = ec2ops.SnapshotCompleted
+	}
+}
+
+// interleavings gives every way in which n steps can fall into slots, in order.
+func interleavings(n, slots int) [][]int {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	var all [][]int
+	for _, rest := range interleavings(n-1, slots) {
+		least := 0
+		if len(rest) > 0 {
+			least = rest[len(rest)-1]
+		}
+		for s := least; s < slots; s++ {
+			all = append(all, append(slices.Clone(rest), s))
+		}
+	}
+	return all
+}
+
+// TestFreshness runs a deployment and a launch in every order of their steps. A
+// deployment that lists the servers again once its snapshot call has returned
+// leaves no launch with the older release that does not know of it.
+func TestFreshness(t *testing.T) {
+	const slots = 4 // before the launch chooses, before its roles, before it looks again, after it
+	for _, policy := range []string{StaleIgnore, StaleWarn, StaleWait, StaleFail} {
+		orders := interleavings(4, slots)
+		missed, told, fresh := 0, 0, 0
+		for _, order := range orders {
+			synctest.Test(t, func(t *testing.T) {
+				w, cfg := withRelease(), DefaultConfig()
+				cfg.Roles.Roles, cfg.Stale, cfg.Timeout = []string{"app"}, policy, time.Hour
+				d := &deployment{w: w}
+				steps := []func(){d.list, d.snap, d.list, d.complete}
+				next := 0
+				advance := func(slot int) {
+					for next < len(steps) && order[next] <= slot {
+						steps[next]()
+						next++
+					}
+				}
+				slot := -1
+				lists := 0
+				w.cloud.fail = func(call string) error {
+					switch {
+					case call == "DescribeSnapshots" && lists == 0:
+						slot, lists = 0, 1
+					case strings.HasPrefix(call, "CreateTags i-") && slot < 1:
+						slot = 1
+					case call == "DescribeSnapshots" && slot == 1:
+						slot = 2
+					case slot == 2:
+						slot = 3 // the launch has looked again and goes on, or waits
+					}
+					if slot >= 0 {
+						advance(slot)
+					}
+					return nil
+				}
+				report, err := w.agent.Up(t.Context(), cfg)
+				w.cloud.fail = nil
+				advance(slots)
+				r := report.Sources[0]
+				hasNew := r.Snapshot == "snap-new" || d.targets
+				knows := len(r.Notes) > 0 || ExitCode(err) == ExitTemporary
+				switch {
+				case hasNew:
+					fresh++
+				case knows:
+					told++
+				default:
+					missed++
+					if policy != StaleIgnore {
+						t.Errorf("%s, order %v: the older release is served, and nobody knows", policy, order)
+					}
+				}
+				switch {
+				case policy == StaleFail && err != nil:
+					if len(w.cloud.live()) != 0 || w.cloud.instanceTags["Roles"] != "" || len(w.host.mounts) != 0 {
+						t.Errorf("order %v: the failed launch left a volume, a role or a mount", order)
+					}
+				case err != nil:
+					t.Errorf("%s, order %v: %v", policy, order, err)
+				default:
+					mustBeUp(t, w)
+				}
+			})
+		}
+		t.Logf("%s: %d orders, %d with the new release, %d told, %d missed", policy, len(orders), fresh, told, missed)
+		if policy == StaleIgnore && missed == 0 {
+			t.Error("without a second look nothing is missed: this test can't fail")
+		}
+		if policy != StaleIgnore && told+fresh != len(orders) {
+			t.Errorf("%s: %d of %d orders are accounted for", policy, told+fresh, len(orders))
+		}
+	}
+}
+
+// TestStaleAfterCrash: a launch that was killed before it was announced looks
+// again in its next run; an instance that is rebooted does not.
+func TestStaleAfterCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "ModifyInstanceAttribute") {
+				w.cloud.dead = true
+				return errKilled
+			}
+			return nil
+		}
+		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err == nil {
+			t.Fatal("not killed")
+		}
+		w.restart()
+		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		if err != nil || len(report.Sources[0].Notes) != 1 || !strings.Contains(report.Sources[0].Notes[0], "snap-2") {
+			t.Errorf("notes %v, %v; want one that names snap-2", report.Sources[0].Notes, err)
+		}
+		w.reboot()
+		cfg := DefaultConfig()
+		cfg.Stale = StaleFail
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+			t.Errorf("after a reboot: %v", err)
+		}
+	})
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+func downCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "down",
+		Short: "unmount, detach, and with --delete delete the volume",
+		Long: `Down undoes up on this instance: the roles come off first, then binds and file
+system are unmounted and the volume is detached. What uses the Source must have
+been stopped. Without --delete the volume stays, and up takes it again.`,
+		Args: noArguments,
+	}
+	s := addSettings(c)
+	remove := c.Flags().Bool("delete", false, "delete the volume")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+			return a.Down(ctx, cfg, *remove)
+		})
+	}
+	return c
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"snapsource/agent"
+	"snapsource/ec2ops"
+)
+
+func hostsCommand() *cobra.Command {
+	h := &hosts{query: agent.DefaultServerQuery()}
+	c := &cobra.Command{
+		Use:   "hosts",
+		Short: "running instances by role, for the deploy tool",
+		Long: `Hosts prints the addresses of the running instances that have a role, one per
+line, oldest instance first. It works on any machine with AWS credentials and a
+region (AWS_REGION, AWS_PROFILE, ~/.aws/config), and reads nothing else.
+
+An instance without the wanted kind of address is listed by another one:
+  private-ip   then private-dns, public-dns, public-ip
+  private-dns  then private-ip, public-dns, public-ip
+  public-dns   then public-ip, private-ip, private-dns
+  public-ip    then public-dns, private-ip, private-dns
+  instance-id  every instance has one
+
+Without any match nothing is printed and the exit code is 75, unless
+--allow-empty is given.`,
+		Example: "  snapsource hosts --role app --stage production\n  snapsource hosts --role app --filter tag:Team=web --filter 'instance-type=m5.*'",
+		Args:    noArguments,
+		RunE:    h.run,
+	}
+	f := c.Flags()
+	f.SortFlags = false
+	f.StringArrayVar(&h.query.Roles, "role", nil, "with this role; repeatable: with any of them (required)")
+	f.StringVar(&h.query.Stage, "stage", "", "and with this stage")
+	f.StringVar(&h.query.Project, "project", "", "and with this project")
+	f.StringArrayVar(&h.filters, "filter", nil, "and with what this filter of EC2's asks for, NAME=VALUE; repeatable: all of them")
+	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
+	f.StringVar(&h.output, "output", agent.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
+	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances that are left out, and why")
+	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
+	f.StringVar(&h.query.RolesTag, "roles-tag", h.query.RolesTag, "tag that holds the roles, separated by commas")
+	f.StringVar(&h.query.StagesTag, "stages-tag", h.query.StagesTag, "tag that holds the stages, separated by commas")
+	f.StringVar(&h.query.ProjectTag, "project-tag", h.query.ProjectTag, "tag that holds the project")
+	f.DurationVar(&h.query.Timeout, "timeout", h.query.Timeout, "give up after this long")
+	f.BoolVarP(&h.verbose, "verbose", "v", false, "log every call to AWS on stderr")
+	return c
+}
+
+// hosts is one run of the command.
+type hosts struct {
+	query      agent.ServerQuery
+	filters    []string
+	output     string
+	allowEmpty bool
+	verbose    bool
+}
+
+func (h *hosts) run(c *cobra.Command, _ []string) error {
+	if h.output != agent.OutputText && h.output != agent.OutputJSON {
+		return agent.Usage(fmt.Sprintf("--output: %q is neither text nor json", h.output))
+	}
+	for _, f := range h.filters {
+		name, value, _ := strings.Cut(f, "=")
+		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
+	}
+	log := newLog(c.ErrOrStderr(), h.output == agent.OutputJSON, h.verbose)
+	defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
+	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
+		UserAgent: "snapsource-" + version,
+		OnCall:    func(call ec2ops.Call) { logCall(log, call) },
+	})
+	if err != nil {
+		return err
+	}
+	servers, leftOut, err := agent.Servers(c.Context(), cloud, h.query)
+	if err == nil {
+		h.explain(c, log, leftOut)
+		if len(servers) == 0 && !h.allowEmpty {
+			err = agent.NoServers(h.query, cloud.Region())
+		}
+	}
+	if err != nil {
+		return h.fail(c, log, err)
+	}
+	return h.print(c, servers)
+}
+
+func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
+	if h.output == agent.OutputJSON {
+		encoder := json.NewEncoder(c.OutOrStdout())
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(append([]agent.Server{}, servers...)) // [] for none, and not null
+	}
+	for _, s := range servers {
+		if _, err := fmt.Fprintln(c.OutOrStdout(), s.Address); err != nil {
+			return fmt.Errorf("print the hosts: %w", err)
+		}
+	}
+	return nil
+}
+
+// explain tells of the instances that were left out: with --explain of all, and
+// always of one that the deployment was to reach.
+func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftOut) {
+	for _, l := range leftOut {
+		switch {
+		case !l.Lost && !h.query.NotRunning:
+		case h.output == agent.OutputJSON:
+			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
+		default:
+			fmt.Fprintf(c.ErrOrStderr(), "left out: %s %s: %s\n", l.ID, l.Name, l.Reason)
+		}
+	}
+}
+
+// fail tells what went wrong. The advice is for a workstation, where other errors'
+// own advice is for an instance.
+func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
+	hint := agent.Hint(err)
+	switch {
+	case errors.Is(err, ec2ops.ErrNoCredentials):
+		hint = "log in to AWS, or choose a profile with AWS_PROFILE"
+	case errors.Is(err, ec2ops.ErrDenied):
+		hint = "have ec2:DescribeInstances allowed for these credentials"
+	case agent.ExitCode(err) == agent.ExitTemporary && !h.query.NotRunning:
+		hint = "run it again; --explain lists the instances that do not match, and why"
+	case agent.ExitCode(err) == agent.ExitTemporary:
+		hint = "run it again"
+	}
+	if h.output == agent.OutputJSON {
+		log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", hint))
+		return &toldError{err}
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "snapsource: %s\n", agent.Line(err))
+	if hint != "" {
+		fmt.Fprintf(c.ErrOrStderr(), "  to do: %s\n", hint)
+	}
+	return &toldError{err}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+// defaultKeep is how many snapshots prune keeps: enough to roll back a few times.
+const defaultKeep = 10
+
+func pruneCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "prune",
+		Short: "old snapshots beyond --keep, volumes of dead instances",
+		Long: `Prune deletes what a source no longer needs: eligible snapshots beyond the newest
+ones, rejected ones that are older still, and volumes of instances that no longer
+exist. It never deletes the newest eligible snapshot, one that a volume is being
+made from, or anything that is not this account's and this source's.`,
+		Example: "  snapsource prune --keep 5 --dry-run",
+	}
+	s := addSettings(c, operatorSettings...)
+	var o agent.PruneOptions
+	c.Flags().IntVar(&o.Keep, "keep", defaultKeep, "how many eligible snapshots stay")
+	c.Flags().IntVar(&o.Floor, "require-at-least", 1, "never leave fewer eligible snapshots than this, whatever --keep says")
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only show what would be deleted, and why")
+	s.operate(c, noArguments, func(ctx context.Context, op *operator, _ []string) error {
+		if o.Keep < 1 || o.Floor < 0 {
+			return agent.Usage("--keep must be 1 or more, and --require-at-least not negative")
+		}
+		list, err := agent.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
+		if done, jsonErr := op.json(list); done {
+			if err == nil {
+				err = jsonErr
+			}
+			return err
+		}
+		w := tabwriter.NewWriter(op.c.OutOrStdout(), 0, 0, 2, ' ', 0)
+		for _, p := range list {
+			what := "would be deleted"
+			if p.Deleted {
+				what = "deleted"
+			} else if !o.DryRun {
+				what = "not deleted"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
+		}
+		if len(list) == 0 && err == nil {
+			fmt.Fprintln(w, "nothing to prune")
+		}
+		if flushErr := w.Flush(); err == nil {
+			err = flushErr
+		}
+		return err
+	})
+	return c
+}
+
+// age writes how long something has existed: "3 days", "5 h", "12 min".
+func age(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d min", int(d.Minutes()))
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+func snapshotsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "snapshots",
+		Short: "a source's snapshots, and which one a launch takes",
+		Long: `Snapshots lists a source's snapshots, newest first, marks the one that a launch
+would take, and says for every other one why not.`,
+	}
+	addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
+		releases, err := agent.Releases(ctx, o.cloud, o.cfg.Sources[0].Name)
+		if err != nil {
+			return err
+		}
+		if done, err := o.json(releases); done {
+			return err
+		}
+		if len(releases) == 0 {
+			fmt.Fprintf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
+			return nil
+		}
+		w := tabwriter.NewWriter(o.c.OutOrStdout(), 0, 0, 2, ' ', 0)
+		for _, r := range releases {
+			mark := "a launch takes this one"
+			if !r.Chosen {
+				mark = r.WhyNot
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
+		}
+		return w.Flush()
+	})
+	return c
+}
+
+func rejectCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "reject SNAPSHOT|latest",
+		Short: "take a bad snapshot out of the running (roll back)",
+		Long: `Reject takes a snapshot out of the running: from now on launches take the newest
+of the others. "latest" is the one that a launch would take now. Instances that
+run already keep what they have: roll the deployment back there as well.`,
+		Example: "  snapsource reject latest --reason 'breaks the login'",
+	}
+	s := addSettings(c, operatorSettings...)
+	reason := c.Flags().String("reason", "", "why, for those who find the snapshot's tag")
+	s.operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+		rejected, next, err := agent.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
+		if err != nil {
+			return err
+		}
+		if done, err := o.json(map[string]string{"rejected": rejected, "next": next}); done {
+			return err
+		}
+		if next == "" {
+			next = "nothing: up will fail until there is an eligible snapshot"
+		}
+		fmt.Fprintf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
+		return nil
+	})
+	return c
+}
+
+func promoteCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "promote SNAPSHOT",
+		Short: "make a candidate, or a rejected snapshot, eligible",
+		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
+your own checks, or one that was rejected.`,
+	}
+	addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+		if err := agent.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
+			return err
+		}
+		if done, err := o.json(map[string]string{"promoted": args[0]}); done {
+			return err
+		}
+		fmt.Fprintf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
+		return nil
+	})
+	return c
+}

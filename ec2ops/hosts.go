@@ -1,0 +1,101 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// InstanceRunning is the state of an instance that a deployment can reach.
+const InstanceRunning = string(types.InstanceStateNameRunning)
+
+// Host is an instance as a deploy tool sees it. An address that the instance does
+// not have is "".
+type Host struct {
+	ID         string
+	State      string // pending, running, …
+	PrivateIP  string
+	PrivateDNS string
+	PublicDNS  string
+	PublicIP   string
+	Launched   time.Time
+	Tags       map[string]string
+}
+
+// Filter is one of DescribeInstances' own filters. In the value * and ? stand for
+// other characters; [Literal] takes that meaning from them.
+type Filter struct {
+	Name  string // "tag:Team", "vpc-id"
+	Value string
+}
+
+// Literal gives the filter value that matches exactly this text. (EC2 user guide,
+// "List and filter your resources")
+func Literal(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(text)
+}
+
+// Hosts lists the instances of the client's region that match all filters, in no
+// order. It needs AWS credentials and a [Client.Region], and no metadata service.
+func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
+	if err := c.haveCredentials(ctx); err != nil {
+		return nil, err
+	}
+	// EC2 takes MaxResults up to 1,000. (DescribeInstances, API reference)
+	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(1000)}
+	var with []string
+	for _, f := range filters {
+		in.Filters = append(in.Filters, filter(f.Name, f.Value))
+		with = append(with, f.Name+"="+f.Value)
+	}
+	return call(ctx, c, "DescribeInstances", "with "+strings.Join(with, " "), func() ([]Host, error) {
+		var all []Host
+		for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range page.Reservations {
+				for _, i := range r.Instances {
+					all = append(all, hostOf(i))
+				}
+			}
+		}
+		return all, nil
+	})
+}
+
+// haveCredentials fails with [ErrNoCredentials] when the deadline ends the search
+// for credentials too: away from EC2 its last resort is a metadata service that
+// never answers.
+func (c *Client) haveCredentials(ctx context.Context) error {
+	_, err := c.cfg.Credentials.Retrieve(ctx)
+	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return &APIError{
+		Action: "ec2:DescribeInstances", Kind: ErrNoCredentials,
+		Message: "no AWS credentials: " + innermost(err), Err: err,
+	}
+}
+
+func hostOf(i types.Instance) Host {
+	h := Host{
+		ID:         aws.ToString(i.InstanceId),
+		PrivateIP:  aws.ToString(i.PrivateIpAddress),
+		PrivateDNS: aws.ToString(i.PrivateDnsName),
+		PublicDNS:  aws.ToString(i.PublicDnsName),
+		PublicIP:   aws.ToString(i.PublicIpAddress),
+		Launched:   aws.ToTime(i.LaunchTime),
+		Tags:       tagMap(i.Tags),
+	}
+	if i.State != nil {
+		h.State = string(i.State.Name)
+	}
+	return h
+}
