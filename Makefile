@@ -2,7 +2,10 @@
 
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# EC2 and the metadata service speak HTTP/1.1: without HTTP/2 the binary is 0.36 MB
+# smaller (a tag of Go's net/http).
+BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
+BIN := bin
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup sfdisk sgdisk mkswap losetup findmnt blkid aws gcc
 GOLANGCI_LINT := v2.15.0
 LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
@@ -15,7 +18,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/snapsource and bin/ec2sandbox, static
-	$(BUILD) -o bin/ ./cmd/...
+	$(BUILD) -o $(BIN)/ ./cmd/...
 
 .PHONY: demo
 demo: build ## a release goes from one instance to the next, on real XFS (root)
