@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,31 @@ snapsource promote $bad
 snapsource up
 cat /home/deploy/codepen/RELEASE`); !strings.HasSuffix(out, "release 2\n") {
 		t.Errorf("after the promotion a launch reads\n%s", out)
+	}
+}
+
+// TestManySnapshots: with ten thousand snapshots of the source in the account, on
+// ten pages, a launch still takes the newest.
+func TestManySnapshots(t *testing.T) {
+	s := deployed(t)
+	const many = 10_000
+	ages := map[string]time.Duration{}
+	for i := range many {
+		ages[fmt.Sprintf("snap-%017x", i+1)] = time.Hour + time.Duration(i)*time.Minute
+	}
+	addSnapshots(s, ages)
+	out := s.run("web-2", "snapsource up\ncat /home/deploy/codepen/RELEASE")
+	if !strings.HasSuffix(out, "release 1\n") {
+		t.Errorf("a launch among %d snapshots reads\n%s", many, out)
+	}
+	lists := 0
+	for _, c := range s.calls("web-2") {
+		if c.Action == "DescribeSnapshots" {
+			lists++
+		}
+	}
+	if lists < many/1000 {
+		t.Errorf("%d requests for the snapshots: not every page was read", lists)
 	}
 }
 
@@ -134,21 +160,37 @@ func TestStaleByCommand(t *testing.T) {
 					break
 				}
 			})
-			// The tag appears between the launch's first look and its second.
-			out := s.run("web-2", `
-snapsource up --role app --stale `+policy+` >/run/out 2>&1 & pid=$!
-until grep -qs create /run/out; do :; done
-aws ec2 create-tags --resources `+newer+` --tags Key=Name,Value=codepen-app
-wait $pid && code=0 || code=$?
-cat /run/out
+			// The tag appears between the launch's first look and its second: when its
+			// volume is there, and it waits for AttachVolume.
+			s.run("web-2", "true")
+			me := instanceID(s, "web-2")
+			var out string
+			launched := make(chan struct{})
+			go func() {
+				defer close(launched)
+				out, _ = s.try("web-2", `
+snapsource up --role app --stale `+policy+` && code=0 || code=$?
 echo code=$code
-cat /home/deploy/codepen/RELEASE || true`, "--fault", "delay=AttachVolume#1:3s")
+cat /home/deploy/codepen/RELEASE`, "--fault", "delay=AttachVolume#1:5s")
+			}()
+			for created := false; !created; time.Sleep(20 * time.Millisecond) {
+				select {
+				case <-launched:
+					t.Fatalf("the launch is over before its volume was seen:\n%s", out)
+				default:
+				}
+				for _, v := range s.volumes("codepen-app") {
+					created = created || v.Tags["snapsource:instance"] == me
+				}
+			}
+			s.change(func(w *ec2test.World) { w.Snapshots[newer].Tags["Name"] = "codepen-app" })
+			<-launched
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)
 			}
 			live := 0
 			for _, v := range s.volumes("codepen-app") {
-				if v.Tags["snapsource:instance"] == instanceID(s, "web-2") {
+				if v.Tags["snapsource:instance"] == me {
 					live++
 					if policy == "wait" && v.SnapshotID != newer {
 						t.Errorf("the volume is from %s, want %s", v.SnapshotID, newer)
