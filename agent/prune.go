@@ -94,10 +94,10 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	var list []Pruned
 	for _, s := range all {
 		_, rejected := s.Tags[ec2ops.TagRejected]
-		isEligible := ineligible(source, s) == ""
+		mayGo := s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive &&
+			(rejected || ineligible(source, s) == "")
 		switch {
-		case newestFirst(s, oldestKept) <= 0:
-		case !isEligible && !(rejected && s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive):
+		case newestFirst(s, oldestKept) <= 0 || !mayGo:
 		case slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool {
 			return v.SnapshotID == s.ID && v.State == ec2ops.VolumeCreating
 		}):

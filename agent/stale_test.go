@@ -14,9 +14,8 @@ import (
 // snapshot, which is pending for a while. One that lists once more afterwards
 // writes into those that have come meanwhile.
 type deployment struct {
-	w        *world
-	targets  bool // the instance is among those it wrote to
-	snapshot string
+	w       *world
+	targets bool // the instance is among those it wrote to
 }
 
 func (d *deployment) list() { d.targets = d.targets || d.w.cloud.instanceTags["Roles"] != "" }
