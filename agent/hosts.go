@@ -53,7 +53,7 @@ type ServerQuery struct {
 func DefaultServerQuery() ServerQuery {
 	tags := DefaultConfig().Roles
 	return ServerQuery{
-		Address: PrivateIP, Timeout: time.Minute,
+		Address: PrivateIP, Timeout: 30 * time.Second,
 		RolesTag: tags.RolesTag, StagesTag: tags.StagesTag, ProjectTag: tags.ProjectTag,
 	}
 }

@@ -43,7 +43,7 @@ Without any match nothing is printed and the exit code is 75, unless
 	f.StringArrayVar(&h.filters, "filter", nil, "and with what this filter of EC2's asks for, NAME=VALUE; repeatable: all of them")
 	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
 	f.StringVar(&h.output, "output", agent.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
-	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances that are left out, and why")
+	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, and why")
 	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
 	f.StringVar(&h.query.RolesTag, "roles-tag", h.query.RolesTag, "tag that holds the roles, separated by commas")
 	f.StringVar(&h.query.StagesTag, "stages-tag", h.query.StagesTag, "tag that holds the stages, separated by commas")
@@ -115,7 +115,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftO
 		case h.output == agent.OutputJSON:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
-			fmt.Fprintf(c.ErrOrStderr(), "left out: %s %s: %s\n", l.ID, l.Name, l.Reason)
+			fmt.Fprintf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
 		}
 	}
 }
