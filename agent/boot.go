@@ -47,7 +47,7 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
 	return a.eachSource(cfg, func(b *boot) error {
-		if r, ok := b.stillReady(); ok {
+		if r, ok := b.nothingToDo(); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
 			return nil
@@ -278,7 +278,7 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 		return err
 	}
 	r := Record{
-		Source: b.src.Name, Wanted: digest(b.src, b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
+		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
 		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
 		Ready: time.Now(),

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"snapsource/ec2ops"
@@ -22,7 +24,7 @@ func (a *Agent) Plan(ctx context.Context, cfg Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	return a.eachSource(cfg, func(b *boot) error {
-		if r, ok := b.stillReady(); ok {
+		if r, ok := b.nothingToDo(); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
 			return nil
@@ -51,7 +53,7 @@ func (b *boot) plan(ctx context.Context) error {
 	}
 	b.planMounts(sv)
 	b.planAnnounce(c)
-	return nil
+	return b.planRoles(ctx)
 }
 
 func (b *boot) would(s Step, format string, args ...any) {
@@ -124,4 +126,19 @@ func (b *boot) planAnnounce(c choice) {
 		}
 	}
 	b.would(Announce, "deleted when %s terminates", b.self.InstanceID)
+}
+
+func (b *boot) planRoles(ctx context.Context) error {
+	if b.cfg.Roles.none() {
+		return nil
+	}
+	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+	if err != nil {
+		return err
+	}
+	set := b.cfg.Roles.put(instance.Tags)
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		b.would(Announce, "tag %s=%s", key, set[key])
+	}
+	return nil
 }

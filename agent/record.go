@@ -13,7 +13,8 @@ import (
 // for status. It is a hint: [boot.stillReady] checks it against the kernel.
 type Record struct {
 	Source   string    `json:"source"`
-	Wanted   string    `json:"wanted"` // digest of the configuration it fulfils
+	Wanted   string    `json:"wanted"` // digest of the source's configuration that it fulfils
+	Roles    string    `json:"roles"`  // digest of the roles that were announced
 	Instance string    `json:"instance"`
 	Zone     string    `json:"zone"`
 	Volume   string    `json:"volume"`
@@ -26,10 +27,10 @@ type Record struct {
 	Ready    time.Time `json:"ready"`
 }
 
-// digest identifies what is wanted of a source, so that a changed configuration is
-// not taken for fulfilled.
-func digest(src Source, roles Roles) string {
-	text, err := json.Marshal([]any{src, roles})
+// digest identifies what is wanted (a [Source], the [Roles]), so that a changed
+// configuration is not taken for fulfilled.
+func digest(wanted any) string {
+	text, err := json.Marshal(wanted)
 	if err != nil {
 		panic("the configuration can't be written as JSON: " + err.Error()) // strings and numbers only
 	}
@@ -41,7 +42,7 @@ func digest(src Source, roles Roles) string {
 // kernel only: the device is the volume's, it is mounted, every bind shows it.
 func (b *boot) stillReady() (Record, bool) {
 	r, err := b.agent.Host.LoadRecord(b.src.Name)
-	if err != nil || r.Wanted != digest(b.src, b.cfg.Roles) {
+	if err != nil || r.Wanted != digest(b.src) {
 		return Record{}, false
 	}
 	dev, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size})
@@ -58,6 +59,12 @@ func (b *boot) stillReady() (Record, bool) {
 		}
 	}
 	return r, true
+}
+
+// nothingToDo is [boot.stillReady], and the roles that are wanted were announced.
+func (b *boot) nothingToDo() (Record, bool) {
+	r, ok := b.stillReady()
+	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles))
 }
 
 // mountedAt says whether the topmost mount at target is the device's file system

@@ -92,6 +92,12 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 		if got := w.cloud.instanceTags["Roles"]; got != "app" {
 			t.Errorf("Roles=%q, want app", got)
 		}
+		// Who asks without naming the roles finds everything as it should be.
+		plain := cfg
+		plain.Roles = DefaultConfig().Roles
+		if report, err := w.agent.Status(t.Context(), plain); err != nil || report.Sources[0].State != StateReady {
+			t.Errorf("status without the roles: %v, %v; want ready", report.Sources[0].State, err)
+		}
 		// A new role is put on without mounting anything again.
 		w.cloud.calls = nil
 		cfg.Roles.Roles = append(cfg.Roles.Roles, "cron")
