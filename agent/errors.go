@@ -101,7 +101,7 @@ func judge(err error) verdict {
 	case is(ec2ops.ErrLimit):
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
 	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
-		mountfs.ErrNoDevice, mountfs.ErrBusy, context.DeadlineExceeded, context.Canceled):
+		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, context.DeadlineExceeded, context.Canceled):
 		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
 	}
 	return verdict{ExitBug, "this is not foreseen; please report it with the output of -v"}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,11 @@ type fakeCloud struct {
 	createTakes  time.Duration
 	attachTakes  time.Duration
 	identifyErr  error
+
+	snapshotTakes time.Duration
+	snapshotFails bool // CreateSnapshot has no effect
+	answerLost    bool // CreateSnapshot's answer does not arrive
+	deaf          bool // CreateSnapshot goes on when it is cancelled
 
 	calls  []string                // "CreateVolume vol-1"
 	fail   func(call string) error // gives the error of a call that has no effect
@@ -116,6 +122,67 @@ func (c *fakeCloud) SnapshotsTagged(ctx context.Context, key, value string) (all
 		return nil
 	})
 	return all, err
+}
+
+func (c *fakeCloud) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]ec2ops.Snapshot, error) {
+	for until := time.Now().Add(d); ; time.Sleep(time.Second) {
+		all, err := c.SnapshotsTagged(ctx, key, value)
+		if err != nil || len(all) > 0 || !time.Now().Before(until) {
+			return all, err
+		}
+	}
+}
+
+// CreateSnapshot takes snapshotTakes; the snapshot is there from its beginning.
+func (c *fakeCloud) CreateSnapshot(ctx context.Context, s ec2ops.SnapshotSpec) (snap ec2ops.Snapshot, err error) {
+	err = c.call(ctx, "CreateSnapshot "+s.VolumeID, func() error {
+		snap = ec2ops.Snapshot{ID: fmt.Sprintf("snap-%017x", len(c.snapshots)+1), State: ec2ops.SnapshotPending, Progress: "0%",
+			Tier: "standard", OwnerID: theInstance.AccountID, Start: time.Now(), SizeGiB: c.volumes[s.VolumeID].SizeGiB, Tags: maps.Clone(s.Tags)}
+		if !c.snapshotFails {
+			c.snapshots = append(c.snapshots, snap)
+		}
+		return nil
+	})
+	if err != nil {
+		return ec2ops.Snapshot{}, err
+	}
+	cancelled := ctx.Done()
+	if c.deaf {
+		cancelled = nil
+	}
+	select {
+	case <-cancelled:
+		err = context.Cause(ctx)
+	case <-time.After(c.snapshotTakes):
+		if c.answerLost {
+			err = errors.New("connection reset")
+		}
+	}
+	if err != nil {
+		return ec2ops.Snapshot{}, fmt.Errorf("%w: %w", ec2ops.ErrOutcomeUnknown,
+			&ec2ops.APIError{Action: "ec2:CreateSnapshot", Kind: ec2ops.ErrTemporary, Err: err})
+	}
+	return snap, nil
+}
+
+func (c *fakeCloud) WaitSnapshot(ctx context.Context, id string, seen func(ec2ops.Snapshot)) (snap ec2ops.Snapshot, err error) {
+	for _, progress := range []string{"", "0%", "50%", "50%", "100%"} {
+		err = c.call(ctx, "DescribeSnapshots "+id, func() error {
+			i := slices.IndexFunc(c.snapshots, func(s ec2ops.Snapshot) bool { return s.ID == id })
+			if progress == "100%" {
+				c.snapshots[i].State = ec2ops.SnapshotCompleted
+			}
+			c.snapshots[i].Progress = progress
+			snap = c.snapshots[i]
+			return nil
+		})
+		if err != nil {
+			return snap, err
+		}
+		seen(snap)
+		time.Sleep(time.Second)
+	}
+	return snap, nil
 }
 
 func (c *fakeCloud) DeleteSnapshot(ctx context.Context, id string) error {
@@ -348,6 +415,10 @@ type fakeHost struct {
 	lockErr          error
 	unmountErr       map[string]error
 	killInFormat     bool
+	revision         string
+	freezeErr        error
+	frozen           bool
+	guardDies        time.Duration // after the freeze; 0: it does not
 }
 
 func (h *fakeHost) Lock(context.Context, func()) (func() error, error) {
@@ -473,6 +544,50 @@ func (h *fakeHost) MkfsPath() (string, error) {
 		return "", mountfs.ErrNoMkfs
 	}
 	return "/sbin/mkfs.xfs", nil
+}
+
+func (h *fakeHost) Revision(string) string { return h.revision }
+
+func (h *fakeHost) Flush(mountpoint string) error {
+	h.cloud.calls = append(h.cloud.calls, "flush "+mountpoint)
+	return nil
+}
+
+// Freeze gives a freeze that comes to an end by itself after limit.
+func (h *fakeHost) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
+	if h.freezeErr != nil {
+		return nil, h.freezeErr
+	}
+	h.cloud.mu.Lock()
+	defer h.cloud.mu.Unlock()
+	h.cloud.calls = append(h.cloud.calls, "freeze "+mountpoint)
+	h.frozen = true
+	f := &fakeFrozen{h: h, since: time.Now()}
+	f.guard = time.AfterFunc(min(limit, cmp.Or(h.guardDies, limit)), func() {
+		h.cloud.mu.Lock()
+		h.frozen = false
+		h.cloud.mu.Unlock()
+		lost()
+	})
+	return f, nil
+}
+
+type fakeFrozen struct {
+	h     *fakeHost
+	since time.Time
+	guard *time.Timer
+}
+
+func (f *fakeFrozen) Thaw() (time.Duration, error) {
+	f.guard.Stop()
+	f.h.cloud.mu.Lock()
+	defer f.h.cloud.mu.Unlock()
+	f.h.cloud.calls = append(f.h.cloud.calls, "thaw")
+	if !f.h.frozen {
+		return time.Since(f.since), mountfs.ErrThawed
+	}
+	f.h.frozen = false
+	return time.Since(f.since), nil
 }
 
 func (h *fakeHost) LoadRecord(source string) (Record, error) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"snapsource/mountfs"
 )
@@ -72,6 +73,18 @@ func (h host) Unmount(target string) error { return notRoot(mountfs.Unmount(targ
 
 func (h host) CheckBind(mountpoint, dir, target string) (bool, error) {
 	return mountfs.CheckBind(mountpoint, dir, target)
+}
+
+func (h host) Revision(dir string) string { return revisionOf(dir) }
+
+func (h host) Flush(mountpoint string) error { return notRoot(mountfs.Flush(mountpoint)) }
+
+func (h host) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
+	f, err := mountfs.Freeze(mountpoint, limit, lost)
+	if err != nil {
+		return nil, notRoot(err) // not f: a nil in an interface is none
+	}
+	return f, nil
 }
 
 // recordFile keeps a source's name from reaching the path as a directory.

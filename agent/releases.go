@@ -72,7 +72,7 @@ func snapshotsOf(ctx context.Context, cloud Cloud, source string) ([]ec2ops.Snap
 	return all, nil
 }
 
-// Latest, in place of a snapshot's id, is the one that a launch would choose.
+// Latest stands for the id of the snapshot that a launch would choose.
 const Latest = "latest"
 
 // find gives one of a source's snapshots by its id, or [Latest].
@@ -91,6 +91,15 @@ func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 // rejectedName is what the tag Name becomes; no source can have such a name.
 func rejectedName(source string) string { return "rejected: " + source }
 
+// rejection are the tags that take a snapshot out of the running.
+func rejection(source, reason string, now time.Time) map[string]string {
+	return map[string]string{
+		ec2ops.TagName:     rejectedName(source),
+		ec2ops.TagSource:   source,
+		ec2ops.TagRejected: truncate(now.UTC().Format(time.RFC3339)+" "+strings.TrimSpace(reason), tagValueMax),
+	}
+}
+
 // Reject takes a snapshot out of the running, in one call, and gives its id and
 // what a launch takes now ("" for nothing). Launches that have already chosen it
 // keep it.
@@ -103,12 +112,7 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 	if err != nil {
 		return "", "", err
 	}
-	tags := map[string]string{
-		ec2ops.TagName:     rejectedName(source),
-		ec2ops.TagSource:   source,
-		ec2ops.TagRejected: truncate(now.UTC().Format(time.RFC3339)+" "+strings.TrimSpace(reason), tagValueMax),
-	}
-	if err := cloud.Tag(ctx, s.ID, tags); err != nil {
+	if err := cloud.Tag(ctx, s.ID, rejection(source, reason, now)); err != nil {
 		return "", "", err
 	}
 	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool { return other.ID == s.ID })

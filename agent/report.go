@@ -40,7 +40,8 @@ type SourceReport struct {
 	Ready    *time.Time    `json:"ready,omitempty"`
 	Began    time.Time     `json:"began"`
 	Took     time.Duration `json:"took_ns"`
-	EC2      time.Duration `json:"ec2_ns"` // of it, waiting for EC2
+	EC2      time.Duration `json:"ec2_ns"`          // of it, waiting for EC2
+	Taken    *Taken        `json:"taken,omitempty"` // the snapshot that this run took
 	Steps    []StepReport  `json:"steps,omitempty"`
 	Actions  []PlanAction  `json:"actions,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`

@@ -41,6 +41,7 @@ type Event struct {
 	Step     Step
 	Phase    Phase
 	Detail   string // what was found or done, or is waited for
+	Percent  *int   // of what is waited for, where that is known
 	At       time.Time
 	Took     time.Duration   // of a step that is over
 	Identity ec2ops.Identity // with the end of Identify

@@ -20,6 +20,9 @@ type Cloud interface {
 	DeleteVolume(ctx context.Context, id string) error
 	VolumesOf(ctx context.Context, source string) ([]ec2ops.Volume, error)
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
+	SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]ec2ops.Snapshot, error)
+	CreateSnapshot(ctx context.Context, spec ec2ops.SnapshotSpec) (ec2ops.Snapshot, error)
+	WaitSnapshot(ctx context.Context, id string, seen func(ec2ops.Snapshot)) (ec2ops.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id string) error
 	Alive(ctx context.Context, instanceIDs []string) (map[string]bool, error)
 	Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error
@@ -48,6 +51,12 @@ type Host interface {
 	Unmount(target string) error
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	MkfsPath() (string, error)
+	// Revision gives the revision of the release in a Source directory, "" for none.
+	Revision(dir string) string
+	Flush(mountpoint string) error
+	// Freeze keeps everybody from writing for at most limit; lost is called, from
+	// another goroutine, when it comes to an end before it is thawed.
+	Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error)
 	LoadRecord(source string) (Record, error)
 	SaveRecord(Record) error
 	DropRecord(source string) error
@@ -64,4 +73,11 @@ type Disk interface {
 	Probe(ours string) (mountfs.Contents, error)
 	Format(ctx context.Context, f mountfs.Format) error
 	Close() error
+}
+
+// Frozen is a file system that is frozen.
+type Frozen interface {
+	// Thaw ends it, and gives how long it lasted; [mountfs.ErrThawed] when it had
+	// come to an end before.
+	Thaw() (time.Duration, error)
 }

@@ -111,13 +111,17 @@ var kinds = map[string]error{
 	"ConcurrentTagAccess":     ErrTemporary,
 	"ResourceAlreadyAssigned": ErrTemporary,
 
+	// Both pass by themselves: 15 s between two snapshots of a volume, and at most
+	// 5 pending ones of it. (EC2 user guide, "Create Amazon EBS snapshots")
+	"SnapshotCreationPerVolumeRateExceeded": ErrTemporary,
+	"ConcurrentSnapshotLimitExceeded":       ErrTemporary,
+
 	"InsufficientVolumeCapacity":        ErrLimit,
 	"InsufficientCapacity":              ErrLimit,
 	"VolumeLimitExceeded":               ErrLimit,
 	"MaxIOPSLimitExceeded":              ErrLimit,
 	"AttachmentLimitExceeded":           ErrLimit,
 	"SnapshotLimitExceeded":             ErrLimit,
-	"ConcurrentSnapshotLimitExceeded":   ErrLimit,
 	"TagLimitExceeded":                  ErrLimit,
 	"VolumeInitializationLimitExceeded": ErrLimit,
 

@@ -5,6 +5,7 @@ package mountfs
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Host is where the kernel shows its devices.
@@ -94,6 +95,23 @@ func Geometry(string) (XFSGeometry, error) { return XFSGeometry{}, unsupported("
 func Grow(string, int64) (before, after int64, err error) {
 	return 0, 0, unsupported("grow a file system")
 }
+
+// Frozen is a frozen file system.
+type Frozen struct{}
+
+// Flush needs Linux.
+func Flush(string) error { return unsupported("flush a file system") }
+
+// Freeze needs Linux.
+func Freeze(string, time.Duration, func()) (*Frozen, error) {
+	return nil, unsupported("freeze a file system")
+}
+
+// Thaw needs Linux.
+func (*Frozen) Thaw() (time.Duration, error) { return 0, unsupported("thaw a file system") }
+
+// BeGuard does nothing: no process is started as a guard.
+func BeGuard() {}
 
 // Lock needs Linux.
 func Lock(context.Context, string, func()) (unlock func() error, err error) {

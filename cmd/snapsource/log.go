@@ -45,6 +45,10 @@ func logEvent(log *zap.Logger, e agent.Event) {
 	case agent.Started:
 		log.Debug("step started", fields...)
 	case agent.Waiting:
+		if e.Percent != nil {
+			log.Info("waiting", append(fields, zap.Duration("took", e.Took), zap.Int("percent", *e.Percent))...)
+			return
+		}
 		log.Debug("waiting", append(fields, zap.Duration("took", e.Took))...)
 	case agent.Done:
 		log.Info("step done", append(fields, zap.Duration("took", e.Took), zap.String("instance_id", e.Identity.InstanceID))...)

@@ -14,12 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/mountfs"
 )
 
 // version is stamped in by the linker.
 var version = "dev"
 
 func main() {
+	mountfs.BeGuard() // does not return if this process is to guard a frozen file system
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -79,7 +81,7 @@ func rootCommand() *cobra.Command {
 		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
 	root.AddCommand(upCommand(), initCommand(), planCommand(), statusCommand(), downCommand(),
-		snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
+		snapshotCommand(), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
 	return root
 }
 

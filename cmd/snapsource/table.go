@@ -81,8 +81,14 @@ func (t *table) event(e agent.Event) {
 		running := e
 		t.running = &running
 	case agent.Waiting:
+		if e.Percent != nil {
+			e.Detail += " " + progress(*e.Percent)
+		}
 		if t.running != nil {
 			t.running.Detail = e.Detail
+		}
+		if e.Percent != nil && !t.tty {
+			fmt.Fprintln(t.out, t.line(e.Step, e.Detail, e.Took))
 		}
 	case agent.Done, agent.Failed:
 		t.running = nil
@@ -127,6 +133,8 @@ func (t *table) finish(r agent.Report) {
 			t.finishPlan(s)
 		case "status":
 			t.finishStatus(s)
+		case "snapshot":
+			t.finishSnapshot(s)
 		default:
 			t.finishUp(s)
 		}

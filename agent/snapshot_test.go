@@ -1,0 +1,351 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// atWork is a world in which the release snap-1 is up, and no call is counted yet.
+func atWork(t *testing.T) *world {
+	t.Helper()
+	w := withRelease()
+	if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.cloud.snapshotTakes = 300 * time.Millisecond
+	return w
+}
+
+func (w *world) snapshot(t *testing.T, o SnapshotOptions) (*SourceReport, error) {
+	t.Helper()
+	if o.FreezeTimeout == 0 {
+		o.FreezeTimeout = DefaultFreezeTimeout
+	}
+	r, err := w.agent.Snapshot(t.Context(), DefaultConfig(), o)
+	if w.host.frozen {
+		t.Error("it is frozen still")
+	}
+	if len(r.Sources) == 0 {
+		return nil, err
+	}
+	return r.Sources[0], err
+}
+
+// taken gives the snapshots beside the first release.
+func (w *world) taken() []ec2ops.Snapshot {
+	return slices.DeleteFunc(slices.Clone(w.cloud.snapshots), func(s ec2ops.Snapshot) bool { return s.ID == "snap-1" })
+}
+
+const theVolume = "vol-00000000000000001"
+
+func TestSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := atWork(t)
+		w.host.revision = "e8f0d063d1d3a10612598687396cd418d9829e89"
+		r, err := w.snapshot(t, SnapshotOptions{Tags: map[string]string{"team": "blue"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"DescribeVolumes " + theVolume, "flush /cp", "freeze /cp", "CreateSnapshot " + theVolume, "thaw"}
+		if diff := cmp.Diff(want, w.cloud.calls); diff != "" {
+			t.Error(diff)
+		}
+		if r.Taken.Pause != w.cloud.snapshotTakes || r.Taken.Description != w.host.revision || r.Taken.Snapshot != w.taken()[0].ID {
+			t.Errorf("%+v", r.Taken)
+		}
+		tags := w.taken()[0].Tags
+		if len(tags[ec2ops.TagRun]) < 16 || tags[ec2ops.TagRun] != r.Taken.Run {
+			t.Errorf("run tag %q", tags[ec2ops.TagRun])
+		}
+		delete(tags, ec2ops.TagRun)
+		if diff := cmp.Diff(map[string]string{
+			"Name": "codepen-app", "snapsource:source": "codepen-app", "snapsource:instance": theInstance.InstanceID,
+			"snapsource:volume": theVolume, "snapsource:revision": w.host.revision, "team": "blue",
+		}, tags); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestSnapshotCandidate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := atWork(t)
+		w.cloud.volumes[theVolume].Tags["team"] = "blue"
+		w.cloud.volumes[theVolume].Tags["aws:backup"] = "x"
+		if _, err := w.snapshot(t, SnapshotOptions{Candidate: true, CopyTags: true, Wait: true}); err != nil {
+			t.Fatal(err)
+		}
+		s := w.taken()[0]
+		delete(s.Tags, ec2ops.TagRun)
+		if diff := cmp.Diff(map[string]string{
+			"snapsource:candidate": "codepen-app", "snapsource:source": "codepen-app", "snapsource:instance": theInstance.InstanceID,
+			"snapsource:volume": theVolume, "team": "blue",
+		}, s.Tags); diff != "" {
+			t.Error(diff)
+		}
+		if ineligible("codepen-app", s) == "" {
+			t.Error("a launch would take the candidate")
+		}
+		if err := Promote(t.Context(), w.cloud, "codepen-app", s.ID); err != nil || ineligible("codepen-app", s) != "" {
+			t.Errorf("promoted: %v, %s", err, ineligible("codepen-app", s))
+		}
+	})
+}
+
+// TestSnapshotWaits: --wait ends with the completed snapshot, and each percent is
+// told once.
+func TestSnapshotWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := atWork(t)
+		r, err := w.snapshot(t, SnapshotOptions{Wait: true})
+		if err != nil || r.Taken.State != ec2ops.SnapshotCompleted {
+			t.Fatalf("%v, %+v", err, r.Taken)
+		}
+		var percents []int
+		for _, e := range w.events {
+			if e.Percent != nil {
+				percents = append(percents, *e.Percent)
+			}
+		}
+		if diff := cmp.Diff([]int{0, 50, 100}, percents); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestSnapshotInDoubt: whatever happens to the call, the file system is thawed
+// first, and what may not be consistent is not launched from.
+func TestSnapshotInDoubt(t *testing.T) {
+	refuse := func(kind error) func(string) error {
+		return func(call string) error {
+			if strings.HasPrefix(call, "CreateSnapshot") {
+				return &ec2ops.APIError{Action: "ec2:CreateSnapshot", Code: "X", Message: "no", Kind: kind, Err: kind}
+			}
+			return nil
+		}
+	}
+	for name, tc := range map[string]struct {
+		prepare func(*world)
+		code    int
+		taken   int
+		calls   []string // after the thaw
+		says    string
+	}{
+		"EC2 refuses": {
+			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrDenied) }, ExitDenied, 0, nil, "CreateSnapshot"},
+		"too many": {
+			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrTemporary) }, ExitTemporary, 0, nil, "CreateSnapshot"},
+		"no answer, and taken": {
+			func(w *world) { w.cloud.snapshotTakes = time.Hour }, ExitTemporary, 1,
+			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may hold half"},
+		"no answer, and not taken": {
+			func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, ExitTemporary, 0,
+			slices.Repeat([]string{"DescribeSnapshots"}, 31), "no snapshot with the tag snapsource:run="},
+		"answer lost": {
+			func(w *world) { w.cloud.answerLost = true }, ExitTemporary, 1,
+			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "is rejected"},
+		"guard dies": {
+			func(w *world) { w.host.guardDies = 100 * time.Millisecond }, ExitTemporary, 1,
+			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
+		"thawed as EC2 answers": {
+			func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, ExitTemporary, 1,
+			[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := atWork(t)
+				tc.prepare(w)
+				began := time.Now()
+				_, err := w.snapshot(t, SnapshotOptions{})
+				if ExitCode(err) != tc.code || !strings.Contains(Line(err), tc.says) {
+					t.Errorf("exit code %d, want %d and %q: %v", ExitCode(err), tc.code, tc.says, err)
+				}
+				if took := time.Since(began); took > DefaultFreezeTimeout+lookupFor+time.Second {
+					t.Errorf("it took %s", took)
+				}
+				thaw := slices.Index(w.cloud.calls, "thaw")
+				if thaw < 0 || w.cloud.calls[thaw-1] != "CreateSnapshot "+theVolume {
+					t.Fatalf("not thawed right after the call: %q", w.cloud.calls)
+				}
+				after := w.cloud.calls[thaw+1:]
+				if diff := cmp.Diff(tc.calls, slices.Clone(after)); diff != "" && len(after)+len(tc.calls) > 0 {
+					t.Error(diff)
+				}
+				if len(w.taken()) != tc.taken {
+					t.Errorf("%d snapshots, want %d", len(w.taken()), tc.taken)
+				}
+				for _, s := range w.taken() {
+					s.State = ec2ops.SnapshotCompleted
+					if why := ineligible("codepen-app", s); !strings.HasPrefix(why, "rejected") || s.Tags[ec2ops.TagName] == "codepen-app" {
+						t.Errorf("a launch would take it: %q, tags %v", why, s.Tags)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSnapshotNotReady: nothing is frozen, nothing taken.
+func TestSnapshotNotReady(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*world)
+		code    int
+		says    string
+	}{
+		"never up": {func(w *world) { w.reboot() }, ExitTemporary, "no launch has finished"},
+		"launch under way": {func(w *world) {
+			r := w.host.records["codepen-app"]
+			r.Ready = time.Time{}
+			w.host.records["codepen-app"] = r
+		}, ExitTemporary, "no launch has finished"},
+		"unmounted":      {func(w *world) { clear(w.host.mounts) }, ExitTemporary, "not mounted"},
+		"another device": {func(w *world) { w.host.noDevice = true }, ExitTemporary, "not ready here"},
+		"detached":       {func(w *world) { w.cloud.volumes[theVolume].Attachments[0].State = ec2ops.Detaching }, ExitTemporary, "not attached"},
+		"freeze fails":   {func(w *world) { w.host.freezeErr = mountfs.ErrRefused }, ExitRefused, "freeze: refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := atWork(t)
+				tc.prepare(w)
+				_, err := w.snapshot(t, SnapshotOptions{})
+				if ExitCode(err) != tc.code || !strings.Contains(Line(err), tc.says) {
+					t.Errorf("exit code %d, want %d and %q: %v", ExitCode(err), tc.code, tc.says, err)
+				}
+				if len(w.taken()) != 0 || slices.Contains(w.cloud.calls, "freeze /cp") {
+					t.Errorf("calls %q", w.cloud.calls)
+				}
+			})
+		})
+	}
+}
+
+// TestSnapshotTellsNothingWhileFrozen: who is told may write to what is frozen.
+func TestSnapshotTellsNothingWhileFrozen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := atWork(t)
+		var steps []Step
+		w.agent.Events = func(e Event) {
+			if w.host.frozen {
+				t.Errorf("told while frozen: %+v", e)
+			}
+			if e.Phase == Done {
+				steps = append(steps, e.Step)
+			}
+		}
+		if _, err := w.snapshot(t, SnapshotOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]Step{Identify, Survey, Flush, Freeze, Create, Thaw}, steps); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestSnapshotInterrupted: an interrupt thaws at once, and still finds out.
+func TestSnapshotInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := atWork(t)
+		w.cloud.snapshotTakes = time.Hour
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(2*time.Second, cancel)
+		_, err := w.agent.Snapshot(ctx, DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
+		if ExitCode(err) != ExitTemporary || w.host.frozen || ineligible("codepen-app", w.taken()[0]) == "" {
+			t.Errorf("%v, frozen %v, %+v", err, w.host.frozen, w.taken())
+		}
+	})
+}
+
+func TestSnapshotOptions(t *testing.T) {
+	for name, o := range map[string]SnapshotOptions{
+		"no time":          {},
+		"too much time":    {FreezeTimeout: time.Minute},
+		"long description": {FreezeTimeout: time.Second, Description: strings.Repeat("x", 256)},
+		"tag of ours":      {FreezeTimeout: time.Second, Tags: map[string]string{"snapsource:run": "x"}},
+		"the Name":         {FreezeTimeout: time.Second, Tags: map[string]string{"Name": "x"}},
+	} {
+		w := newWorld()
+		if _, err := w.agent.Snapshot(t.Context(), DefaultConfig(), o); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRevision(t *testing.T) {
+	const commit = "e8f0d063d1d3a10612598687396cd418d9829e89"
+	write := func(t *testing.T, dir, name, text string) {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"nothing":             {nil, ""},
+		"a branch":            {map[string]string{".git/HEAD": "ref: refs/heads/main\n", ".git/refs/heads/main": commit + "\n"}, commit},
+		"packed":              {map[string]string{".git/HEAD": "ref: refs/heads/main\n", ".git/packed-refs": "# pack-refs with: peeled\n1111 refs/heads/mai\n" + commit + " refs/heads/main\n^2222\n"}, commit},
+		"detached":            {map[string]string{".git/HEAD": commit + "\n"}, commit},
+		"no commit yet":       {map[string]string{".git/HEAD": "ref: refs/heads/main\n"}, ""},
+		"a work tree":         {map[string]string{".git": "gitdir: bare/worktrees/x\n", "bare/worktrees/x/HEAD": "ref: refs/heads/main\n", "bare/worktrees/x/commondir": "../..\n", "bare/refs/heads/main": commit}, commit},
+		"Capistrano":          {map[string]string{"current/REVISION": "12345\n", "REVISION": "54321"}, "12345"},
+		"current's":           {map[string]string{"current/.git/HEAD": commit, ".git/HEAD": "1111"}, commit},
+		"not a revision":      {map[string]string{"REVISION": "root:x:0:0\n"}, ""},
+		"a ref outside":       {map[string]string{".git/HEAD": "ref: refs/../../secret\n", "secret": commit}, ""},
+		"a ref that is none":  {map[string]string{".git/HEAD": "ref: secret\n", ".git/secret": commit}, ""},
+		"current has nothing": {map[string]string{"current/file": "", ".git/HEAD": commit}, commit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range tc.files {
+				write(t, dir, file, text)
+			}
+			if got := revisionOf(dir); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+	t.Run("a FIFO", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := syscall.Mkfifo(filepath.Join(dir, "REVISION"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := revisionOf(dir); got != "" {
+			t.Error(got)
+		}
+	})
+	t.Run("git's own", func(t *testing.T) {
+		dir := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `git init -q -b main . && git -c user.email=a@b -c user.name=n commit -q --allow-empty -m x && git rev-parse HEAD`)
+		cmd.Dir = dir
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skipf("needs git: %v", err)
+		}
+		if got := revisionOf(dir); got != strings.TrimSpace(string(out)) {
+			t.Errorf("%q, git says %q", got, out)
+		}
+		if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "pack-refs", "--all").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got := revisionOf(dir); got != strings.TrimSpace(string(out)) {
+			t.Errorf("packed: %q, git says %q", got, out)
+		}
+	})
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+)
+
+func snapshotCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "snapshot",
+		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
+		Long: `Snapshot takes a snapshot of the Source as it is mounted on this instance, with the
+tag by which launches find it. The file system is flushed and frozen before, and
+thawed as soon as EC2 has answered: writers wait for that long, readers do not. It
+is thawed after --freeze-timeout at the latest, and at once if this program is
+killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
+		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
+		Args:    noArguments,
+	}
+	s := addSettings(c, "source", "timeout", "output")
+	o := agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout}
+	f := c.Flags()
+	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
+	f.BoolVar(&o.Candidate, "candidate", false, "no launch takes it before it is promoted")
+	f.BoolVar(&o.Wait, "wait", false, "until EC2 has completed it: launches take only completed ones")
+	f.DurationVar(&o.FreezeTimeout, "freeze-timeout", o.FreezeTimeout, "writers wait no longer than this, at most 10s")
+	tags := f.StringArray("tag", nil, "KEY=VALUE: one more tag for the snapshot; repeatable")
+	f.BoolVar(&o.CopyTags, "copy-tags", false, "and those of the volume, but for Name and those of snapsource and AWS")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var err error
+		if o.Tags, err = parseTags(*tags); err != nil {
+			return err
+		}
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+			return a.Snapshot(ctx, cfg, o)
+		})
+	}
+	return c
+}
+
+func parseTags(list []string) (map[string]string, error) {
+	tags := map[string]string{}
+	for _, item := range list {
+		key, value, ok := strings.Cut(item, "=")
+		if _, twice := tags[key]; !ok || twice {
+			return nil, agent.Usage(fmt.Sprintf("--tag: %q is not KEY=VALUE, or its key is given twice", item))
+		}
+		tags[key] = value
+	}
+	return tags, nil
+}
+
+// progressWidth is how many characters a whole progress bar is wide.
+const progressWidth = 10
+
+// progress draws how much of something is done: "███░░░░░░░  37%".
+func progress(percent int) string {
+	done := min(max(percent, 0), 100) * progressWidth / 100
+	return strings.Repeat("█", done) + strings.Repeat("░", progressWidth-done) + fmt.Sprintf(" %3d%%", percent)
+}
+
+// finishSnapshot says what was taken.
+func (t *table) finishSnapshot(s *agent.SourceReport) {
+	if s.Taken == nil {
+		return
+	}
+	what := "eligible"
+	switch {
+	case s.Taken.Candidate:
+		what = "a candidate: snapsource promote " + s.Taken.Snapshot + " makes it eligible"
+	case s.Taken.State != "completed":
+		what = "eligible once EC2 has completed it"
+	}
+	fmt.Fprintf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
+}

@@ -1,0 +1,360 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snapsource/agent"
+	"snapsource/ec2ops/ec2test"
+)
+
+const (
+	// snapshotsTaken while a writer writes, in batches that fit into one run of the
+	// sandbox each.
+	snapshotsTaken = 100
+	snapshotBatch  = 25
+
+	// callTakes is what callers in the region commonly see at the least.
+	callTakes = "40ms"
+
+	recordSize = 10 // bytes: nine digits and a newline
+	records    = "/cp/codepen/records"
+)
+
+// writeRecords, with the name of a file, makes the test binary a program that appends
+// numbered records to it, fsyncs each, and prints number, begin and end of each.
+const writeRecords = "TEST_WRITE_RECORDS"
+
+func init() {
+	if file := os.Getenv(writeRecords); file != "" {
+		fmt.Fprintln(os.Stderr, appendRecords(file))
+		os.Exit(1)
+	}
+}
+
+func appendRecords(file string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	for n := size/recordSize + 1; err == nil; n++ {
+		began := time.Now()
+		if _, err = fmt.Fprintf(f, "%09d\n", n); err == nil {
+			err = f.Sync()
+		}
+		if err == nil {
+			_, err = fmt.Println(n, began.UnixNano(), time.Now().UnixNano())
+		}
+	}
+	return err
+}
+
+// record is one that was written: number, and when it began and had been synced.
+type record struct {
+	number       int
+	began, ended int64 // Unix time in ns
+}
+
+// pause is how long one snapshot kept the writer, what snapsource says about that, and
+// how long EC2's call took. The writer's includes its own write and sync.
+type pause struct{ writer, told, call time.Duration }
+
+// thawAfter thaws what a run of the sandbox that was cut short may have left frozen.
+func (s *sandbox) thawAfter() {
+	s.t.Cleanup(func() {
+		files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		for _, file := range files {
+			backing, err := os.ReadFile(file)
+			if err != nil || !strings.HasPrefix(string(backing), s.dir) {
+				continue
+			}
+			node := "/dev/" + strings.Split(file, "/")[3]
+			exec.Command("unshare", "--mount", "sh", "-c",
+				`mount -t tmpfs none /mnt && mkdir /mnt/left && mount -o nouuid "$0" /mnt/left && fsfreeze --unfreeze /mnt/left; umount /mnt/left`, node).Run()
+		}
+	})
+}
+
+// TestSnapshotsOfABusySource: while a writer appends and syncs, snapshots are taken;
+// each holds every record that was synced before, and none that was begun after, and
+// its file system is sound.
+func TestSnapshotsOfABusySource(t *testing.T) {
+	s := newSandbox(t)
+	s.thawAfter()
+	s.run("web-1", "snapsource init --size 1")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := map[string]agent.SourceReport{}
+	var written []record
+	for len(taken) < snapshotsTaken {
+		out := s.run("web-1", fmt.Sprintf(`
+snapsource up >/dev/null
+%s=%s %s >/run/written & writer=$!
+for i in $(seq %d); do
+	snapsource snapshot --output json 2>/run/log || { cat /run/log; exit 1; }
+done
+kill $writer
+echo written
+head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapshotsTaken-len(taken))), "--fault=delay=CreateSnapshot:"+callTakes)
+		reports, log, _ := strings.Cut(out, "written\n")
+		for decoder := json.NewDecoder(strings.NewReader(reports)); ; {
+			var r agent.Report
+			if err := decoder.Decode(&r); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			taken[r.Sources[0].Taken.Snapshot] = *r.Sources[0]
+		}
+		for line := range strings.Lines(log) {
+			var r record
+			if n, _ := fmt.Sscan(line, &r.number, &r.began, &r.ended); n == 3 {
+				written = append(written, r)
+			}
+		}
+	}
+
+	held := s.check(slices.Sorted(maps.Keys(taken)))
+	var pauses []pause
+	for id, r := range taken {
+		begun, frozen, thawed := moment(r, agent.Flush), moment(r, agent.Freeze), moment(r, agent.Thaw)
+		least, most, longest := 0, 0, int64(0)
+		for _, w := range written {
+			if w.ended < frozen {
+				least = max(least, w.number)
+			}
+			if w.began <= thawed {
+				most = max(most, w.number)
+			}
+			if w.began <= thawed && w.ended >= begun {
+				longest = max(longest, w.ended-w.began)
+			}
+		}
+		if n := held[id]; n < least || n > most {
+			t.Errorf("%s holds %d records; %d were synced before the freeze, %d begun before the thaw", id, n, least, most)
+		}
+		pauses = append(pauses, pause{time.Duration(longest), r.Taken.Pause, step(r, agent.Create).Took})
+	}
+	slices.SortFunc(pauses, func(a, b pause) int { return int(a.writer - a.call - b.writer + b.call) })
+	at := func(percent int) time.Duration {
+		p := pauses[(len(pauses)-1)*percent/100]
+		return (p.writer - p.call).Round(100 * time.Microsecond)
+	}
+	slowest := slices.MaxFunc(pauses, func(a, b pause) int { return int(a.writer - b.writer) })
+	t.Logf("%d snapshots, %d records; the writer waited for the call and %s (median), %s (90 %%), %s (most); at most for %s, of which snapsource says %s, the call taking %s",
+		len(taken), len(written), at(50), at(90), at(100), slowest.writer, slowest.told, slowest.call)
+}
+
+func step(r agent.SourceReport, name agent.Step) agent.StepReport {
+	return r.Steps[slices.IndexFunc(r.Steps, func(s agent.StepReport) bool { return s.Step == name })]
+}
+
+// moment is when a step was over, as Unix time in ns.
+func moment(r agent.SourceReport, name agent.Step) int64 {
+	s := step(r, name)
+	return r.Began.Add(s.Start + s.Took).UnixNano()
+}
+
+// check mounts snapshots, once, and gives how many records each holds, 0 if there is
+// no such file. They must be the first ones, and xfs_repair must find nothing.
+func (s *sandbox) check(ids []string) map[string]int {
+	s.t.Helper()
+	script := `set -e
+mount -t tmpfs none /mnt
+mkdir /mnt/at
+for id; do
+	dev=$(losetup --find --show "$0/snapshots/$id.img")
+	trap 'umount /mnt/at 2>/dev/null; losetup -d $dev' EXIT
+	mount -t xfs -o nouuid $dev /mnt/at
+	file=/mnt/at${FILE#/cp}
+	touch -a $file
+	echo $id $(stat -c %s $file) $(sha256sum <$file)
+	umount /mnt/at
+	xfs_repair -n $dev >/mnt/repair 2>&1 || { cat /mnt/repair; exit 1; }
+	losetup -d $dev
+	trap - EXIT
+done`
+	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", script, s.dir}, ids...)...)
+	cmd.Env = append(os.Environ(), "FILE="+records)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	held := map[string]int{}
+	var first []byte // the records, as many as any snapshot holds
+	for line := range strings.Lines(string(out)) {
+		var id, sum string
+		var size int
+		if _, err := fmt.Sscan(line, &id, &size, &sum); err != nil {
+			s.t.Fatalf("%v in %q", err, line)
+		}
+		held[id] = size / recordSize
+		for n := len(first) / recordSize; n < held[id]; n++ {
+			first = fmt.Appendf(first, "%09d\n", n+1)
+		}
+		if size%recordSize != 0 || sum != fmt.Sprintf("%x", sha256.Sum256(first[:size])) {
+			s.t.Errorf("%s: the %d bytes of the file are not the first records", id, size)
+		}
+	}
+	if len(held) != len(ids) {
+		s.t.Errorf("%d of %d snapshots are checked:\n%s", len(held), len(ids), out)
+	}
+	return held
+}
+
+// writable is shell that prints "blocked" unless a write is synced within a second.
+// The file system is thawed then, or nothing could end the writer.
+const writable = `
+(dd if=/dev/zero of=/cp/probe bs=4k count=1 conv=fsync status=none; touch /run/written) &
+for try in $(seq 100); do
+	[ -e /run/written ] && break
+	sleep 0.01
+done
+[ -e /run/written ] || { echo blocked; fsfreeze --unfreeze /cp; }
+wait
+rm /run/written
+`
+
+// kills is at how many moments a snapshot is killed.
+const kills = 20
+
+// TestSnapshotKilled: SIGKILL at random moments, most of which are while it is
+// frozen, and right before and after EC2 has taken the snapshot.
+func TestSnapshotKilled(t *testing.T) {
+	s := deployed(t)
+	s.thawAfter()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, seed))
+	var moments strings.Builder // some come when it is over
+	for range 2 * kills {
+		fmt.Fprintf(&moments, " %.3f", random.Float64()*0.6)
+	}
+	out := s.run("web-1", fmt.Sprintf(`
+snapsource up >/dev/null
+left=%d
+for moment in%s; do
+	[ $left -gt 0 ] || break
+	snapsource snapshot >/run/out 2>&1 & pid=$!
+	sleep $moment
+	if kill -9 $pid; then left=$((left - 1)); echo killed; else cat /run/out; fi
+	wait $pid || true
+	%s
+done`, kills, &moments, writable), "--fault=delay=CreateSnapshot:300ms")
+	for _, when := range []string{"kill-before", "kill-after"} {
+		out += s.run("web-1", `
+snapsource up >/dev/null
+snapsource snapshot >/run/out 2>&1 || [ $? != 137 ] || echo killed`+writable, "--fault="+when+"=CreateSnapshot#1")
+	}
+	if n := strings.Count(out, "blocked"); n > 0 {
+		t.Errorf("%d times it could not be written within a second:\n%s", n, out)
+	}
+	if n := strings.Count(out, "killed\n"); n != kills+2 {
+		t.Errorf("it was killed %d times, want %d and before and after the call:\n%s", n, kills, out)
+	}
+	eligible := s.eligible()
+	t.Logf("killed %d times, %d snapshots", kills+2, len(eligible))
+	if len(eligible) == 0 {
+		t.Error("no snapshot, though EC2 took one before the last kill")
+	}
+	s.check(slices.Sorted(maps.Keys(eligible)))
+}
+
+// eligible gives the snapshots that snapsource took and a launch would take. They
+// must have all tags.
+func (s *sandbox) eligible() map[string]ec2test.Snapshot {
+	s.t.Helper()
+	found := map[string]ec2test.Snapshot{}
+	s.change(func(w *ec2test.World) {
+		for id, snap := range w.Snapshots {
+			if snap.Tags["Name"] != "codepen-app" || snap.Tags["snapsource:rejected"] != "" || len(snap.Tags) == 1 {
+				continue // one with the Name alone is the CLI's
+			}
+			found[id] = *snap
+			for _, key := range []string{"snapsource:source", "snapsource:instance", "snapsource:volume", "snapsource:run"} {
+				if snap.Tags[key] == "" {
+					s.t.Errorf("%s is eligible and has no tag %s: %v", id, key, snap.Tags)
+				}
+			}
+		}
+	})
+	return found
+}
+
+// TestSnapshotAnswerLost: EC2 takes the snapshot, but its answer does not arrive.
+func TestSnapshotAnswerLost(t *testing.T) {
+	s := deployed(t)
+	s.thawAfter()
+	out, code := s.try("web-1", "snapsource up >/dev/null\nsnapsource snapshot\ncode=$?\n"+writable+"exit $code", "--fault=drop-after=CreateSnapshot#1")
+	if code != 75 || !strings.Contains(out, "is rejected") || strings.Contains(out, "blocked") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if left := s.eligible(); len(left) != 0 {
+		t.Errorf("eligible: %+v", left)
+	}
+	out = s.run("web-1", "snapsource up >/dev/null\nsnapsource snapshot --wait\nsnapsource snapshots")
+	if !strings.Contains(out, "100%") || !strings.Contains(out, "rejected 2") || len(s.eligible()) != 1 {
+		t.Errorf("after it:\n%s", out)
+	}
+}
+
+// TestSnapshotOfARelease: what a deployment took is what the next launch has; a
+// candidate is not.
+func TestSnapshotOfARelease(t *testing.T) {
+	s := deployed(t)
+	s.thawAfter()
+	s.run("web-1", `
+snapsource up
+mkdir -p /home/deploy/codepen/releases/2
+ln -sfn /home/deploy/codepen/releases/2 /home/deploy/codepen/current
+echo 1234abcd >/home/deploy/codepen/current/REVISION
+echo 'release 2' >/home/deploy/codepen/RELEASE
+snapsource snapshot --tag team=blue --wait
+echo 'release 3' >/home/deploy/codepen/RELEASE
+snapsource snapshot --candidate --wait`)
+	if out := s.run("web-2", "snapsource up\ncat /home/deploy/codepen/RELEASE"); !strings.HasSuffix(out, "release 2\n") {
+		t.Error(out)
+	}
+	for id, snap := range s.eligible() {
+		if snap.Tags["team"] != "blue" || snap.Tags["snapsource:revision"] != "1234abcd" || snap.Description != "1234abcd" {
+			t.Errorf("%s: %q, %v", id, snap.Description, snap.Tags)
+		}
+	}
+	for script, want := range map[string]string{
+		"snapsource snapshot":                                          "no launch has finished",
+		"snapsource snapshot --freeze-timeout 1m":                      "freeze-timeout: 1m0s",
+		"snapsource snapshot --tag x":                                  "is not KEY=VALUE",
+		"snapsource snapshot --tag Name=x":                             "set by snapsource itself",
+		"snapsource up >/dev/null; umount -l /cp; snapsource snapshot": "is not mounted",
+	} {
+		if out, code := s.try("web-1", script); code == 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit code %d, want %q:\n%s", script, code, want, out)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	for percent, want := range map[int]string{0: "░░░░░░░░░░   0%", 37: "███░░░░░░░  37%", 100: "██████████ 100%"} {
+		if got := progress(percent); got != want {
+			t.Errorf("%d: %q", percent, got)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Tags that snapshots get when they are taken, beside [TagName] and those that
+// volumes have too.
+const (
+	TagVolume    = "snapsource:volume"    // what it was taken of
+	TagRun       = "snapsource:run"       // random: which run took it
+	TagRevision  = "snapsource:revision"  // the release in it, as its version control names it
+	TagCandidate = "snapsource:candidate" // in place of Name: the source it may be promoted for
+)
+
+// SnapshotFailed is the state of a snapshot that EC2 could not complete.
+const SnapshotFailed = string(types.SnapshotStateError)
+
+// DescriptionMax is how many characters a snapshot's description may have.
+// (CreateSnapshot, API reference)
+const DescriptionMax = 255
+
+// ErrOutcomeUnknown: no answer of EC2's tells whether the call took effect.
+var ErrOutcomeUnknown = errors.New("it is not known whether the call took effect")
+
+// SnapshotSpec is what [Client.CreateSnapshot] asks for.
+type SnapshotSpec struct {
+	VolumeID    string
+	Description string // at most [DescriptionMax] characters
+	Tags        map[string]string
+}
+
+// CreateSnapshot asks EC2 for a snapshot of what the volume holds now; the tags go
+// with the same call. The snapshot that is returned is still pending.
+//
+// The call is made once: it has no client token, so a second one after a lost answer
+// would take a second snapshot. An error that wraps [ErrOutcomeUnknown] leaves open
+// whether there is one: look for a tag of its own. After any other there is none.
+func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
+	in := &ec2.CreateSnapshotInput{
+		VolumeId:          aws.String(s.VolumeID),
+		Description:       some(s.Description),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
+	}
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func() (*ec2.CreateSnapshotOutput, error) {
+		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	})
+	if err != nil {
+		if !refused(err) {
+			err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		}
+		return Snapshot{}, err
+	}
+	return Snapshot{
+		ID: aws.ToString(out.SnapshotId), State: string(out.State), Progress: aws.ToString(out.Progress),
+		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
+		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
+	}, nil
+}
+
+// refused says whether a call that failed surely had no effect: EC2 has said why it
+// does not carry it out, or it could not even be signed. An internal error may come
+// after the effect. (API reference, "Error codes")
+func refused(err error) bool {
+	var e *APIError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case "":
+		return errors.Is(err, ErrNoCredentials)
+	case "InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "UnknownError":
+		return false
+	}
+	_, known := kinds[e.Code]
+	return known || e.Kind == ErrPermanent
+}
+
+// Snapshot describes one snapshot of this account. A missing one is [ErrNotFound].
+func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
+	out, err := call(ctx, c, "DescribeSnapshots", id, func() (*ec2.DescribeSnapshotsOutput, error) {
+		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for _, s := range out.Snapshots {
+		if aws.ToString(s.SnapshotId) == id {
+			return snapshotOf(s), nil
+		}
+	}
+	return Snapshot{}, &APIError{
+		Action: "ec2:DescribeSnapshots", Resource: id, Kind: ErrNotFound,
+		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+	}
+}
+
+const (
+	// firstLook and lastLook are the pauses between two looks at a pending
+	// snapshot: a small one is complete within seconds, a large one in minutes or
+	// hours, and the API's percents move slowly.
+	firstLook = time.Second
+	lastLook  = 5 * time.Second
+)
+
+// WaitSnapshot looks at a snapshot until it is completed; seen, when not nil, is told
+// of every look. An id that EC2 does not know yet is given time, as with
+// [Client.WaitVolume]. A snapshot that EC2 could not complete is ErrTemporary: the
+// next one may well succeed.
+func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
+	pause := backoffFrom(firstLook, lastLook)
+	unknownUntil := time.Now().Add(unknownFor)
+	last := "not seen yet"
+	outOfTime := func(err error) error {
+		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
+	}
+	for {
+		s, err := c.Snapshot(ctx, id)
+		switch {
+		case err == nil:
+			unknownUntil = time.Now() // once seen, gone is gone
+			last = s.State + " " + s.Progress
+			if seen != nil {
+				seen(s)
+			}
+			switch s.State {
+			case SnapshotCompleted:
+				return s, nil
+			case SnapshotFailed:
+				return s, fmt.Errorf("%w: EC2 could not complete %s, which is in the state error; take another", ErrTemporary, id)
+			}
+		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
+		case ctx.Err() != nil:
+			return Snapshot{}, outOfTime(context.Cause(ctx))
+		default:
+			return Snapshot{}, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return Snapshot{}, outOfTime(err)
+		}
+	}
+}
+
+// SnapshotsWithin is [Client.SnapshotsTagged], asked again for up to d while there is
+// none: EC2's lists may lack what was made a moment ago.
+func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]Snapshot, error) {
+	pause := backoffFrom(firstPoll, lastPoll)
+	for until := time.Now().Add(d); ; {
+		all, err := c.SnapshotsTagged(ctx, key, value)
+		if err != nil || len(all) > 0 || !time.Now().Before(until) {
+			return all, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return nil, fmt.Errorf("wait for a snapshot tagged %s=%s: %w: %w", key, value, ErrTemporary, err)
+		}
+	}
+}
