@@ -42,12 +42,16 @@ type SnapshotOptions struct {
 	FreezeTimeout time.Duration     // for how long writers may have to wait
 	Tags          map[string]string // further ones
 	CopyTags      bool              // the volume's own tags too
+	Keep          int               // eligible snapshots that stay, 0 for all; see [Prune]
 }
 
 // Validate gives the first thing that is wrong with the options; it wraps [ErrUsage].
 func (o SnapshotOptions) Validate() error {
 	if o.FreezeTimeout <= 0 || o.FreezeTimeout > DefaultFreezeTimeout {
 		return usagef("freeze-timeout: %s is not more than 0 and at most %s", o.FreezeTimeout, DefaultFreezeTimeout)
+	}
+	if o.Keep < 0 {
+		return usagef("keep: %d is negative", o.Keep)
 	}
 	if n := len([]rune(o.Description)); n > ec2ops.DescriptionMax {
 		return usagef("description: its %d characters are more than the %d that EC2 takes", n, ec2ops.DescriptionMax)
@@ -104,10 +108,26 @@ func (b *boot) snapshot(ctx context.Context, o SnapshotOptions) error {
 		return err
 	}
 	b.report.State, b.report.Changed, b.report.Taken = StateReady, true, &taken
-	if !o.Wait {
-		return nil
+	if o.Wait {
+		if err := b.complete(ctx, &taken); err != nil {
+			return err
+		}
 	}
-	return b.complete(ctx, &taken)
+	if o.Keep > 0 {
+		return b.prune(ctx, o.Keep)
+	}
+	return nil
+}
+
+// prune deletes the snapshots beyond the newest ones; those that EC2 has not yet
+// completed, this run's too, do not count.
+func (b *boot) prune(ctx context.Context, keep int) (err error) {
+	s := b.begin(Delete)
+	defer s.end(&err)
+	defer b.inEC2.enter()()
+	deleted, err := Prune(ctx, b.agent.Cloud, b.src.Name, PruneOptions{Keep: keep}, time.Now())
+	s.detail = fmt.Sprintf("%d that are no longer needed", len(deleted))
+	return err
 }
 
 // mounted is a source at work on this instance.

@@ -27,7 +27,7 @@ const SnapshotFailed = string(types.SnapshotStateError)
 // (CreateSnapshot, API reference)
 const DescriptionMax = 255
 
-// ErrOutcomeUnknown: no answer of EC2's tells whether the call took effect.
+// ErrOutcomeUnknown says that no answer of EC2's tells whether the call took effect.
 var ErrOutcomeUnknown = errors.New("it is not known whether the call took effect")
 
 // SnapshotSpec is what [Client.CreateSnapshot] asks for.
@@ -80,7 +80,7 @@ func refused(err error) bool {
 		return false
 	}
 	_, known := kinds[e.Code]
-	return known || e.Kind == ErrPermanent
+	return known || errors.Is(e.Kind, ErrPermanent)
 }
 
 // Snapshot describes one snapshot of this account. A missing one is [ErrNotFound].

@@ -107,6 +107,10 @@ snapsource prune --keep 2`)
 	if strings.Contains(out, old+"  ") {
 		t.Errorf("%s was to stay:\n%s", old, out)
 	}
+	s.run("web-1", "snapsource up >/dev/null; snapsource snapshot --wait --keep 1")
+	if out := s.run("web-2", "aws ec2 describe-snapshots --owner-ids self --query 'length(Snapshots)'"); out != "1\n" {
+		t.Errorf("after snapshot --keep 1 there are %s", out)
+	}
 	if out, code := s.try("web-2", "snapsource prune --keep 0"); code != 64 {
 		t.Errorf("--keep 0: exit code %d, %s", code, out)
 	}

@@ -31,6 +31,7 @@ killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
 	f.DurationVar(&o.FreezeTimeout, "freeze-timeout", o.FreezeTimeout, "writers wait no longer than this, at most 10s")
 	tags := f.StringArray("tag", nil, "KEY=VALUE: one more tag for the snapshot; repeatable")
 	f.BoolVar(&o.CopyTags, "copy-tags", false, "and those of the volume, but for Name and those of snapsource and AWS")
+	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var err error
 		if o.Tags, err = parseTags(*tags); err != nil {
