@@ -34,6 +34,11 @@ test: build ## all tests, with the race detector (root: kernel tests too)
 tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
+.PHONY: bench
+bench: ## how calls grow with snapshots, how long a writer waits for one (root)
+	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
+	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
+
 .PHONY: cross
 cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource

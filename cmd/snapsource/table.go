@@ -81,8 +81,12 @@ func (t *table) event(e agent.Event) {
 		running := e
 		t.running = &running
 	case agent.Waiting:
-		if e.Percent != nil {
+		switch {
+		case e.Percent == nil:
+		case t.tty:
 			e.Detail += " " + progress(*e.Percent)
+		default:
+			e.Detail += fmt.Sprintf(", %d%%", *e.Percent)
 		}
 		if t.running != nil {
 			t.running.Detail = e.Detail

@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"snapsource/mountfs"
+)
+
+// fakeHost is a kernel in memory: a device shows when its volume is attached.
+type fakeHost struct {
+	cloud            *fakeCloud
+	mounts           map[string]uint32 // target → minor of the device; binds too
+	targets          map[string]mountfs.Target
+	records          map[string]Record
+	snapshotContents mountfs.Contents
+	deviceSize       int64 // 0: the volume's
+	noMkfs           bool
+	noDevice         bool
+	formatted        []string
+	made             []string // directories that binds made
+	lockErr          error
+	unmountErr       map[string]error
+	killInFormat     bool
+	revision         string
+	freezeErr        error
+	frozen           bool
+	guardDies        time.Duration // after the freeze; 0: it does not
+}
+
+func (h *fakeHost) Lock(context.Context, func()) (func() error, error) {
+	return func() error { return nil }, h.lockErr
+}
+
+func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
+	var all []mountfs.Mount
+	for target, minor := range h.mounts {
+		all = append(all, mountfs.Mount{Target: target, Root: "/", FSType: "xfs", Major: 259, Minor: minor})
+	}
+	return all, nil
+}
+
+func (h *fakeHost) LookTarget(path string) (mountfs.Target, error) {
+	if t, ok := h.targets[path]; ok {
+		t.Path = path
+		return t, nil
+	}
+	if minor, ok := h.mounts[path]; ok {
+		return mountfs.Target{Path: path, State: mountfs.Mounted, Mount: mountfs.Mount{Major: 259, Minor: minor, FSType: "xfs"}}, nil
+	}
+	return mountfs.Target{Path: path, State: mountfs.Absent}, nil
+}
+
+func (h *fakeHost) Find(ref mountfs.Volume) (mountfs.Device, error) {
+	h.cloud.mu.Lock()
+	defer h.cloud.mu.Unlock()
+	v, ok := h.cloud.volumes[ref.ID]
+	if !ok || len(v.Attachments) == 0 || h.noDevice {
+		return mountfs.Device{}, fmt.Errorf("%s: %w", ref.ID, mountfs.ErrNoDevice)
+	}
+	var minor uint32
+	fmt.Sscanf(ref.ID, "vol-%x", &minor)
+	size := h.deviceSize
+	if size == 0 {
+		size = v.Bytes()
+	}
+	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size}, nil
+}
+
+type fakeWatch struct {
+	h   *fakeHost
+	ref mountfs.Volume
+}
+
+func (h *fakeHost) Watch(v mountfs.Volume) (Watch, error) { return fakeWatch{h, v}, nil }
+func (w fakeWatch) Close() error                          { return nil }
+func (w fakeWatch) Wait(ctx context.Context) (mountfs.Device, error) {
+	for {
+		d, err := w.h.Find(w.ref)
+		if err == nil {
+			return d, nil
+		}
+		select {
+		case <-ctx.Done():
+			return d, fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+type fakeDisk struct {
+	h *fakeHost
+	v *fakeVolume
+}
+
+func (h *fakeHost) OpenDisk(d mountfs.Device) (Disk, error) {
+	v := h.cloud.volumes[fmt.Sprintf("vol-%017x", d.Minor)]
+	return fakeDisk{h, v}, nil
+}
+
+func (d fakeDisk) Probe(string) (mountfs.Contents, error) { return d.v.contents, nil }
+func (d fakeDisk) Close() error                           { return nil }
+func (d fakeDisk) Format(_ context.Context, f mountfs.Format) error {
+	if d.h.killInFormat {
+		d.v.contents = mountfs.Contents{Kind: mountfs.HalfMade, What: "half an XFS"}
+		d.h.cloud.kill()
+		return errKilled
+	}
+	d.h.formatted = append(d.h.formatted, d.v.ID)
+	d.v.contents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{UUID: f.UUID, Label: f.Label}}
+	return nil
+}
+
+func (h *fakeHost) MountXFS(d mountfs.Device, target string, _ []string) (mountfs.XFSMount, error) {
+	if h.cloud.isDead() {
+		return mountfs.XFSMount{}, errKilled
+	}
+	_, already := h.mounts[target]
+	h.mounts[target] = d.Minor
+	return mountfs.XFSMount{Already: already}, nil
+}
+
+func (h *fakeHost) Grow(_ string, size int64) (int64, int64, error) { return size, size, nil }
+
+func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, error) {
+	if h.cloud.isDead() {
+		return false, errKilled
+	}
+	if create {
+		h.made = append(h.made, mountpoint+"/"+dir)
+	}
+	h.mounts[target] = h.mounts[mountpoint]
+	return false, nil
+}
+
+func (h *fakeHost) Unmount(target string) error {
+	if err := h.unmountErr[target]; err != nil {
+		return err
+	}
+	delete(h.mounts, target)
+	return nil
+}
+
+func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {
+	minor, ok := h.mounts[target]
+	return ok && minor == h.mounts[mountpoint], nil
+}
+
+func (h *fakeHost) MkfsPath() (string, error) {
+	if h.noMkfs {
+		return "", mountfs.ErrNoMkfs
+	}
+	return "/sbin/mkfs.xfs", nil
+}
+
+func (h *fakeHost) Revision(string) string { return h.revision }
+
+func (h *fakeHost) Flush(mountpoint string) error {
+	h.cloud.calls = append(h.cloud.calls, "flush "+mountpoint)
+	return nil
+}
+
+// Freeze gives a freeze that comes to an end by itself after limit.
+func (h *fakeHost) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
+	if h.freezeErr != nil {
+		return nil, h.freezeErr
+	}
+	h.cloud.mu.Lock()
+	defer h.cloud.mu.Unlock()
+	h.cloud.calls = append(h.cloud.calls, "freeze "+mountpoint)
+	h.frozen = true
+	f := &fakeFrozen{h: h, since: time.Now()}
+	f.guard = time.AfterFunc(min(limit, cmp.Or(h.guardDies, limit)), func() {
+		h.cloud.mu.Lock()
+		h.frozen = false
+		h.cloud.mu.Unlock()
+		lost()
+	})
+	return f, nil
+}
+
+type fakeFrozen struct {
+	h     *fakeHost
+	since time.Time
+	guard *time.Timer
+}
+
+func (f *fakeFrozen) Thaw() (time.Duration, error) {
+	f.guard.Stop()
+	f.h.cloud.mu.Lock()
+	defer f.h.cloud.mu.Unlock()
+	f.h.cloud.calls = append(f.h.cloud.calls, "thaw")
+	if !f.h.frozen {
+		return time.Since(f.since), mountfs.ErrThawed
+	}
+	f.h.frozen = false
+	return time.Since(f.since), nil
+}
+
+func (h *fakeHost) LoadRecord(source string) (Record, error) {
+	r, ok := h.records[source]
+	if !ok {
+		return r, errors.New("no record")
+	}
+	return r, nil
+}
+
+func (h *fakeHost) SaveRecord(r Record) error {
+	if h.cloud.isDead() {
+		return errKilled
+	}
+	h.records[r.Source] = r
+	return nil
+}
+
+func (h *fakeHost) DropRecord(source string) error { delete(h.records, source); return nil }
