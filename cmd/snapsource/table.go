@@ -55,11 +55,20 @@ func (t *table) animate() {
 			t.mu.Lock()
 			if e := t.running; e != nil {
 				t.clear()
-				fmt.Fprint(t.out, t.line(e.Step, e.Detail, time.Since(e.At)))
+				fmt.Fprint(t.out, t.fit(t.line(e.Step, e.Detail, time.Since(e.At))))
 			}
 			t.mu.Unlock()
 		}
 	}
+}
+
+// fit cuts a line that is drawn again to the terminal's width: what wraps would stay.
+func (t *table) fit(line string) string {
+	width, _, err := term.GetSize(int(t.out.(*os.File).Fd())) // a terminal is a file
+	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
+		return string(runes[:width-1])
+	}
+	return line
 }
 
 const clearLine = "\r\x1b[K"
