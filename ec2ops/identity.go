@@ -75,6 +75,9 @@ func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (im
 		}
 		if ctx.Err() == nil {
 			reason = innermost(err)
+			if _, cause, sent := strings.Cut(reason, "request send failed, "); sent {
+				reason = cause // the SDK's own words before it tell a person nothing
+			}
 			if waiting != nil {
 				waiting("the instance metadata service: " + reason)
 			}
