@@ -182,6 +182,12 @@ func (h *fakeHost) Freeze(mountpoint string, limit time.Duration, lost func()) (
 	return f, nil
 }
 
+func (h *fakeHost) isFrozen() bool {
+	h.cloud.mu.Lock()
+	defer h.cloud.mu.Unlock()
+	return h.frozen
+}
+
 type fakeFrozen struct {
 	h     *fakeHost
 	since time.Time

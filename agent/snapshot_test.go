@@ -37,7 +37,7 @@ func (w *world) snapshot(t *testing.T, o SnapshotOptions) (*SourceReport, error)
 		o.FreezeTimeout = DefaultFreezeTimeout
 	}
 	r, err := w.agent.Snapshot(t.Context(), DefaultConfig(), o)
-	if w.host.frozen {
+	if w.host.isFrozen() {
 		t.Error("it is frozen still")
 	}
 	if len(r.Sources) == 0 {
@@ -240,7 +240,7 @@ func TestSnapshotTellsNothingWhileFrozen(t *testing.T) {
 		w := atWork(t)
 		var steps []Step
 		w.agent.Events = func(e Event) {
-			if w.host.frozen {
+			if w.host.isFrozen() {
 				t.Errorf("told while frozen: %+v", e)
 			}
 			if e.Phase == Done {
@@ -264,8 +264,8 @@ func TestSnapshotInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, cancel)
 		_, err := w.agent.Snapshot(ctx, DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
-		if ExitCode(err) != ExitTemporary || w.host.frozen || ineligible("codepen-app", w.taken()[0]) == "" {
-			t.Errorf("%v, frozen %v, %+v", err, w.host.frozen, w.taken())
+		if ExitCode(err) != ExitTemporary || w.host.isFrozen() || ineligible("codepen-app", w.taken()[0]) == "" {
+			t.Errorf("%v, frozen %v, %+v", err, w.host.isFrozen(), w.taken())
 		}
 	})
 }
