@@ -36,8 +36,7 @@ func Flush(mountpoint string) error {
 type Frozen struct {
 	dir   *os.File // in the file system; shared with the guard
 	guard *guard
-	first time.Duration // of a first, short freeze
-	since time.Time     // when the one that counts began
+	since time.Time // when the freeze began
 	lost  func()
 
 	thawing chan struct{} // closed by Thaw
@@ -64,7 +63,7 @@ func Freeze(mountpoint string, limit time.Duration, lost func()) (*Frozen, error
 		return nil, fmt.Errorf("freeze %s: start its guard: %w", mountpoint, err)
 	}
 	f := &Frozen{dir: dir, guard: g, lost: lost, thawing: make(chan struct{})}
-	if err := f.freeze(); err != nil {
+	if err := f.freeze(limit); err != nil {
 		g.stop()
 		dir.Close()
 		return nil, freezeError(mountpoint, err)
@@ -73,27 +72,20 @@ func Freeze(mountpoint string, limit time.Duration, lost func()) (*Frozen, error
 	return f, nil
 }
 
-// freeze freezes twice. The kernel makes writers wait for other processors (RCU grace
-// periods) while it begins to freeze, some 35 ms in all; for a freeze that follows
-// another one at once, 0.8 ms (Linux 6.18). So the long wait is not added to that
-// for what is done while it is frozen, and there is nothing left to write then.
-func (f *Frozen) freeze() error {
-	began := time.Now()
+// freeze freezes. What comes into being just as the limit passes is thawed by the
+// guard, and is none.
+func (f *Frozen) freeze(limit time.Duration) error {
+	defer expedite()()
+	f.since = time.Now()
 	if err := ioctl(f.dir, fiFreeze, nil); err != nil {
 		return err
 	}
-	err := thaw(f.dir)
-	switch {
-	case errors.Is(err, ErrThawed): // and without a guard it must not be frozen again
-		return fmt.Errorf("%w: to write what is dirty took longer than it may be frozen", err)
-	case err != nil:
-		f.guard.leave() // it goes on trying
-		<-f.guard.ended
-		return fmt.Errorf("thaw: %w", err)
+	if time.Since(f.since) < limit {
+		return nil
 	}
-	f.since = time.Now()
-	f.first = f.since.Sub(began)
-	return ioctl(f.dir, fiFreeze, nil)
+	f.guard.leave() // it thaws, unless it has
+	<-f.guard.ended
+	return fmt.Errorf("%w: to write what is dirty took longer than it may be frozen", ErrThawed)
 }
 
 // watch thaws when the guard ends before it is told to: nobody else would, should
@@ -107,11 +99,11 @@ func (f *Frozen) watch() {
 	}
 }
 
-// Thaw lets the writers go on, and gives how long they had to wait at a time.
+// Thaw lets the writers go on, and gives how long they had to wait.
 // ErrThawed: they could write before already.
 func (f *Frozen) Thaw() (pause time.Duration, err error) {
 	err = thaw(f.dir)
-	pause = max(f.first, time.Since(f.since))
+	pause = time.Since(f.since)
 	close(f.thawing)
 	f.watched.Wait()
 	if err == nil || errors.Is(err, ErrThawed) {

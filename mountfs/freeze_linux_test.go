@@ -93,6 +93,7 @@ func TestFreeze(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, lost := freeze(t, mountpoint, time.Minute)
+	wantNormalPace(t)
 	guard := f.guard.cmd.Process.Pid
 	w := startWriter(t, mountpoint)
 	if w.within(blockedFor) {

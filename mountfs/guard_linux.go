@@ -128,6 +128,7 @@ func keepWatch(dir, parent *os.File, limit time.Duration) {
 		close(gone)
 	}()
 	late := time.After(limit)
+	normal := paceIsNormal()
 	if _, err := parent.Write([]byte{1}); err != nil {
 		return // the parent has ended, and has frozen nothing
 	}
@@ -137,6 +138,9 @@ func keepWatch(dir, parent *os.File, limit time.Duration) {
 	case <-signals:
 	}
 	thawFor(dir, gone)
+	if normal {
+		restorePace() // the parent may have died before it could
+	}
 }
 
 // thawFor thaws. While the parent lives, what is not frozen may be about to be: the
