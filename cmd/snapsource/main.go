@@ -23,14 +23,14 @@ var version = "dev"
 func main() {
 	mountfs.BeGuard() // does not return if this process is to guard a frozen file system
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, agent.NewHost(agent.RunDir), os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run carries out one command line and gives the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := rootCommand()
+// run carries out one command line on a host and gives the exit code.
+func run(ctx context.Context, host agent.Host, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand(host)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -67,7 +67,7 @@ running it again is always safe.
   sudo snapsource plan    # what it would do
   sudo snapsource up      # do it`
 
-func rootCommand() *cobra.Command {
+func rootCommand(host agent.Host) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "snapsource",
 		Short:         "mount an application's Source from the newest EBS snapshot",
@@ -80,8 +80,8 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
-	root.AddCommand(upCommand(), initCommand(), planCommand(), statusCommand(), downCommand(),
-		snapshotCommand(), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
+	root.AddCommand(upCommand(host), initCommand(host), planCommand(host), statusCommand(host), downCommand(host),
+		snapshotCommand(host), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
 	return root
 }
 

@@ -14,9 +14,9 @@ import (
 
 type work func(context.Context, *agent.Agent, agent.Config) (agent.Report, error)
 
-// perform runs a command's work on the real worlds and tells what happens: people
+// perform runs a command's work on AWS and the host and tells what happens: people
 // by a table, machines by JSON.
-func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
+func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do work) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if err != nil {
 		return err
 	}
-	a := &agent.Agent{Cloud: cloud, Host: agent.NewHost(agent.RunDir), Events: func(e agent.Event) {
+	a := &agent.Agent{Cloud: cloud, Host: host, Events: func(e agent.Event) {
 		logEvent(log, e)
 		if up {
 			systemd.Status(e.Source, string(e.Step), e.Detail)

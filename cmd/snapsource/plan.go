@@ -8,7 +8,7 @@ import (
 	"snapsource/agent"
 )
 
-func planCommand() *cobra.Command {
+func planCommand(host agent.Host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "what up would do",
@@ -18,7 +18,7 @@ up would do. It changes nothing. It ends with the error that up would end with.`
 	}
 	s := addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Plan(ctx, cfg)
 		})
 	}

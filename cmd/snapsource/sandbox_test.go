@@ -17,15 +17,6 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// TestMain lets the test binary be the program itself, so that the sandbox runs
-// what was built with the test's own flags (-race included).
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_TEST_AS_PROGRAM") != "" {
-		main()
-	}
-	os.Exit(withTemplate(m.Run))
-}
-
 // template is the state of a sandbox in which web-1 has deployed a release; the
 // first test that needs it makes it, with the AWS CLI, and the others copy it.
 var template struct {
@@ -73,6 +64,9 @@ func newSandbox(t *testing.T) *sandbox {
 	// The race detector would make each process sleep for a second before it ends.
 	wrapper := "#!/bin/sh\nexport RUN_TEST_AS_PROGRAM=1 GORACE=atexit_sleep_ms=0\nexec " + self + " \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(bin, "snapsource"), []byte(wrapper), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "mkfs.xfs"), []byte(killedMkfs), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin")
@@ -244,44 +238,6 @@ grep changed /run/second`)
 			t.Errorf("%d volumes before, %d after; want one less", before, after)
 		}
 	})
-}
-
-// TestKilledAfterEveryCall: SIGKILL at any API call, before or after EC2 carries it
-// out; the next run ends with one volume, mounted.
-func TestKilledAfterEveryCall(t *testing.T) {
-	s := deployed(t)
-	s.run("whole", "snapsource up")
-	whole := len(s.calls("whole"))
-	if whole < 5 {
-		t.Fatalf("a boot makes %d calls", whole)
-	}
-	for _, when := range []string{"kill-before", "kill-after"} {
-		for k := 1; k <= whole; k++ {
-			name := fmt.Sprintf("%s-%d", when, k)
-			flag := fmt.Sprintf("--fault=%s=%d", when, k)
-			out := s.run(name, `
-snapsource up --output json >/dev/null 2>&1 && first=0 || first=$?
-snapsource up
-cat /home/deploy/codepen/RELEASE
-echo first=$first mounts=$(findmnt -no TARGET /cp | wc -l)`, flag)
-			if !strings.Contains(out, "release 1\n") || !strings.HasSuffix(out, "mounts=1\n") {
-				t.Errorf("%s: after the second run\n%s", name, out)
-			}
-			if !strings.Contains(out, "first=137") {
-				t.Errorf("%s: the first run was not killed:\n%s", name, out)
-			}
-			live := 0
-			for _, v := range s.volumes("codepen-app") {
-				if v.Tags["snapsource:instance"] == instanceID(s, name) {
-					live++
-				}
-			}
-			if live != 1 {
-				t.Errorf("%s: %d volumes, want 1", name, live)
-			}
-		}
-	}
-	t.Logf("%d calls, killed before and after each: %d points", whole, 2*whole)
 }
 
 func instanceID(s *sandbox, name string) (id string) {

@@ -10,7 +10,7 @@ import (
 	"snapsource/agent"
 )
 
-func snapshotCommand() *cobra.Command {
+func snapshotCommand(host agent.Host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshot",
 		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
@@ -37,7 +37,7 @@ killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err
 		}
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Snapshot(ctx, cfg, o)
 		})
 	}

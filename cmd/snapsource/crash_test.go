@@ -1,0 +1,347 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// crashes is a command that is killed at each of its moments, and then run again.
+type crashes struct {
+	name    string
+	prepare func(s *sandbox, instance string) // the world, before the instance runs
+	before  string                            // shell, with INSTANCE for the instance's name
+	command string                            // of snapsource
+	volumes int                               // live ones of the instance, in the end
+	facts   string                            // what the instance must say in the end
+	check   func(s *sandbox, instance string) error
+}
+
+// look is shell that prints an instance's facts. What was frozen still is thawed, or
+// nothing could end the writer.
+const look = `
+count() { findmnt -rno TARGET | grep -cx "$1"; }
+echo "mounts $(count /cp) binds $(count /home/deploy/codepen) loops $(losetup -nO BACK-FILE | grep -c "^$STATE")"
+flock -n /run/snapsource/lock true && echo lock free
+if findmnt /cp >/dev/null; then
+	(touch /cp/probe && sync -f /cp && echo >/run/written) &
+	for try in $(seq 100); do [ -e /run/written ] && break; sleep 0.01; done
+	[ -e /run/written ] && echo writable || fsfreeze --unfreeze /cp
+	wait
+fi
+`
+
+const isUp = "mounts 1 binds 1 loops 1\nlock free\nwritable\n"
+
+var allCrashes = []crashes{
+	{name: "up", command: "up --role app --stage production", volumes: 1, facts: isUp, check: hasRole},
+	{name: "up after a reboot", before: "snapsource up; umount /home/deploy/codepen /cp; rm -r /run/snapsource",
+		command: "up", volumes: 1, facts: isUp},
+	{name: "init", command: "init --source INSTANCE --size 1", volumes: 1, facts: isUp},
+	{name: "snapshot", before: "snapsource up", command: "snapshot", volumes: 1, facts: isUp},
+	{name: "down", before: "snapsource up --role app --stage production", command: "down --delete --role app --stage production",
+		facts: "mounts 0 binds 0 loops 0\nlock free\n", check: hasNoRole},
+	{name: "prune", prepare: oldAndOrphaned, command: "prune --source INSTANCE --keep 1", facts: "mounts 0 binds 0 loops 0\n", check: isPruned},
+}
+
+// crash is one point of the matrix, and how it ended.
+type crash struct {
+	command, point string
+	killed         bool
+	failure        string // "" is recovered
+	leaked, hung   bool
+	volumes        int
+	recovery       time.Duration
+}
+
+// TestCrashMatrix: SIGKILL at every moment of every command: before and after EC2
+// carries out each of its calls, at the begin and end of each step, before and after
+// all that it does to the host, and while mkfs.xfs writes. The same command, run again,
+// ends as if nothing had been.
+func TestCrashMatrix(t *testing.T) {
+	base := deployed(t)
+	var mu sync.Mutex
+	var matrix []crash
+	t.Run("commands", func(t *testing.T) {
+		for _, c := range allCrashes {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				s := base.copy(t)
+				s.thawAfter()
+				points := c.points(s)
+				for n, p := range points {
+					result := c.crashAt(s, fmt.Sprintf("at-%d", n), p)
+					if result.failure != "" {
+						t.Errorf("%s, killed %s: %s", c.command, p.name, result.failure)
+					}
+					mu.Lock()
+					matrix = append(matrix, result)
+					mu.Unlock()
+				}
+				if held := slices.Sorted(maps.Keys(s.eligible())); len(held) > 0 {
+					s.check(held)
+				}
+			})
+		}
+	})
+	slices.SortStableFunc(matrix, func(a, b crash) int {
+		order := func(name string) int {
+			return slices.IndexFunc(allCrashes, func(c crashes) bool { return c.name == name })
+		}
+		return order(a.command) - order(b.command)
+	})
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "command\tkilled\toutcome\tvolumes\trecovery")
+	recovered, leaked, hung := 0, 0, 0
+	for _, m := range matrix {
+		outcome := "recovered"
+		switch {
+		case m.hung:
+			hung++
+			outcome = "hung"
+		case m.leaked:
+			leaked++
+			outcome = "leaked"
+		case m.failure != "":
+			outcome = "failed"
+		default:
+			recovered++
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d ms\n", m.command, m.point, outcome, m.volumes, m.recovery.Milliseconds())
+	}
+	w.Flush()
+	t.Logf("\n%s%d points tried, %d recovered, %d leaked, %d hung", &table, len(matrix), recovered, leaked, hung)
+	if len(matrix) < 60 {
+		t.Errorf("%d points; they are to be found by looking at whole runs", len(matrix))
+	}
+}
+
+// point is a moment at which a run is killed, and how.
+type point struct {
+	name string
+	flag string // of the sandbox
+	env  string // of the run
+}
+
+// points looks at whole runs of the command to find its moments.
+func (c crashes) points(s *sandbox) []point {
+	var points []point
+	c.prepareFor(s, "whole")
+	out := s.run("whole", c.shell("whole", c.before+"\n"+listMoments+"=/run/moments snapsource "+c.command+" -v --output json >/dev/null 2>&1\n"+
+		"cat /run/moments 2>/dev/null || true"))
+	_, list, _ := strings.Cut(out, momentsBelow)
+	for line := range strings.Lines(list) {
+		m := strings.TrimSpace(line)
+		points = append(points, point{name: "at: " + strings.TrimSuffix(m, " #1"), env: killAtMoment + "='" + m + "'"})
+		if m == "before mkfs.xfs #1" {
+			points = append(points, c.whileFormatting(s)...)
+		}
+	}
+	earlier := 0
+	if c.before != "" {
+		s.run("earlier", c.shell("earlier", c.before))
+		earlier = len(s.calls("earlier"))
+	}
+	for n, call := range s.calls("whole")[earlier:] {
+		for _, when := range []string{"before", "after"} {
+			points = append(points, point{
+				name: fmt.Sprintf("%s call %d, %s", when, n+1, call.Action),
+				flag: fmt.Sprintf("--fault=kill-%s=%d", when, earlier+n+1),
+			})
+		}
+	}
+	return points
+}
+
+// formatWrites is at how many of mkfs.xfs's writes it is killed; there are some 30.
+const formatWrites = 8
+
+// whileFormatting are moments while mkfs.xfs writes.
+func (c crashes) whileFormatting(s *sandbox) []point {
+	out := s.run("traced", c.shell("traced", `strace -f -qq -o /run/writes -e trace=pwrite64 snapsource `+c.command+` >/dev/null
+grep -c pwrite64 /run/writes`))
+	_, count, _ := strings.Cut(out, momentsBelow)
+	writes, err := strconv.Atoi(strings.TrimSpace(count))
+	if err != nil || writes < formatWrites {
+		s.t.Fatalf("mkfs.xfs writes %q times: %v", count, err)
+	}
+	var points []point
+	for i := range formatWrites {
+		n := 1 + i*(writes-1)/(formatWrites-1)
+		points = append(points, point{name: fmt.Sprintf("at: write %d of %d of mkfs.xfs", n, writes), env: fmt.Sprintf("KILL_AT_WRITE=%d", n)})
+	}
+	return points
+}
+
+// killedMkfs is a mkfs.xfs that is killed at one of its writes, with its parent.
+const killedMkfs = `#!/bin/sh
+[ -n "$KILL_AT_WRITE" ] || exec /usr/sbin/mkfs.xfs "$@"
+strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=$KILL_AT_WRITE /usr/sbin/mkfs.xfs "$@"
+kill -9 $PPID
+`
+
+const momentsBelow = "--- moments\n"
+
+// shell is what every run on an instance begins with.
+func (c crashes) shell(instance, script string) string {
+	quiet := "exec 3>&1 >/dev/null\n" + c.before + "\nexec >&3\n"
+	script = strings.TrimPrefix(script, c.before)
+	return strings.ReplaceAll(quiet+"printf -- '"+strings.ReplaceAll(momentsBelow, "\n", `\n`)+"'\n"+script, "INSTANCE", instance)
+}
+
+func (c crashes) prepareFor(s *sandbox, instance string) {
+	if c.prepare != nil {
+		s.run(instance, "true")
+		c.prepare(s, instance)
+	}
+}
+
+// crashAt kills the command at a point, runs it again, and looks at what is there.
+func (c crashes) crashAt(s *sandbox, instance string, p point) crash {
+	result := crash{command: c.name, point: strings.TrimPrefix(p.name, "at: ")}
+	c.prepareFor(s, instance)
+	flags := []string{}
+	if p.flag != "" {
+		flags = append(flags, p.flag)
+	}
+	out, code := s.try(instance, c.shell(instance, `
+exec 2>/dev/null # the shell says "Killed"
+`+p.env+` snapsource `+c.command+` -v --output json >/dev/null
+echo first $?
+began=$(date +%s%N)
+snapsource `+c.command+` >/run/again 2>&1 || { echo "again $?"; cat /run/again; }
+echo took $(($(date +%s%N) - began))
+STATE='`+s.dir+`'`+look), flags...)
+	_, said, _ := strings.Cut(out, momentsBelow)
+	first, said, _ := strings.Cut(said, "\n")
+	again, said, _ := strings.Cut(said, "took ")
+	took, facts, _ := strings.Cut(said, "\n")
+	nanoseconds, _ := strconv.ParseInt(took, 10, 64)
+	result.recovery = time.Duration(nanoseconds)
+
+	me := instanceID(s, instance)
+	s.change(func(w *ec2test.World) {
+		for _, v := range w.Volumes {
+			if state := v.State(time.Now()); v.Tags["snapsource:instance"] == me && state != "" && state != "deleting" {
+				result.volumes++
+				if v.Attachment == nil || v.Attachment.InstanceID != me || v.Attachment.State(time.Now()) != "attached" || !v.Attachment.DeleteOnTermination {
+					result.leaked, result.failure = true, fmt.Sprintf("%s is left over: %+v", v.ID, v.Attachment)
+				}
+			}
+		}
+	})
+	loops := s.loops()
+	switch {
+	case code == -1:
+		result.hung, result.failure = true, "the run was not over after "+sandboxTimeout.String()
+	case first != "first 137":
+		result.failure = "it was not killed: " + first
+	case result.volumes != c.volumes || len(loops) > 0:
+		result.leaked, result.failure = true, fmt.Sprintf("%d volumes, want %d; loop devices %v", result.volumes, c.volumes, loops)
+	case again != "":
+		result.failure = "run again it says " + again
+	case facts != c.facts:
+		result.failure = fmt.Sprintf("run again it leaves\n%swant\n%s", facts, c.facts)
+	case result.failure == "" && c.check != nil:
+		if err := c.check(s, instance); err != nil {
+			result.failure = err.Error()
+		}
+	}
+	return result
+}
+
+// copy is a sandbox with the same state, for a test of its own.
+func (s *sandbox) copy(t *testing.T) *sandbox {
+	t.Helper()
+	copied := &sandbox{t: t, dir: t.TempDir(), program: s.program}
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", "--sparse=always", s.dir+"/.", copied.dir).CombinedOutput(); err != nil {
+		t.Fatalf("copy the sandbox: %v\n%s", err, out)
+	}
+	return copied
+}
+
+// loops are the loop devices that show an image of this sandbox.
+func (s *sandbox) loops() []string {
+	s.t.Helper()
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		if image, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(image), s.dir+"/") {
+			found = append(found, strings.Split(file, "/")[3])
+		}
+	}
+	return found
+}
+
+func (s *sandbox) roles(instance string) (roles string) {
+	s.t.Helper()
+	s.change(func(w *ec2test.World) { roles = w.Live(instance, time.Now()).Tags["Roles"] })
+	return roles
+}
+
+func hasRole(s *sandbox, instance string) error {
+	if r := s.roles(instance); r != "app" {
+		return fmt.Errorf("its roles are %q, want app", r)
+	}
+	return nil
+}
+
+func hasNoRole(s *sandbox, instance string) error {
+	if r := s.roles(instance); r != "" {
+		return fmt.Errorf("it has the roles %q still", r)
+	}
+	return nil
+}
+
+// oldAndOrphaned gives a source of the instance's name four snapshots and a volume of
+// an instance that is gone.
+func oldAndOrphaned(s *sandbox, source string) {
+	s.t.Helper()
+	s.change(func(w *ec2test.World) {
+		for n := range 4 {
+			id := fmt.Sprintf("snap-%s-%d", source, n)
+			at := time.Now().Add(-time.Duration(n) * time.Hour)
+			w.Snapshots[id] = &ec2test.Snapshot{ID: id, Owner: ec2test.DefaultAccount, Tier: "standard", Size: 1,
+				Started: at, Completed: at, Tags: ec2test.Tags{"Name": source}}
+		}
+		id := "vol-" + source
+		at := time.Now().Add(-time.Hour)
+		w.Volumes[id] = &ec2test.Volume{ID: id, Zone: ec2test.DefaultZone, Type: "gp3", Size: 1, Created: at, Available: at,
+			Tags: ec2test.Tags{"snapsource:source": source, "snapsource:instance": "i-00000000000000000"}}
+	})
+}
+
+func isPruned(s *sandbox, source string) error {
+	var left []string
+	s.change(func(w *ec2test.World) {
+		for id, snap := range w.Snapshots {
+			if snap.Tags["Name"] == source && snap.State(time.Now()) != "" {
+				left = append(left, id)
+			}
+		}
+	})
+	for _, v := range s.volumes(source) {
+		left = append(left, v.ID)
+	}
+	if want := "snap-" + source + "-0"; len(left) != 1 || left[0] != want {
+		return fmt.Errorf("left are %v, want %s", left, want)
+	}
+	return nil
+}
