@@ -41,7 +41,7 @@ func (b *boot) down(ctx context.Context, remove bool) error {
 	if err != nil {
 		return err
 	}
-	if err := b.withdraw(ctx); err != nil {
+	if err := b.withdraw(ctx, func() error { return b.agent.Host.DropRecord(b.src.Name) }); err != nil {
 		return err
 	}
 	for _, v := range volumes {
@@ -76,15 +76,16 @@ func (b *boot) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err er
 	return volumes, err
 }
 
-func (b *boot) withdraw(ctx context.Context) (err error) {
+// withdraw takes the roles off. Before, forget makes the record one that up does not
+// believe.
+func (b *boot) withdraw(ctx context.Context, forget func() error) (err error) {
 	s := b.begin(Withdraw)
 	defer s.end(&err)
 	s.detail = "no roles are configured"
 	if !b.cfg.Roles.none() {
 		s.detail = "roles off"
 	}
-	// Before anything is unmounted the record goes: up must not believe it.
-	if err := b.agent.Host.DropRecord(b.src.Name); err != nil {
+	if err := forget(); err != nil {
 		return err
 	}
 	return b.withdrawRoles(ctx)

@@ -61,6 +61,11 @@ func (b *boot) markLaunch(v ec2ops.Volume) error {
 	if !b.launch || marked {
 		return nil
 	}
+	return b.mark(v)
+}
+
+// mark leaves a record that says no more than that the volume is not announced.
+func (b *boot) mark(v ec2ops.Volume) error {
 	return b.agent.Host.SaveRecord(Record{Source: b.src.Name, Volume: v.ID})
 }
 
@@ -102,7 +107,8 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	if err != nil {
 		return err
 	}
-	if err := b.withdraw(ctx); err != nil {
+	// The mark stays: whoever goes on from here, after a kill maybe, is to look again.
+	if err := b.withdraw(ctx, func() error { return b.mark(v) }); err != nil {
 		return err
 	}
 	if err := b.unmount(v); err != nil {

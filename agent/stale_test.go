@@ -155,3 +155,43 @@ func TestStaleAfterCrash(t *testing.T) {
 		}
 	})
 }
+
+// TestStartingOverKilled: a launch that starts over on a newer snapshot is killed at
+// each of its calls. The next run ends with the newer one all the same.
+func TestStartingOverKilled(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Stale = StaleWait
+	points := 0
+	for _, after := range []bool{false, true} {
+		for k, over := 1, false; !over; k++ {
+			synctest.Test(t, func(t *testing.T) {
+				w := withRelease()
+				appears := func(call string) error {
+					if strings.HasPrefix(call, "AttachVolume") && len(w.cloud.snapshots) == 1 {
+						w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+					}
+					return nil
+				}
+				w.cloud.fail, w.cloud.killAt, w.cloud.after = appears, k, after
+				report, err := w.agent.Up(t.Context(), cfg)
+				if over = !w.cloud.dead; !over {
+					points++
+					w.restart()
+					w.cloud.fail = appears
+					report, err = w.agent.Up(t.Context(), cfg)
+				}
+				if err != nil {
+					t.Fatalf("killed at call %d, after=%v: %v", k, after, err)
+				}
+				mustBeUp(t, w)
+				if got := w.cloud.live()[0].SnapshotID; got != "snap-2" {
+					t.Errorf("killed at call %d, after=%v: the Source is from %s; notes %v", k, after, got, report.Sources[0].Notes)
+				}
+			})
+		}
+	}
+	t.Logf("killed at %d points", points)
+	if points < 30 {
+		t.Error("too few: it did not start over")
+	}
+}
