@@ -6,7 +6,7 @@ VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>
 # smaller (a tag of Go's net/http).
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
-TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup sfdisk sgdisk mkswap losetup findmnt blkid aws gcc cap sshd ssh-keygen sudo git
+TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat pvcreate cryptsetup sfdisk sgdisk mkswap losetup findmnt blkid aws gcc cap sshd ssh-keygen sudo git strace
 GOLANGCI_LINT := v2.15.0
 LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
 
@@ -38,6 +38,11 @@ tools: ## install the programs that the tests use (root)
 bench: ## how calls grow with snapshots, how long a writer waits for one (root)
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
+
+.PHONY: crash-matrix
+crash-matrix: ## SIGKILL at every moment of every command, and what the next run makes of it (root)
+	@.ci/need strace
+	$(GO) test ./cmd/snapsource -count=1 -v -run TestCrashMatrix
 
 .PHONY: cross
 cross: ## compile for the other platforms
