@@ -5,25 +5,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
 const (
-	// attemptTimeout bounds one HTTP exchange with EC2. Calls answer in well
-	// under 2 s; CreateVolume, the slowest one, has been seen to take several.
-	// Without it, an answer that never comes would use up the whole deadline.
-	attemptTimeout = 10 * time.Second
-
 	// maxBackoff bounds the pause before a throttled call is tried again. EC2
 	// refills 5 tokens a second for calls that change something, so longer
 	// pauses only leave tokens unused.
@@ -48,6 +41,9 @@ type Options struct {
 	// OnCall, when set, is told of every finished call, retries included in its
 	// time. It is called from whichever goroutine made the call.
 	OnCall func(Call)
+	// Dial, when set, opens connections in place of the network; for tests and
+	// simulations.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Client speaks to EC2 and to the instance metadata service. It is safe for
@@ -63,23 +59,23 @@ type Client struct {
 // New prepares a client from the SDK's standard settings. It makes no request.
 // Without a region in those settings, [Client.Identify] sets the instance's own.
 func New(ctx context.Context, o Options) (*Client, error) {
-	httpClient := awshttp.NewBuildableClient().
-		WithTimeout(attemptTimeout).
-		WithTransportOptions(func(t *http.Transport) { t.Proxy = proxyButNotForMetadata })
+	c := &Client{onCall: o.OnCall}
+	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithHTTPClient(httpClient),
+		config.WithHTTPClient(httpClient(o.Dial)),
 		config.WithRetryer(patient),
 		config.WithAppID(o.UserAgent),
+		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS SDK's settings: %w", err)
 	}
-	c := &Client{cfg: cfg, onCall: o.OnCall}
+	c.cfg = cfg
+	c.cfg.HTTPClient = frozen(cfg.HTTPClient)
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
-	c.metadata.client = metadataClient()
-	c.imds = imds.NewFromConfig(cfg, func(o *imds.Options) {
+	c.imds = imds.NewFromConfig(c.cfg, func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary // version 2 only
 		o.HTTPClient = &c.metadata
 		o.Retryer = aws.NopRetryer{} // Identify has its own loop, which says why it waits
@@ -110,15 +106,6 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))
 	}
 	return rand.N(limit), nil
-}
-
-// proxyButNotForMetadata keeps the proxy settings of the environment away from
-// the link-local metadata addresses, which no proxy can reach for us.
-func proxyButNotForMetadata(r *http.Request) (*url.URL, error) {
-	if ip := net.ParseIP(r.URL.Hostname()); ip != nil && (ip.IsLinkLocalUnicast() || ip.String() == "fd00:ec2::254") {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(r)
 }
 
 // call makes one request, tells OnCall, and translates the error.

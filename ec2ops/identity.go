@@ -3,13 +3,10 @@ package ec2ops
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
@@ -104,33 +101,4 @@ func (c *Client) refusedByIMDS(err error) error {
 		return fmt.Errorf("%w: the metadata service refuses our token (%d)", ErrNotEC2, status)
 	}
 	return nil
-}
-
-// metadataTimeout bounds connecting to the metadata service and its answer, which
-// take about a millisecond on an instance.
-const metadataTimeout = time.Second
-
-func metadataClient() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = metadataTimeout }).
-		WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = metadataTimeout
-			t.Proxy = proxyButNotForMetadata
-		})
-}
-
-// statusClient remembers the HTTP status of the last answer, 0 for none: the SDK's
-// error for a refused token does not give it.
-type statusClient struct {
-	client *awshttp.BuildableClient
-	last   atomic.Int64
-}
-
-func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
-	c.last.Store(0)
-	resp, err := c.client.Do(r)
-	if resp != nil {
-		c.last.Store(int64(resp.StatusCode))
-	}
-	return resp, err
 }

@@ -79,6 +79,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/mountfs/looptest": leaf,
 		"snapsource/systemd":          leaf,
 		"snapsource/ec2ops/ec2test":   leaf,
+		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
 		"snapsource/agent":            {"snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},

@@ -2,6 +2,7 @@ package ec2test
 
 import (
 	"context"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -15,7 +16,8 @@ type Fake struct {
 	// EC2URL is the endpoint for an operator outside the instances.
 	EC2URL string
 
-	t testing.TB
+	t       testing.TB
+	network *Network // nil: loopback
 }
 
 // Host is an instance with the endpoints that it sees.
@@ -23,7 +25,9 @@ type Host struct {
 	Instance
 	EC2URL  string
 	IMDSURL string
-	region  string
+	// Dial opens connections to the endpoints of a fake in memory; nil on loopback.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	region string
 }
 
 // New returns a Fake that listens on loopback until the test ends.
@@ -33,6 +37,16 @@ func New(t testing.TB, opts Options) *Fake {
 	operator := httptest.NewServer(f.Server.EC2(""))
 	t.Cleanup(operator.Close)
 	f.EC2URL = operator.URL
+	return f
+}
+
+// NewInMemory is New without sockets, for a test inside a testing/synctest bubble.
+// All instances have the same endpoints, so that many of them can be in one process;
+// what tells them apart is each one's Dial.
+func NewInMemory(t testing.TB, opts Options) *Fake {
+	f := &Fake{Server: NewServer(opts), t: t, EC2URL: "http://" + memoryEC2}
+	f.network = NewNetwork(f.Server)
+	t.Cleanup(f.network.Close)
 	return f
 }
 
@@ -47,6 +61,9 @@ func (f *Fake) LaunchWith(name string, o LaunchOptions) *Host {
 	f.t.Helper()
 	i, err := f.Server.Launch(context.Background(), name, o)
 	f.check(err)
+	if f.network != nil {
+		return &Host{Instance: i, EC2URL: f.EC2URL, IMDSURL: "http://" + memoryIMDS, Dial: f.network.Dial(i.ID), region: f.Server.opts.Region}
+	}
 	ec2, imds := httptest.NewServer(f.Server.EC2(i.ID)), httptest.NewServer(f.Server.IMDS(i.ID))
 	f.t.Cleanup(ec2.Close)
 	f.t.Cleanup(imds.Close)
@@ -74,6 +91,11 @@ func Env(ec2URL, imdsURL, region string) []string {
 		"AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"AWS_PAGER=",
 	}
+}
+
+// MemoryEnv is [Env] for the instances of a fake in memory, which all have the same.
+func MemoryEnv(region string) []string {
+	return Env("http://"+memoryEC2, "http://"+memoryIMDS, region)
 }
 
 // AddVolume makes a volume outside the API and returns its id. What is not set

@@ -114,6 +114,17 @@ func (s *Server) World(ctx context.Context) (World, error) {
 	return w, err
 }
 
+// Volume returns one volume, whatever its state; false if there never was one.
+func (s *Server) Volume(ctx context.Context, id string) (v Volume, found bool, err error) {
+	err = s.store.View(ctx, func(w *World) error {
+		if known := w.Volumes[id]; known != nil {
+			v, found = known.clone(), true
+		}
+		return nil
+	})
+	return v, found, err
+}
+
 // denied returns EC2's error if the role does not allow an action.
 func (s *Server) denied(caller *Instance, action string) error {
 	if !slices.Contains(s.opts.Deny, action) {

@@ -1,0 +1,59 @@
+package agenttest_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/agent"
+	"snapsource/agent/agenttest"
+	"snapsource/ec2ops/ec2test"
+)
+
+// TestBoot: the whole of a boot, from metadata to mounts, with the real client, takes
+// the seconds that EC2 takes by the virtual clock and none by ours.
+func TestBoot(t *testing.T) {
+	before := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
+		snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+		web := cloud.Start("web-1")
+		begin := time.Now()
+		report, err := web.Agent().Up(t.Context(), agent.DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(begin)
+		if took < 2*time.Second || took > 20*time.Second {
+			t.Errorf("ready after %s; a volume alone takes 1.5 s, its attachment 1 s", took)
+		}
+		r := report.Sources[0]
+		if r.Snapshot != snapshot || r.State != agent.StateReady || r.Instance != web.ID {
+			t.Errorf("report %+v, want ready on %s from %s", r, web.ID, snapshot)
+		}
+		for _, target := range []string{"/cp", "/home/deploy/codepen"} {
+			if got := web.MountedAt(target); got != r.Volume {
+				t.Errorf("%q is mounted at %s, want %s", got, target, r.Volume)
+			}
+		}
+		calls := len(cloud.Calls())
+		web.Reboot()
+		if got := web.MountedAt("/cp"); got != "" {
+			t.Errorf("%s is mounted after a reboot", got)
+		}
+		if _, err := web.Agent().Up(t.Context(), agent.DefaultConfig()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cloud.Calls()[calls:] {
+			if c.Mutating() {
+				t.Errorf("a boot after a reboot calls %s", c.Action)
+			}
+		}
+		if got := web.MountedAt("/cp"); got != r.Volume {
+			t.Errorf("%q is mounted after the boot, want %s", got, r.Volume)
+		}
+	})
+	if took := time.Since(before); took > 10*time.Second {
+		t.Errorf("took %s of real time", took)
+	}
+}

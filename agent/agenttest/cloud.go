@@ -1,0 +1,83 @@
+// Package agenttest is EC2 and any number of its instances in memory, for tests of
+// the whole program: the real agent with the real AWS client, which speaks real HTTP
+// to an ec2test.Server, on instances whose kernel is simulated. Nothing is slept for
+// inside a testing/synctest bubble.
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
+//		cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+//		web := cloud.Start("web-1")
+//		report, err := web.Agent().Up(t.Context(), agent.DefaultConfig())
+//		…
+//	})
+//
+// Only tests import it.
+package agenttest
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// Cloud is EC2 with the data of its volumes and snapshots.
+type Cloud struct {
+	*ec2test.Fake
+	// Disks may be looked into and changed.
+	Disks *Disks
+
+	t testing.TB
+}
+
+// New returns EC2 in memory. Its disks are its own; opts.Disks is not used. It sets
+// the environment as [UseEnv] does.
+func New(t testing.TB, opts ec2test.Options) *Cloud {
+	t.Helper()
+	UseEnv(t)
+	disks := newDisks()
+	opts.Disks = disks
+	c := &Cloud{Fake: ec2test.NewInMemory(t, opts), Disks: disks, t: t}
+	disks.server = c.Server
+	return c
+}
+
+// UseEnv has the AWS SDK find nothing but EC2 in memory, until the test ends. Before
+// parallel tests their parent calls it, as a parallel test can't.
+func UseEnv(t testing.TB) {
+	t.Helper()
+	want := map[string]string{}
+	for _, setting := range os.Environ() {
+		if key, _, _ := strings.Cut(setting, "="); strings.HasPrefix(key, "AWS_") {
+			want[key] = "" // as if it were not set
+		}
+	}
+	for _, setting := range ec2test.MemoryEnv(ec2test.DefaultRegion) {
+		key, value, _ := strings.Cut(setting, "=")
+		want[key] = value
+	}
+	for key, value := range want {
+		if os.Getenv(key) != value {
+			t.Setenv(key, value)
+		}
+	}
+}
+
+// Start launches an instance.
+func (c *Cloud) Start(name string) *Machine {
+	c.t.Helper()
+	m := &Machine{Host: c.Launch(name), cloud: c}
+	m.boot()
+	return m
+}
+
+// volume gives a volume as the control plane knows it now.
+func (c *Cloud) volume(id string) (ec2test.Volume, bool) {
+	v, found, err := c.Server.Volume(context.Background(), id)
+	if err != nil {
+		c.t.Error(err)
+	}
+	return v, found
+}

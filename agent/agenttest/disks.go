@@ -1,0 +1,145 @@
+package agenttest
+
+import (
+	"context"
+	"sync"
+
+	"snapsource/ec2ops/ec2test"
+	"snapsource/mountfs"
+)
+
+// Disks hold what is on volumes and in snapshots: a volume begins with what is in its
+// snapshot, or blank. It implements [ec2test.Disks].
+type Disks struct {
+	server *ec2test.Server
+
+	mu        sync.Mutex
+	volumes   map[string]*disk
+	snapshots map[string]mountfs.Contents
+	unsound   map[string]bool // snapshots of what was mounted and not frozen
+}
+
+// disk is a volume's data, and what kernels do with it.
+type disk struct {
+	contents mountfs.Contents
+	mounts   int // binds too
+	frozen   bool
+}
+
+var _ ec2test.Disks = (*Disks)(nil)
+
+func newDisks() *Disks {
+	return &Disks{volumes: map[string]*disk{}, snapshots: map[string]mountfs.Contents{}, unsound: map[string]bool{}}
+}
+
+// release is what a snapshot holds that was made outside the API.
+func release() mountfs.Contents {
+	return mountfs.Contents{Kind: mountfs.XFS, What: "XFS", XFS: &mountfs.Superblock{
+		UUID: "5eed0000-0000-4000-8000-000000000001", Label: "codepen-app",
+	}}
+}
+
+// SetSnapshot changes what a snapshot holds.
+func (d *Disks) SetSnapshot(id string, c mountfs.Contents) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.snapshots[id] = c
+}
+
+// Sound says whether a snapshot was taken of a file system at rest: frozen, or mounted
+// nowhere. One that was made outside the API is.
+func (d *Disks) Sound(snapshotID string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.unsound[snapshotID]
+}
+
+// Frozen says whether a volume's file system is frozen somewhere.
+func (d *Disks) Frozen(volumeID string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.at(volumeID).frozen
+}
+
+// at gives a volume's disk; the caller holds the lock. One that was made outside the
+// API begins blank.
+func (d *Disks) at(volumeID string) *disk {
+	k := d.volumes[volumeID]
+	if k == nil {
+		k = &disk{contents: blank()}
+		d.volumes[volumeID] = k
+	}
+	return k
+}
+
+func blank() mountfs.Contents { return mountfs.Contents{Kind: mountfs.Blank, What: "blank"} }
+
+// change lets a kernel change a volume's disk.
+func (d *Disks) change(volumeID string, do func(*disk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	do(d.at(volumeID))
+}
+
+// mounted counts a mount or, with -1, its end. With the last one the kernel lets go
+// of a device whose detachment was asked for.
+func (d *Disks) mounted(volumeID string, n int) error {
+	idle := false
+	d.change(volumeID, func(k *disk) {
+		k.mounts += n
+		idle = k.mounts == 0
+	})
+	if idle {
+		return d.server.Released(context.Background(), volumeID)
+	}
+	return nil
+}
+
+// CreateVolume implements [ec2test.Disks].
+func (d *Disks) CreateVolume(_ context.Context, volumeID string, _ int64, snapshotID string) error {
+	contents := blank()
+	if snapshotID != "" {
+		d.mu.Lock()
+		held, known := d.snapshots[snapshotID]
+		d.mu.Unlock()
+		if contents = held; !known {
+			contents = release()
+		}
+	}
+	d.change(volumeID, func(k *disk) { k.contents = contents })
+	return nil
+}
+
+// DeleteVolume implements [ec2test.Disks].
+func (d *Disks) DeleteVolume(_ context.Context, volumeID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.volumes, volumeID)
+	return nil
+}
+
+// CreateSnapshot implements [ec2test.Disks].
+func (d *Disks) CreateSnapshot(_ context.Context, snapshotID, volumeID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.at(volumeID)
+	d.snapshots[snapshotID] = k.contents
+	if k.mounts > 0 && !k.frozen {
+		d.unsound[snapshotID] = true
+	}
+	return nil
+}
+
+// DeleteSnapshot implements [ec2test.Disks].
+func (d *Disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.snapshots, snapshotID)
+	return nil
+}
+
+// Attach implements [ec2test.Disks]: machines see for themselves.
+func (d *Disks) Attach(context.Context, string, string) error { return nil }
+
+// Detach implements [ec2test.Disks].
+func (d *Disks) Detach(_ context.Context, _, volumeID string) error { return d.mounted(volumeID, 0) }

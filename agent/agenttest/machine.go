@@ -1,0 +1,216 @@
+package agenttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"snapsource/agent"
+	"snapsource/ec2ops"
+	"snapsource/ec2ops/ec2test"
+	"snapsource/mountfs"
+)
+
+// Machine is an instance: its endpoints, and its kernel in memory. It implements
+// [agent.Host]; a device is there from the time at which its attachment is plugged
+// until nothing holds it after its detachment was asked for.
+type Machine struct {
+	*ec2test.Host
+
+	cloud *Cloud
+	lock  chan struct{} // the host's one lock, free while it holds an element
+
+	mu      sync.Mutex
+	mounts  []mountfs.Mount
+	volumes []string // by minor number, from 1
+	records map[string]agent.Record
+	events  []agent.Event
+}
+
+var _ agent.Host = (*Machine)(nil)
+
+// boot is what a kernel begins with.
+func (m *Machine) boot() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lock = make(chan struct{}, 1)
+	m.lock <- struct{}{}
+	m.mounts, m.volumes, m.records = nil, nil, map[string]agent.Record{}
+}
+
+// Reboot loses the mounts and /run; attachments stay.
+func (m *Machine) Reboot() {
+	mounts, _ := m.Mounts() // never fails
+	for _, mount := range mounts {
+		m.cloud.Disks.change(m.volumeOf(mount.Minor), func(k *disk) { k.frozen = false })
+		m.forget(mount)
+	}
+	m.boot()
+}
+
+// Agent begins a process: the agent with a client of its own.
+func (m *Machine) Agent() *agent.Agent {
+	client, err := ec2ops.New(context.Background(), ec2ops.Options{UserAgent: "agenttest", Dial: m.Dial})
+	if err != nil {
+		m.cloud.t.Fatal(err)
+	}
+	return &agent.Agent{Cloud: client, Host: m, Events: func(e agent.Event) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.events = append(m.events, e)
+	}}
+}
+
+// Events are what all processes of the machine have told.
+func (m *Machine) Events() []agent.Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.events)
+}
+
+// MountedAt names the volume that is mounted at a path, "" for none.
+func (m *Machine) MountedAt(path string) string {
+	mounts, _ := m.Mounts() // never fails
+	if mount, ok := mountfs.MountAt(mounts, path); ok {
+		return m.volumeOf(mount.Minor)
+	}
+	return ""
+}
+
+// Lock implements [agent.Host].
+func (m *Machine) Lock(ctx context.Context, waiting func()) (unlock func() error, err error) {
+	unlock = func() error { m.lock <- struct{}{}; return nil }
+	select {
+	case <-m.lock:
+		return unlock, nil
+	default:
+		waiting()
+	}
+	select {
+	case <-m.lock:
+		return unlock, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// nvme is the major number of the kernel's "blkext" devices, which NVMe's are.
+const nvme = 259
+
+// minor numbers a volume's device, in the order in which they were first seen.
+func (m *Machine) minor(volumeID string) uint32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.volumes, volumeID) {
+		m.volumes = append(m.volumes, volumeID)
+	}
+	return uint32(slices.Index(m.volumes, volumeID) + 1)
+}
+
+func (m *Machine) volumeOf(minor uint32) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.volumes[minor-1]
+}
+
+// Find implements [agent.Host].
+func (m *Machine) Find(ref mountfs.Volume) (mountfs.Device, error) {
+	v, found := m.cloud.volume(ref.ID)
+	a, now := v.Attachment, time.Now()
+	there := found && v.State(now) != "" && a != nil && a.InstanceID == m.ID && !now.Before(a.Plugged) &&
+		(a.DetachAsked.IsZero() || a.Busy)
+	if !there {
+		return mountfs.Device{}, fmt.Errorf("%s: %w", ref.ID, mountfs.ErrNoDevice)
+	}
+	minor := m.minor(ref.ID)
+	return mountfs.Device{
+		Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: nvme, Minor: minor, Size: v.Size * ec2ops.GiB, By: "serial",
+	}, nil
+}
+
+// Watch implements [agent.Host].
+func (m *Machine) Watch(v mountfs.Volume) (agent.Watch, error) { return watch{m, v}, nil }
+
+type watch struct {
+	m   *Machine
+	ref mountfs.Volume
+}
+
+// look is how often a machine looks for a device: the control plane announces none.
+const look = 100 * time.Millisecond
+
+func (w watch) Wait(ctx context.Context) (mountfs.Device, error) {
+	for {
+		d, err := w.m.Find(w.ref)
+		if err == nil {
+			return d, nil
+		}
+		select {
+		case <-ctx.Done():
+			return d, fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		case <-time.After(look):
+		}
+	}
+}
+
+func (w watch) Close() error { return nil }
+
+// OpenDisk implements [agent.Host].
+func (m *Machine) OpenDisk(d mountfs.Device) (agent.Disk, error) {
+	return opened{m.cloud.Disks, m.volumeOf(d.Minor)}, nil
+}
+
+type opened struct {
+	disks    *Disks
+	volumeID string
+}
+
+func (o opened) Probe(string) (c mountfs.Contents, err error) {
+	o.disks.change(o.volumeID, func(k *disk) { c = k.contents })
+	return c, nil
+}
+
+func (o opened) Format(_ context.Context, f mountfs.Format) error {
+	o.disks.change(o.volumeID, func(k *disk) {
+		k.contents = mountfs.Contents{Kind: mountfs.XFS, What: "XFS", XFS: &mountfs.Superblock{UUID: f.UUID, Label: f.Label}}
+	})
+	return nil
+}
+
+func (o opened) Close() error { return nil }
+
+// MkfsPath implements [agent.Host].
+func (m *Machine) MkfsPath() (string, error) { return "/sbin/mkfs.xfs", nil }
+
+// Revision implements [agent.Host].
+func (m *Machine) Revision(string) string { return "" }
+
+// LoadRecord implements [agent.Host].
+func (m *Machine) LoadRecord(source string) (agent.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.records[source]
+	if !ok {
+		return r, errors.New("no record")
+	}
+	return r, nil
+}
+
+// SaveRecord implements [agent.Host].
+func (m *Machine) SaveRecord(r agent.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records[r.Source] = r
+	return nil
+}
+
+// DropRecord implements [agent.Host].
+func (m *Machine) DropRecord(source string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.records, source)
+	return nil
+}

@@ -1,0 +1,105 @@
+package ec2ops
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+)
+
+const (
+	// attemptTimeout bounds one HTTP exchange with EC2. Calls answer in well
+	// under 2 s; CreateVolume, the slowest one, has been seen to take several.
+	// Without it, an answer that never comes would use up the whole deadline.
+	attemptTimeout = 10 * time.Second
+
+	// metadataTimeout bounds connecting to the metadata service and its answer,
+	// which take about a millisecond on an instance.
+	metadataTimeout = time.Second
+)
+
+// dialer opens connections; see [Options.Dial].
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// within bounds the opening of a connection.
+func (dial dialer) within(d time.Duration) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
+}
+
+// httpClient gives the client for EC2, to which the SDK still adds what its settings
+// say, such as AWS_CA_BUNDLE; [frozen] ends that.
+func httpClient(dial dialer) *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.Proxy = proxyButNotLinkLocal
+		if dial != nil {
+			t.DialContext, t.Proxy = dial, nil
+		}
+	})
+}
+
+// frozen gives a client that keeps its dialer: the SDK's service clients would put
+// one of their own in its place.
+func frozen(c aws.HTTPClient) aws.HTTPClient {
+	if buildable, ok := c.(*awshttp.BuildableClient); ok {
+		return buildable.Freeze()
+	}
+	return c
+}
+
+// metadataClient gives the client for the metadata service, which no proxy can reach
+// for us.
+func metadataClient(dial dialer) aws.HTTPClient {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.DialContext, t.Proxy = dial.within(metadataTimeout), nil
+		t.ResponseHeaderTimeout = metadataTimeout
+	}).Freeze()
+}
+
+// proxyButNotLinkLocal keeps the proxy settings of the environment away from the
+// link-local addresses at which containers find their credentials.
+func proxyButNotLinkLocal(r *http.Request) (*url.URL, error) {
+	if ip := net.ParseIP(r.URL.Hostname()); ip != nil && ip.IsLinkLocalUnicast() {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
+// statusClient remembers the HTTP status of the last answer, 0 for none: the SDK's
+// error for a refused token does not give it.
+type statusClient struct {
+	client aws.HTTPClient
+	last   atomic.Int64
+}
+
+func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
+	c.last.Store(0)
+	resp, err := c.client.Do(r)
+	if resp != nil {
+		c.last.Store(int64(resp.StatusCode))
+	}
+	return resp, err
+}
+
+// roleMetadata is the metadata service as the SDK asks it for the role's
+// credentials. By itself the SDK would use a client that falls back to version 1.
+type roleMetadata struct{ c *Client }
+
+func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
+	return m.c.imds.GetMetadata(ctx, in, append(more, func(o *imds.Options) {
+		o.HTTPClient = m.c.metadata.client // leaves the status of Identify's last answer as it is
+		o.Retryer = patient()
+	})...)
+}
