@@ -3,6 +3,7 @@ package ec2test
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,12 +84,26 @@ func (s *Server) attachable(w *World, volumeID, instanceID, device string, now t
 
 // attachedTo returns the volumes of an instance, the root volume included.
 func attachedTo(w *World, instanceID string, now time.Time) []*Volume {
-	var volumes []*Volume
-	for _, id := range sortedKeys(w.Volumes) {
-		v := w.Volumes[id]
-		if a := v.attached(now); a != nil && a.InstanceID == instanceID && v.State(now) != "" {
-			volumes = append(volumes, v)
+	return attachments(w, []string{instanceID}, now)[instanceID]
+}
+
+// attachments returns the volumes of some instances, sorted by id, in one go.
+func attachments(w *World, instanceIDs []string, now time.Time) map[string][]*Volume {
+	volumes := make(map[string][]*Volume, len(instanceIDs))
+	for _, id := range instanceIDs {
+		volumes[id] = nil
+	}
+	for _, v := range w.Volumes {
+		if v.Attachment == nil {
+			continue
 		}
+		list, wanted := volumes[v.Attachment.InstanceID]
+		if wanted && v.attached(now) != nil && v.State(now) != "" {
+			volumes[v.Attachment.InstanceID] = append(list, v)
+		}
+	}
+	for _, list := range volumes {
+		slices.SortFunc(list, func(a, b *Volume) int { return strings.Compare(a.ID, b.ID) })
 	}
 	return volumes
 }

@@ -29,9 +29,11 @@ func (s *Server) describeInstances(c *call) (any, error) {
 	}
 	var all []seen
 	if err := s.store.View(c.ctx, func(w *World) error {
-		for _, id := range sortedKeys(w.Instances) {
+		ids := candidates(sel, s.opts.ShortPages, w.Instances, func(i *Instance) Tags { return i.Tags })
+		attached := attachments(w, ids, c.now)
+		for _, id := range ids {
 			if i, err := findInstance(w, id, c.now); err == nil {
-				all = append(all, seen{*i, mappings(w, id, c.now)})
+				all = append(all, seen{*i, mappings(attached[id], c.now)})
 			}
 		}
 		return nil
@@ -53,9 +55,9 @@ func (s *Server) describeInstances(c *call) (any, error) {
 	return answer, nil
 }
 
-func mappings(w *World, instanceID string, now time.Time) []mapping {
+func mappings(attached []*Volume, now time.Time) []mapping {
 	var list []mapping
-	for _, v := range attachedTo(w, instanceID, now) {
+	for _, v := range attached {
 		a := v.attachment(now)
 		list = append(list, mapping{a.Device, ebsMapping{v.ID, a.Status, a.AttachTime, a.DeleteOnTermination}})
 	}
@@ -136,7 +138,7 @@ func (s *Server) describeInstanceAttribute(c *call) (any, error) {
 		if _, err := findInstance(w, id, c.now); err != nil {
 			return err
 		}
-		answer.Mappings.Items = mappings(w, id, c.now)
+		answer.Mappings.Items = mappings(attachedTo(w, id, c.now), c.now)
 		return nil
 	})
 	return answer, err
@@ -261,7 +263,7 @@ func (s *Server) describeVolumeStatus(c *call) (any, error) {
 	}
 	var all []Volume
 	if err := s.store.View(c.ctx, func(w *World) error {
-		all = visibleVolumes(w, c.now)
+		all = s.visibleVolumes(w, sel, c.now)
 		return nil
 	}); err != nil {
 		return nil, err

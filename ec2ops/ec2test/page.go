@@ -46,6 +46,38 @@ func (p *params) selection(idName string) selection {
 	return s
 }
 
+// candidates returns the ids, sorted, of all that a selection can hold: those asked for,
+// or else those whose tags pass its filters. It spares the rest of a large world the
+// closer look. For short pages nothing is left out, as they are cut before.
+func candidates[V any](s selection, short bool, all map[string]V, tags func(V) Tags) []string {
+	var ids []string
+	for _, id := range s.ids {
+		if _, exists := all[id]; exists {
+			ids = append(ids, id)
+		}
+	}
+	if len(s.ids) == 0 {
+		for id, v := range all {
+			if short || s.tagsMatch(tags(v)) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// tagsMatch says whether tags pass the filters for a tag's value.
+func (s selection) tagsMatch(tags Tags) bool {
+	for _, f := range s.filters {
+		key, isTag := strings.CutPrefix(f.name, "tag:")
+		if value, has := tags[key]; isTag && (!has || !f.matches([]string{value})) {
+			return false
+		}
+	}
+	return true
+}
+
 // selected applies a selection to all resources that the caller may see, which
 // must be sorted by id, and returns a page and the token of the next one.
 // If short is set the page is cut before the filters are applied, so that pages

@@ -128,7 +128,7 @@ func (s *Server) describeSnapshots(c *call) (any, error) {
 	}
 	var all []Snapshot
 	if err := s.store.View(c.ctx, func(w *World) error {
-		for _, id := range sortedKeys(w.Snapshots) {
+		for _, id := range candidates(sel, s.opts.ShortPages, w.Snapshots, func(s *Snapshot) Tags { return s.Tags }) {
 			snap := w.Snapshots[id]
 			if snap.State(c.now) == "" || c.now.Before(snap.Visible) || !snap.readableBy(s.opts.Account) {
 				continue

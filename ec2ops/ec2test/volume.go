@@ -220,10 +220,10 @@ func findVolume(w *World, id string, now time.Time) (*Volume, error) {
 	return v, nil
 }
 
-// visibleVolumes returns what Describe may show, sorted by id.
-func visibleVolumes(w *World, now time.Time) []Volume {
+// visibleVolumes returns what Describe may show of a selection, sorted by id.
+func (s *Server) visibleVolumes(w *World, sel selection, now time.Time) []Volume {
 	var all []Volume
-	for _, id := range sortedKeys(w.Volumes) {
+	for _, id := range candidates(sel, s.opts.ShortPages, w.Volumes, func(v *Volume) Tags { return v.Tags }) {
 		if v := w.Volumes[id]; v.State(now) != "" && !now.Before(v.Visible) {
 			all = append(all, v.clone())
 		}
@@ -243,7 +243,7 @@ func (s *Server) describeVolumes(c *call) (any, error) {
 	}
 	var all []Volume
 	if err := s.store.View(c.ctx, func(w *World) error {
-		all = visibleVolumes(w, c.now)
+		all = s.visibleVolumes(w, sel, c.now)
 		return nil
 	}); err != nil {
 		return nil, err
