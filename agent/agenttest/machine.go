@@ -57,7 +57,11 @@ func (m *Machine) Agent() *agent.Agent {
 	if err != nil {
 		m.cloud.t.Fatal(err)
 	}
-	return &agent.Agent{Cloud: client, Host: m, Events: func(e agent.Event) {
+	return m.agent(client, m)
+}
+
+func (m *Machine) agent(client *ec2ops.Client, h agent.Host) *agent.Agent {
+	return &agent.Agent{Cloud: client, Host: h, Events: func(e agent.Event) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.events = append(m.events, e)

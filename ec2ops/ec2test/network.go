@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // The endpoints of every instance on a [Network]. Which instance it is that calls
@@ -17,6 +18,11 @@ const (
 	memoryEC2  = "ec2.ec2test.internal"
 	memoryIMDS = "metadata.ec2test.internal"
 )
+
+// transit is how long a request is on its way. An answer that comes at once can be there
+// before net/http is done with the request; the SDK then closes the request's body, which
+// net/http takes for a failure and breaks the connection, with the rest of the answer.
+const transit = time.Millisecond
 
 // Network connects the clients of one process with a [Server], without sockets: real
 // HTTP over pipes in memory. It works inside a testing/synctest bubble, if it is made
@@ -33,6 +39,7 @@ func NewNetwork(s *Server) *Network {
 	n := &Network{server: s, dialed: make(chan net.Conn), closed: make(chan struct{})}
 	n.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(transit)
 			r.Context().Value(endpoint{}).(http.Handler).ServeHTTP(w, r)
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
