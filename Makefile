@@ -44,6 +44,10 @@ crash-matrix: ## SIGKILL at every moment of every command, and what the next run
 	@.ci/need strace
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestCrashMatrix
 
+.PHONY: histories
+histories: ## 2,000 random histories of an account, with crashes, and what must hold after each event
+	HISTORIES=2000 $(GO) test ./agent/agenttest -count=1 -v -run TestHistories
+
 .PHONY: cross
 cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource

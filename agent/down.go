@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -66,14 +67,33 @@ func (b *boot) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err er
 	s := b.begin(Survey)
 	defer s.end(&err)
 	defer b.inEC2.enter()()
-	volumes, err = b.agent.Cloud.Volumes(ctx, b.self.InstanceID, b.src.Name)
+	if volumes, err = b.agent.Cloud.Volumes(ctx, b.self.InstanceID, b.src.Name); err != nil {
+		return nil, err
+	}
+	if volumes, err = b.addRecorded(ctx, volumes); err != nil {
+		return nil, err
+	}
 	volumes = slices.DeleteFunc(volumes, ec2ops.Volume.Gone)
 	s.detail = "no volume of this source"
 	if len(volumes) > 0 {
 		b.report.Volume, b.report.Snapshot = volumes[0].ID, volumes[0].SnapshotID
 		s.detail = volumes[0].ID + " is " + volumes[0].State
 	}
-	return volumes, err
+	return volumes, nil
+}
+
+// addRecorded adds the volume that a run of up has left a record of, if EC2's list does
+// not show it yet: it may be mounted already.
+func (b *boot) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops.Volume, error) {
+	r, err := b.agent.Host.LoadRecord(b.src.Name)
+	if err != nil || slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { return v.ID == r.Volume }) {
+		return volumes, nil //nolint:nilerr // no record, no more volumes
+	}
+	v, err := b.agent.Cloud.WaitVolume(ctx, r.Volume, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		return volumes, nil
+	}
+	return append(volumes, v), err
 }
 
 // withdraw takes the roles off. Before, forget makes the record one that up does not

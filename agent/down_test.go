@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -66,5 +67,22 @@ func TestDownOfBusySource(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
+	})
+}
+
+// TestDownBeforeItIsListed: a volume that EC2's lists do not show yet is taken down too.
+func TestDownBeforeItIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+			t.Fatal(err)
+		}
+		w.cloud.live()[0].invisible = time.Now().Add(time.Hour)
+		if _, err := w.agent.Down(t.Context(), DefaultConfig(), true); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.cloud.live()) != 0 || len(w.host.mounts) != 0 {
+			t.Errorf("left: %d volumes, mounts %v", len(w.cloud.live()), w.host.mounts)
+		}
 	})
 }
