@@ -67,8 +67,8 @@ const (
 // mkfs gives on this volume, "" for none.
 //
 // XFS is believed on a sound superblock at byte 0. Blank is believed only when
-// the first and last 4 MiB, the places where the copies of a zeroed XFS
-// superblock would lie, and 64 samples in between are all zeros. A failed or
+// the first and last 4 MiB, the places where the copies of a zeroed superblock
+// would lie (XFS, ext4, btrfs), and 64 samples in between are all zeros. A failed or
 // short read is an error, never Blank.
 //
 // mkfs.xfs writes the first superblock before anything else, marked as in
@@ -156,7 +156,8 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 }
 
 // sampleOffsets gives the places between the edges, sorted: evenly spread
-// ones, and where mkfs.xfs would begin its allocation groups.
+// ones, where mkfs.xfs would begin its allocation groups, and where others keep
+// copies of their superblocks.
 func sampleOffsets(size int64) []int64 {
 	var offs []int64
 	for i := range int64(samples) {
@@ -172,6 +173,11 @@ func sampleOffsets(size int64) []int64 {
 	}
 	for b := group; group > 0 && b < blocks; b += group {
 		offs = append(offs, b*sampleSize)
+	}
+	for _, off := range slices.Concat(extCopies, btrfsCopies) {
+		if off+sampleSize <= size {
+			offs = append(offs, off)
+		}
 	}
 	slices.Sort(offs)
 	return slices.Compact(offs)

@@ -21,21 +21,27 @@ var signatures = []signature{
 	linuxRAID,
 	magic("DM integrity volume", "integrt\x00", 0),
 	magic("DM verity volume", "verity\x00\x00", 0),
+	magic("DM snapshot store", "SnAp", 0),
+	magic("XFS log device", "\xfe\xed\xba\xbe", 0),
 	magic("VDO volume", "dmvdo001", 0),
 	magic("Stratis pool", "!Stra0tis\x86\xff\x02^\x41rh", 512+4, 9*512+4),
 	drbd,
+	firmwareRAID,
 	magic("Ceph BlueStore", "bluestore block device", 0),
 	magic("Oracle ASM disk", "ORCLDISK", 32),
 	magic("bcache device", "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", 0x1018),
 	magic("bcachefs", "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", 0x1018),
 	zfs,
 	magic("btrfs", "_BHRfS_M", 0x10040),
+	magic("btrfs whose first superblock is gone", "_BHRfS_M", btrfsCopies[0]+0x40, btrfsCopies[1]+0x40),
 	ext,
+	wipedExt,
 	magic("f2fs", "\x10\x20\xf5\xf2", 0x400, 0x1400),
 	magic("EROFS", "\xe2\xe1\xf5\xe0", 0x400),
 	magic("squashfs", "hsqs", 0),
 	magic("squashfs", "sqsh", 0),
 	magic("cramfs", "\x45\x3d\xcd\x28", 0, 0x200),
+	magic("Reiser4", "ReIsEr4", 0x10000),
 	magic("reiserfs", "ReIsEr", 0x2034, 0x10034, 0x10000),
 	magic("JFS", "JFS1", 0x8000),
 	magic("GFS2", "\x01\x16\x19\x70", 0x10000),
@@ -43,9 +49,24 @@ var signatures = []signature{
 	magic("APFS", "NXSB", 32),
 	magic("HFS+", "H+\x00\x04", 0x400),
 	magic("HFS+", "HX\x00\x05", 0x400),
+	magic("HPFS", "\x49\xe8\x95\xf9", 0x2000),
+	magic("romfs", "-rom1fs-", 0),
+	magic("BFS", "\xce\xfa\xad\x1b", 0),
+	magic("BeFS", "1SFB", 0x20, 0x220),
+	magic("BeFS", "BFS1", 0x20, 0x220),
+	magic("VxFS", "\xf5\xfc\x01\xa5", 0x400),
+	magic("UFS", "\x54\x19\x01\x00", 0x255c),
+	magic("UFS", "\x19\x01\x54\x19", 0x1055c),
+	magic("ReFS", "\x00\x00\x00ReFS\x00", 0),
+	magic("zonefs", "SFOZ", 0),
+	magic("UBI volume", "UBI#", 0),
+	magic("UBIFS", "\x31\x18\x10\x06", 0),
 	magic("VMFS", "\x0d\xd0\x01\xc0", 0x100000),
 	magic("VMFS", "\x5e\xf1\xab\x2f", 0x200000),
 	magic("hibernated swap", "S1SUSPEND\x00", swapMagics...),
+	magic("hibernated swap", "S2SUSPEND\x00", swapMagics...),
+	magic("hibernated swap", "ULSUSPEND\x00", swapMagics...),
+	magic("hibernated swap", "LINHIB0001", swapMagics...),
 	magic("swap", "SWAPSPACE2", swapMagics...),
 	magic("swap", "SWAP-SPACE", swapMagics...),
 	magic("UDF", "BEA01", 0x8001),
@@ -62,12 +83,29 @@ var signatures = []signature{
 	magic("FAT", "FAT32   ", 0x52),
 	magic("FAT", "MSDOS5.0", 3),
 	mbr,
+	magic("SGI partition table", "\x0b\xe5\xa9\x41", 0),
+	magic("Sun partition table", "\xda\xbe", 508),
+	magic("Apple partition table", "PM\x00\x00", 512),
+	magic("BSD partition table", "\x57\x45\x56\x82", 512),
 	magic("NILFS2", "\x34\x34", 0x406),
+	magic("minix", "\x7f\x13", 0x410),
+	magic("minix", "\x8f\x13", 0x410),
+	magic("minix", "\x68\x24", 0x410),
+	magic("minix", "\x78\x24", 0x410),
+	magic("minix", "\x5a\x4d", 0x418),
+	magic("HFS", "BD", 0x400),
 	wipedXFS,
 }
 
 // swapMagics are the ends of the first page, for page sizes of 4 to 64 KiB.
 var swapMagics = []int64{0x1000 - 10, 0x2000 - 10, 0x4000 - 10, 0x8000 - 10, 0x10000 - 10}
+
+// Where mkfs.ext4, with its blocks of 4 KiB, and mkfs.btrfs put the first copies of
+// their superblocks.
+var (
+	extCopies   = []int64{128 << 20, 3 * 128 << 20}
+	btrfsCopies = []int64{64 << 20, 256 << 30}
+)
 
 // magic is a format known by a string at any of some offsets.
 func magic(what, want string, offs ...int64) signature {
@@ -115,16 +153,29 @@ func linuxRAID(im *image) string {
 	return ""
 }
 
-// drbd finds DRBD 8's internal metadata: its last 4 KiB block, magic at 60.
+// drbd finds the internal metadata of DRBD 8 and 9: its last 4 KiB block, magic
+// at 60.
 func drbd(im *image) string {
 	off := im.size&^4095 - 4096
 	if off < 0 {
 		return ""
 	}
 	if b := im.at(off+60, 4); b != nil {
-		if m := binary.BigEndian.Uint32(b); m == 0x8374026b || m == 0x8374026c {
+		if m := binary.BigEndian.Uint32(b); m >= 0x8374026b && m <= 0x8374026d {
 			return "DRBD device"
 		}
+	}
+	return ""
+}
+
+// firmwareRAID finds what the RAID firmware of servers leaves at the end.
+func firmwareRAID(im *image) string {
+	const intel = "Intel Raid ISM Cfg Sig. "
+	switch {
+	case string(im.at(-1024, int64(len(intel)))) == intel:
+		return "Intel RAID member"
+	case string(im.at(-512, 4)) == "\xde\x11\xde\x11":
+		return "DDF RAID member"
 	}
 	return ""
 }
@@ -173,6 +224,19 @@ func ext(im *image) string {
 		return "ext3"
 	}
 	return "ext2"
+}
+
+// wipedExt finds a copy of an ext superblock, which begins a block group. The
+// magic number alone is two bytes, so the copy must also say which group it is
+// in.
+func wipedExt(im *image) string {
+	for i, off := range extCopies {
+		sb := im.at(off, 0x100)
+		if sb != nil && string(sb[0x38:0x3a]) == "\x53\xef" && int(binary.LittleEndian.Uint16(sb[0x5a:])) == 2*i+1 {
+			return fmt.Sprintf("ext2, ext3 or ext4 whose first superblock is gone (a copy at byte %d)", off)
+		}
+	}
+	return ""
 }
 
 // mbr tells a partition table from another boot sector: each of the four
