@@ -210,10 +210,7 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 		}
 		s.detail = "blank, formatted as XFS"
 	} else {
-		s.detail = "XFS"
-		if contents.XFS.Label != "" {
-			s.detail = fmt.Sprintf("XFS %q", contents.XFS.Label)
-		}
+		s.detail = describeXFS(contents)
 		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
 	}
 	if ours && at.volume.Tags[ec2ops.TagFormatted] == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"snapsource/ec2ops"
@@ -82,10 +83,17 @@ func judge(err error) verdict {
 		return verdict{ExitUsage, ""}
 	case is(mountfs.ErrNoMkfs):
 		return verdict{ExitUsage, "install xfsprogs, which has mkfs.xfs"}
+	case is(mountfs.ErrNoXFS):
+		return verdict{ExitUsage, "load the kernel's module xfs, or use a kernel that has it"}
+	case is(mountfs.ErrOption):
+		return verdict{ExitUsage, "change mount-option"}
 	case is(ErrNoSnapshot):
 		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
+	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):
+		// The kernel may have written to the log before it gave up.
+		return verdict{ExitRefused, "look at the volume before anything else"}
 	case is(ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
 		return verdict{ExitRefused, "nothing was written to it; look at the volume before anything else"}
 	case is(mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
@@ -101,7 +109,7 @@ func judge(err error) verdict {
 	case is(ec2ops.ErrLimit):
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
 	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
-		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, context.DeadlineExceeded, context.Canceled):
+		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded, context.Canceled):
 		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
 	}
 	return verdict{ExitBug, "this is not foreseen; please report it with the output of -v"}

@@ -58,7 +58,8 @@ func (h host) OpenDisk(d mountfs.Device) (Disk, error) {
 }
 
 func (h host) MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error) {
-	return mountfs.MountXFS(d, target, options)
+	m, err := mountfs.MountXFS(d, target, options)
+	return m, notRoot(err)
 }
 
 func (h host) Grow(mountpoint string, deviceSize int64) (before, after int64, err error) {

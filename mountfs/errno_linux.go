@@ -25,18 +25,43 @@ func errnoMeaning(op string, err error) string {
 	switch errno {
 	case unix.EINVAL:
 		return "not an XFS this kernel knows, an unknown mount option, or an XFS with the same UUID is mounted"
-	case unix.EUCLEAN:
+	case unix.EUCLEAN, unix.EBADMSG:
 		return "the XFS is damaged: run xfs_repair on a copy"
+	case unix.EIO:
+		return "part of the XFS can't be read, or is damaged: run xfs_repair on a copy"
 	case unix.EBUSY:
 		return "the device is in use, or this file system is already mounted there"
 	case unix.EROFS:
 		return "the XFS needs its log replayed, and the device is read-only"
+	case unix.ENOSYS, unix.EOPNOTSUPP, unix.EFBIG:
+		return "the XFS needs what this kernel was built without"
 	case unix.ENODEV:
 		return "this kernel has no XFS"
+	case unix.ENOMEM:
+		return "not enough memory"
 	case unix.EPERM, unix.EACCES:
 		return "needs root, or the device is read-only"
 	}
 	return ""
 }
 
-func isBusy(err error) bool { return errors.Is(err, unix.EBUSY) }
+// errnoKind says what an errno means for the caller; nil for nothing special.
+func errnoKind(op string, err error) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return nil
+	}
+	switch {
+	case errno == unix.EBUSY:
+		return ErrBusy
+	case op != "mount":
+		return nil
+	}
+	switch errno {
+	case unix.EINVAL, unix.EUCLEAN, unix.EBADMSG, unix.EIO, unix.EROFS, unix.ENOSYS, unix.EOPNOTSUPP, unix.EFBIG:
+		return ErrRefused
+	case unix.ENODEV:
+		return ErrNoXFS
+	}
+	return nil
+}

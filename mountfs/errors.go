@@ -22,6 +22,10 @@ var (
 	ErrTarget = errors.New("target can't be used")
 	// ErrNoMkfs: the program mkfs.xfs is missing.
 	ErrNoMkfs = errors.New("mkfs.xfs not found: install xfsprogs")
+	// ErrOption: a mount option that this kernel's XFS does not know.
+	ErrOption = errors.New("mount option unknown to this kernel")
+	// ErrNoXFS: this kernel can't mount any XFS.
+	ErrNoXFS = errors.New("this kernel has no XFS")
 	// ErrUnsupported: this is not Linux.
 	ErrUnsupported = errors.New("needs Linux")
 )
@@ -34,6 +38,7 @@ type MountError struct {
 	Flags  uintptr // MS_ flags
 	Data   string  // file system options
 	Err    error   // the kernel's errno
+	Why    string  // what it means here; "" for what it means in general
 }
 
 // Error says what was asked, the errno, and what it means for XFS.
@@ -51,7 +56,11 @@ func (e *MountError) Error() string {
 		fmt.Fprintf(&s, " (options %s)", e.Data)
 	}
 	fmt.Fprintf(&s, ": %v", e.Err)
-	if why := errnoMeaning(e.Op, e.Err); why != "" {
+	why := e.Why
+	if why == "" {
+		why = errnoMeaning(e.Op, e.Err)
+	}
+	if why != "" {
 		fmt.Fprintf(&s, ": %s", why)
 	}
 	return s.String()
@@ -60,7 +69,8 @@ func (e *MountError) Error() string {
 // Unwrap gives the kernel's errno.
 func (e *MountError) Unwrap() error { return e.Err }
 
-// Is reports EBUSY as ErrBusy.
+// Is reports what an errno means: ErrBusy, ErrNoXFS, or ErrRefused for a file
+// system that the kernel does not mount as it is.
 func (e *MountError) Is(target error) bool {
-	return target == ErrBusy && isBusy(e.Err)
+	return target != nil && target == errnoKind(e.Op, e.Err)
 }

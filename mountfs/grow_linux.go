@@ -51,7 +51,8 @@ func geometry(dir *os.File) (XFSGeometry, error) {
 // Grow enlarges the XFS mounted at mountpoint to fill a device of deviceSize
 // bytes, and gives its size in bytes before and after. It only ever grows:
 // with a smaller number the same ioctl shrinks (seen on Linux 6.18). Less than
-// the smallest allocation group, 64 blocks, is left unused.
+// the smallest allocation group, 64 blocks, is left unused. What is mounted
+// read-only stays as it is.
 func Grow(mountpoint string, deviceSize int64) (before, after int64, err error) {
 	dir, err := openDir(mountpoint)
 	if err != nil {
@@ -63,6 +64,13 @@ func Grow(mountpoint string, deviceSize int64) (before, after int64, err error) 
 		return 0, 0, fmt.Errorf("grow %s: %w", mountpoint, err)
 	}
 	if !NeedsGrow(Superblock{BlockSize: g.BlockSize, DataBlocks: g.DataBlocks}, deviceSize) {
+		return g.Size(), g.Size(), nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return g.Size(), g.Size(), fmt.Errorf("grow %s: %w", mountpoint, err)
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
 		return g.Size(), g.Size(), nil
 	}
 	want := growFSData{newBlocks: uint64(deviceSize) / uint64(g.BlockSize), imaxPct: g.ImaxPct}

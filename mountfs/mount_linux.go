@@ -16,12 +16,14 @@ import (
 // MountXFS mounts the XFS on a device at target. Missing directories are made,
 // the mountpoint with mode 000; an empty one gets that mode. The option nouuid
 // is added only when another XFS with the same UUID is mounted, as a copy from
-// the same snapshot is.
+// the same snapshot is. A read-only device is mounted only when the options have
+// ro, and its log needs no replay.
 //
 // Errors: ErrTarget when target is not empty, another mount or reached by a
 // link; ErrBusy when the file system is mounted elsewhere other than by a bind
-// of a directory; ErrRefused when there is no sound XFS; ErrWrongDevice when
-// the node is not the device any more; *MountError when the kernel refuses.
+// of a directory; ErrRefused when there is no sound XFS, or none that this kernel
+// mounts; ErrOption and ErrNoXFS; ErrWrongDevice when the node is not the device
+// any more; *MountError with all that comes from the kernel.
 func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	flags, data, err := splitOptions(options)
 	if err != nil {
@@ -44,6 +46,12 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	if err != nil {
 		return XFSMount{}, err
 	}
+	if LargerThan(sb, d.Size) {
+		return XFSMount{}, fmt.Errorf("%w: %s: its XFS is larger than the device", ErrRefused, d.Node)
+	}
+	if d.ReadOnly && flags&unix.MS_RDONLY == 0 {
+		return XFSMount{}, fmt.Errorf("%w: %s is a read-only device: the mount option ro is needed", ErrRefused, d.Node)
+	}
 	copied, unknown := uuidMounted(sb.UUID, filepath.Base(d.Node))
 	asked := slices.Contains(data, "nouuid")
 
@@ -64,7 +72,7 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 		err = d.mount(dir, target, flags, data)
 	}
 	if err != nil {
-		return XFSMount{}, err
+		return XFSMount{}, explain(err, sb, data)
 	}
 	if err := d.verifyMount(target); err != nil {
 		return XFSMount{}, errors.Join(err, unmountDir(dir, target))
@@ -80,6 +88,54 @@ func (d Device) mount(dir *os.File, target string, flags uintptr, data []string)
 		return &MountError{Op: "mount", Source: d.Node, Target: target, Flags: flags, Data: options, Err: err}
 	}
 	return nil
+}
+
+// explain finds out what the kernel, which says more only in its log, may have
+// meant by an errno: it gives the same one for an option and for a file system.
+func explain(err error, sb Superblock, options []string) error {
+	var refused *MountError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		if o := unknownOption(options); o != "" {
+			refused.Why = "no such option, or not with this value"
+			return fmt.Errorf("%w: %q: %w", ErrOption, o, err)
+		}
+		refused.Why = sb.obstacle()
+	case errors.Is(err, unix.ENODEV) && sb.RTBlocks == 0:
+		// Not of this file system: the kernel has none.
+	case errors.Is(err, unix.ENODEV):
+		// XFS's word for a realtime volume that was not given.
+		refused.Why = sb.obstacle()
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, unix.ENOSYS):
+		refused.Why = sb.obstacle()
+	}
+	return err
+}
+
+// unknownOption asks the kernel, without mounting anything, for an option of XFS
+// that it does not know; "" when it knows all, or does not tell.
+func unknownOption(options []string) string {
+	fd, err := unix.Fsopen("xfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	for _, o := range options {
+		key, value, ok := strings.Cut(o, "=")
+		if ok {
+			err = unix.FsconfigSetString(fd, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(fd, key)
+		}
+		if errors.Is(err, unix.EINVAL) {
+			return o
+		}
+	}
+	return ""
 }
 
 // isMount reports whether m is the device's whole XFS.

@@ -24,7 +24,7 @@ func unsupported(what string) error { return fmt.Errorf("%w: %s", ErrUnsupported
 
 func errnoMeaning(string, error) string { return "" }
 
-func isBusy(error) bool { return false }
+func errnoKind(string, error) error { return nil }
 
 // Find needs Linux.
 func Find(Volume) (Device, error) { return Device{}, unsupported("find a device") }

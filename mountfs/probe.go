@@ -46,6 +46,7 @@ type Contents struct {
 	Kind Kind
 	What string      // for people: "ext4", "XFS, superblock checksum wrong", "unknown data at byte 1234"
 	XFS  *Superblock // for XFS and HalfMade
+	Log  LogState    // for XFS
 }
 
 const (
@@ -87,11 +88,13 @@ func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	}
 	switch sb, err := ParseSuperblock(first); {
 	case err == nil && sb.InProgress && ours != "" && sb.UUID == ours:
-		return Contents{HalfMade, "XFS of ours that mkfs did not finish", &sb}, nil
+		return Contents{Kind: HalfMade, What: "XFS of ours that mkfs did not finish", XFS: &sb}, nil
 	case err == nil && sb.InProgress:
 		return Contents{Kind: Foreign, What: "XFS that mkfs did not finish, not ours: UUID " + sb.UUID}, nil
 	case err == nil:
-		return Contents{XFS, fmt.Sprintf("XFS %q", sb.Label), &sb}, nil
+		// For people only: a log that can't be read is the mount's business.
+		state, _ := readLog(r, sb)
+		return Contents{Kind: XFS, What: fmt.Sprintf("XFS %q", sb.Label), XFS: &sb, Log: state}, nil
 	case !errors.Is(err, errNoMagic):
 		return Contents{Kind: Foreign, What: err.Error()}, nil
 	}

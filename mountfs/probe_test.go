@@ -145,7 +145,7 @@ func TestParseSuperblock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Superblock{UUID: testUUID, Label: "codepen-app", BlockSize: 4096, DataBlocks: 81920, AGBlocks: 20480, AGCount: 4, SectorSize: 512, Version: 5}
+	want := Superblock{UUID: testUUID, Label: "codepen-app", BlockSize: 4096, DataBlocks: 81920, AGBlocks: 20480, AGCount: 4, SectorSize: 512, Version: 5, agLog: 15}
 	if sb != want {
 		t.Errorf("got  %+v\nwant %+v", sb, want)
 	}

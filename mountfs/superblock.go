@@ -21,7 +21,23 @@ type Superblock struct {
 	SectorSize  uint16 // bytes
 	Version     int    // 4, or 5 with checksums
 	InProgress  bool   // mkfs has not finished
+	LogStart    uint64 // block number of the log, 0 when it is on another device
+	LogBlocks   uint32
+	RTBlocks    uint64 // of the realtime volume, which is on another device
+	Features    Features
+
+	agLog byte // bits of a block number that count within its allocation group
 }
+
+// Features are the feature bits of version 5. A kernel that does not know one of
+// Incompat does not mount the file system; of ROCompat, only read-only.
+type Features struct {
+	ROCompat, Incompat, LogIncompat uint32
+}
+
+// needsRepair is XFS_SB_FEAT_INCOMPAT_NEEDSREPAIR, which xfs_repair leaves when it
+// was stopped.
+const needsRepair = 1 << 4
 
 // Size is what the file system occupies, in bytes.
 func (sb Superblock) Size() int64 { return int64(sb.DataBlocks) * int64(sb.BlockSize) }
@@ -69,15 +85,19 @@ func ParseSuperblock(b []byte) (Superblock, error) {
 		SectorSize: be.Uint16(b[0x66:]),
 		Version:    int(be.Uint16(b[0x64:]) & 0xf),
 		InProgress: b[0x7e] != 0,
+		LogStart:   be.Uint64(b[0x30:]),
+		LogBlocks:  be.Uint32(b[0x60:]),
+		RTBlocks:   be.Uint64(b[0x10:]),
+		agLog:      b[0x7c],
 	}
 	if sb.Version != 4 && sb.Version != 5 {
 		return Superblock{}, fmt.Errorf("%w: %d", errVersion, sb.Version)
 	}
-	blockLog, sectorLog, agLog := b[0x78], b[0x79], b[0x7c]
-	if err := sb.checkGeometry(blockLog, sectorLog, agLog); err != nil {
+	if err := sb.checkGeometry(b[0x78], b[0x79]); err != nil {
 		return Superblock{}, err
 	}
 	if sb.Version == 5 {
+		sb.Features = Features{ROCompat: be.Uint32(b[0xd4:]), Incompat: be.Uint32(b[0xd8:]), LogIncompat: be.Uint32(b[0xdc:])}
 		if len(b) < int(sb.SectorSize) {
 			return Superblock{}, errShort
 		}
@@ -88,7 +108,7 @@ func ParseSuperblock(b []byte) (Superblock, error) {
 	return sb, nil
 }
 
-func (sb Superblock) checkGeometry(blockLog, sectorLog, agLog byte) error {
+func (sb Superblock) checkGeometry(blockLog, sectorLog byte) error {
 	powerOf2 := func(n, low, high uint32, log byte) bool {
 		return n >= low && n <= high && n&(n-1) == 0 && bits.TrailingZeros32(n) == int(log)
 	}
@@ -99,7 +119,7 @@ func (sb Superblock) checkGeometry(blockLog, sectorLog, agLog byte) error {
 		return fmt.Errorf("%w: sector size %d", errGeometry, sb.SectorSize)
 	case uint32(sb.SectorSize) > sb.BlockSize:
 		return fmt.Errorf("%w: sector larger than block", errGeometry)
-	case ag < minAGBlocks, bits.Len32(sb.AGBlocks-1) != int(agLog):
+	case ag < minAGBlocks, bits.Len32(sb.AGBlocks-1) != int(sb.agLog):
 		return fmt.Errorf("%w: allocation groups of %d blocks", errGeometry, sb.AGBlocks)
 	case sb.AGCount == 0,
 		sb.DataBlocks > ag*uint64(sb.AGCount),
@@ -116,6 +136,22 @@ func checksum(sector []byte) uint32 {
 	c := crc32.Update(0, castagnoli, sector[:crcOffset])
 	c = crc32.Update(c, castagnoli, []byte{0, 0, 0, 0})
 	return crc32.Update(c, castagnoli, sector[crcOffset+4:])
+}
+
+// obstacle says what in a sound superblock may keep a kernel from mounting it.
+func (sb Superblock) obstacle() string {
+	switch {
+	case sb.LogStart == 0:
+		return "its log is on another device"
+	case sb.RTBlocks != 0:
+		return "it has a realtime volume, on another device"
+	case sb.Features.Incompat&needsRepair != 0:
+		return "an xfs_repair of it was not finished"
+	case sb.Version == 4:
+		return "it has the old format, version 4 (crc=0), without which newer kernels are built"
+	}
+	f := sb.Features
+	return fmt.Sprintf("damaged, or made with features that this kernel lacks (it has ro_compat %#x, incompat %#x, log_incompat %#x)", f.ROCompat, f.Incompat, f.LogIncompat)
 }
 
 // NeedsGrow reports whether growing to a device of deviceSize bytes would add
