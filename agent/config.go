@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"snapsource/ec2ops"
+	"snapsource/mountfs"
 )
 
 // Config is what the operator wants of an instance.
@@ -190,10 +193,8 @@ func (s Source) validate() error {
 			return err
 		}
 	}
-	for _, o := range s.MountOptions {
-		if o == "" || strings.ContainsAny(o, ", \t\n\\\x00") {
-			return usagef("mount-option: %q is not one mount option", o)
-		}
+	if err := mountfs.CheckOptions(s.MountOptions); err != nil {
+		return usagef("mount-option: %v", err)
 	}
 	return nil
 }
@@ -225,7 +226,7 @@ func (s Source) validateVolume() error {
 
 func (b Bind) validate(mount string) error {
 	switch {
-	case b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
+	case !fits(b.Dir) || b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
 		return usagef("bind: %q is not a directory below the mountpoint", b.Dir)
 	case !cleanAbsolute(b.Target):
 		return usagef("bind: the target %q is not an absolute path without .. or a trailing slash", b.Target)
@@ -239,6 +240,8 @@ func (b Bind) validate(mount string) error {
 
 func validateTag(key, value string) error {
 	switch {
+	case !printable(key) || !printable(value):
+		return usagef("tag: %q=%q has characters that can't be printed", key, value)
 	case key == "" || len(key) > 127 || len(value) > 255:
 		return usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
@@ -250,7 +253,29 @@ func validateTag(key, value string) error {
 }
 
 func cleanAbsolute(p string) bool {
-	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && !strings.ContainsRune(p, 0)
+	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && fits(p)
+}
+
+// The kernel's limits for a path and for a name in it, NAME_MAX and PATH_MAX.
+const (
+	nameMax = 255
+	pathMax = 4096
+)
+
+// fits says whether a path can be one, and is seen as it is.
+func fits(p string) bool {
+	for name := range strings.SplitSeq(p, "/") {
+		if len(name) > nameMax {
+			return false
+		}
+	}
+	return len(p) < pathMax && printable(p)
+}
+
+// printable keeps out what would not be seen as it is in a message, a list or a
+// record: control characters, and bytes that are no UTF-8.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // within says whether path p is dir itself or lies below it.

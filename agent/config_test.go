@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func write(t *testing.T, text string) string {
+func write(t testing.TB, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "snapsource.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -146,7 +146,7 @@ func TestBadSettings(t *testing.T) {
 		{"tag", "aws:x=1", "AWS keeps"},
 		{"tag", "Name=1", "set by snapsource"},
 		{"tag", "snapsource:source=1", "set by snapsource"},
-		{"mount-option", "noatime,nosuid", "not one mount option"},
+		{"mount-option", "noatime,nosuid", "give one option"},
 		{"if-none", "maybe", "neither fail nor blank"},
 		{"stale", "maybe", "none of ignore, warn, wait, fail"},
 		{"timeout", "0s", "not a time to wait"},

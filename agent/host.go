@@ -88,9 +88,18 @@ func (h host) Freeze(mountpoint string, limit time.Duration, lost func()) (Froze
 	return f, nil
 }
 
-// recordFile keeps a source's name from reaching the path as a directory.
+// recordName is the most of a source's name that becomes part of a file name, which
+// has at most 255 bytes.
+const recordName = 200
+
+// recordFile keeps a source's name from reaching the path as a directory. Escaped,
+// it may be too long for a file name.
 func (h host) recordFile(source string) string {
-	return filepath.Join(h.dir, url.PathEscape(source)+".json")
+	name := url.PathEscape(source)
+	if len(name) > recordName {
+		name = name[:recordName] + "~" + digest(source)
+	}
+	return filepath.Join(h.dir, name+".json")
 }
 
 func (h host) LoadRecord(source string) (Record, error) {

@@ -13,7 +13,7 @@ const tagValueMax = 255
 func (r Roles) validate() error {
 	for key, list := range map[string][]string{"role": r.Roles, "stage": r.Stages} {
 		for _, v := range list {
-			if v == "" || strings.TrimSpace(v) != v || strings.Contains(v, ",") {
+			if v == "" || strings.TrimSpace(v) != v || strings.Contains(v, ",") || !printable(v) {
 				return usagef("%s: %q is not one %s", key, v, key)
 			}
 		}
@@ -29,6 +29,9 @@ func (r Roles) validate() error {
 		if slices.Contains(keys[:i], k) {
 			return usagef("tag %q can't hold two of roles, stages and project", k)
 		}
+	}
+	if !printable(r.Project) {
+		return usagef("project: %q has characters that can't be printed", r.Project)
 	}
 	if len(r.Project) > tagValueMax {
 		return usagef("project: longer than a tag's %d characters", tagValueMax)

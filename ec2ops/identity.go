@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -47,8 +48,8 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 		Zone:         doc.AvailabilityZone,
 		Architecture: doc.Architecture,
 	}
-	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
-		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
+	if err := id.check(); err != nil {
+		return Identity{}, err
 	}
 	// A volume can only be made where the instance is, whatever the environment
 	// says about regions.
@@ -57,6 +58,23 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 		c.ec2 = ec2.NewFromConfig(c.cfg)
 	}
 	return id, nil
+}
+
+// word is what all of an identity is made of. The region becomes part of a host
+// name, the rest goes into tags, filters and tables.
+var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// check refuses an identity document that no EC2 has written.
+func (id Identity) check() error {
+	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
+		return fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
+	}
+	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
+		if v != "" && !word.MatchString(v) {
+			return fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
+		}
+	}
+	return nil
 }
 
 func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {

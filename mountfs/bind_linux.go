@@ -64,6 +64,14 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 		return fail(err)
 	}
 	defer dir.Close()
+	// Once more by what is open: the path may lead elsewhere since.
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return fail(err)
+	}
+	if st.Dev == dev {
+		return fail(fmt.Errorf("%w: it is on the file system itself", ErrTarget))
+	}
 	if err := bindFD(source, dir); err != nil {
 		return false, &MountError{Op: "bind", Source: filepath.Join(mountpoint, sub), Target: target, Err: err}
 	}
@@ -90,11 +98,10 @@ func CheckBind(mountpoint, sub, target string) (ok bool, err error) {
 	if err != nil || t.State != Mounted {
 		return false, err
 	}
-	m, err := LookTarget(mountpoint)
-	if err != nil || m.State != Mounted {
-		return false, err
+	volume, _, err := openMounted(mountpoint)
+	if errors.Is(err, ErrTarget) {
+		return false, nil
 	}
-	volume, err := openDir(mountpoint)
 	if err != nil {
 		return false, err
 	}
@@ -143,15 +150,29 @@ func openVolume(mountpoint, sub, target string) (*os.File, uint64, error) {
 	if within(mountpoint, target) {
 		return nil, 0, fmt.Errorf("%w: it lies inside the mountpoint", ErrTarget)
 	}
-	m, err := LookTarget(mountpoint)
-	if err != nil {
+	return openMounted(mountpoint)
+}
+
+// openMounted opens the file system mounted at mountpoint, and gives its device
+// number.
+func openMounted(mountpoint string) (*os.File, uint64, error) {
+	if err := checkPath(mountpoint); err != nil {
 		return nil, 0, err
 	}
-	if m.State != Mounted {
-		return nil, 0, fmt.Errorf("%w: nothing is mounted at %s", ErrTarget, mountpoint)
-	}
 	volume, err := openDir(mountpoint)
-	return volume, m.Dev, err
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: nothing is mounted at %s: %w", ErrTarget, mountpoint, err)
+	}
+	// What is open is looked at, not what the path leads to a moment later.
+	m := Target{Path: mountpoint}
+	if err = m.look(volume); err == nil && m.State != Mounted {
+		err = fmt.Errorf("%w: nothing is mounted at %s", ErrTarget, mountpoint)
+	}
+	if err != nil {
+		volume.Close()
+		return nil, 0, err
+	}
+	return volume, m.Dev, nil
 }
 
 // notOn refuses a target that lies on the file system itself, where another

@@ -24,7 +24,11 @@ func thisHost() Host { return Host{Sys: "/sys", Dev: "/dev"} }
 
 var (
 	nvmeDisk = regexp.MustCompile(`^nvme\d+n\d+$`) // not nvme0c1n1, a hidden path of a multipath disk
-	xvdDisk  = regexp.MustCompile(`^xvd[a-z]{1,2}$`)
+	// volumeForm is an id of EC2, old and new. It becomes part of a path under /dev.
+	volumeForm = regexp.MustCompile(`^vol-([0-9a-f]{8}|[0-9a-f]{17})$`)
+	// deviceName is one under /dev that EC2 takes, or once took, for a volume.
+	deviceName = regexp.MustCompile(`^[a-z]{2,5}[0-9]{0,3}$`)
+	xvdDisk    = regexp.MustCompile(`^xvd[a-z]{1,2}$`)
 )
 
 // Find gives the device that is the volume, on this host. See [Host.Find].
@@ -40,10 +44,10 @@ func Find(v Volume) (Device, error) { return thisHost().Find(v) }
 //  3. the Xen name, only if the disk is a Xen one, has no serial and has
 //     exactly the volume's size.
 //
-// Errors: ErrNoDevice, ErrWrongDevice.
+// Errors: ErrNoDevice, ErrWrongDevice; ErrRefused for what is no volume id.
 func (h Host) Find(v Volume) (Device, error) {
-	if v.ID == "" {
-		return Device{}, errors.New("find device: no volume id")
+	if !volumeForm.MatchString(v.ID) {
+		return Device{}, fmt.Errorf("%w: find device: %q is no volume id", ErrRefused, v.ID)
 	}
 	var wrong error
 	for _, find := range []func(Volume) (Device, error){h.bySerial, h.byLink, h.byName} {
@@ -210,7 +214,7 @@ func linksOf(id string) []string {
 // a Xen instance: /dev/sdf is xvdf, unless the system calls it sdf by a link.
 func namesOf(name string) []string {
 	name = strings.TrimPrefix(name, "/dev/")
-	if name == "" || strings.Contains(name, "/") {
+	if !deviceName.MatchString(name) {
 		return nil
 	}
 	if letters, ok := strings.CutPrefix(name, "sd"); ok {

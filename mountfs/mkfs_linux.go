@@ -3,19 +3,24 @@ package mountfs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // mkfsMin is the smallest device that mkfs.xfs takes (xfsprogs 5.19 on).
 const mkfsMin = 300 << 20
+
+// uuidForm is that of [UUIDFor]. Anything else could carry more suboptions.
+var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // mkfsGrace is how long a killed mkfs.xfs may take to let go of its pipes.
 const mkfsGrace = 5 * time.Second
@@ -50,8 +55,11 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 	if err != nil {
 		return err
 	}
-	if f.UUID == "" {
-		return errors.New("no UUID given")
+	if !uuidForm.MatchString(f.UUID) {
+		return fmt.Errorf("no UUID given: %q", f.UUID)
+	}
+	if !filepath.IsAbs(d.device.Node) {
+		return fmt.Errorf("%q is no device node", d.device.Node) // and might be a flag
 	}
 	for _, option := range f.Options {
 		if forces(option) {
@@ -168,15 +176,18 @@ func run(ctx context.Context, name string, args ...string) error {
 // labelMax is XFS's, in bytes.
 const labelMax = 12
 
-// label cuts a name to what XFS keeps, at a whole character.
+// label cuts a name to what XFS keeps, at a whole character. What can't be printed
+// is left out: a label ends up in others' tables and paths.
 func label(name string) string {
-	end := 0
-	for i, r := range name {
-		next := i + len(string(r))
-		if next > labelMax {
+	var l strings.Builder
+	for _, r := range name {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			continue
+		}
+		if l.Len()+utf8.RuneLen(r) > labelMax {
 			break
 		}
-		end = next
+		l.WriteRune(r)
 	}
-	return name[:end]
+	return l.String()
 }

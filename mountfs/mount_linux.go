@@ -256,10 +256,22 @@ func uuidOf(name string) (string, error) {
 	return sb.UUID, err
 }
 
-// Unmount unmounts what is on top at target, and fails while it is in use.
-// Errors: *MountError, which is ErrBusy too in that case.
+// Unmount unmounts what is on top at target, and fails while it is in use. It
+// follows no symbolic link anywhere on the path. Errors: ErrTarget; *MountError,
+// which is ErrBusy too while it is in use.
 func Unmount(target string) error {
-	if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); err != nil {
+	if err := checkPath(target); err != nil {
+		return err
+	}
+	// By the directory above, which is open: one of the mount itself would keep
+	// it in use.
+	above, err := openDir(filepath.Dir(target))
+	if err != nil {
+		return fmt.Errorf("%w: unmount %s: %w", ErrTarget, target, err)
+	}
+	defer above.Close()
+	path := filepath.Join(procFD(int(above.Fd())), filepath.Base(target))
+	if err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW); err != nil {
 		return &MountError{Op: "unmount", Target: target, Err: err}
 	}
 	return nil

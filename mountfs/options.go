@@ -65,6 +65,10 @@ var notForMount = map[string]bool{
 	"slave": true, "rslave": true, "unbindable": true, "runbindable": true,
 }
 
+// elsewhere are options of XFS that name another device: a volume has all of its
+// file system, and no option may have XFS write to anything else.
+var elsewhere = []string{"logdev=", "rtdev="}
+
 // CheckOptions reports the first mount option that MountXFS would not take.
 // Options that only XFS knows are left to the kernel.
 func CheckOptions(options []string) error {
@@ -76,8 +80,13 @@ func CheckOptions(options []string) error {
 // order, so that a later one overrides an earlier one.
 func splitOptions(options []string) (flags uintptr, data []string, err error) {
 	for _, o := range options {
-		if o == "" || strings.ContainsAny(o, ",\x00 \t\n") {
+		if o == "" || len(o) > optionMax || strings.ContainsFunc(o, notInOption) {
 			return 0, nil, fmt.Errorf("mount option %q: give one option, without commas or spaces", o)
+		}
+		for _, device := range elsewhere {
+			if strings.HasPrefix(o, device) {
+				return 0, nil, fmt.Errorf("mount option %q names another device", o)
+			}
 		}
 		if notForMount[o] {
 			return 0, nil, fmt.Errorf("mount option %q is not for mounting a file system", o)
@@ -90,3 +99,9 @@ func splitOptions(options []string) (flags uintptr, data []string, err error) {
 	}
 	return flags, data, nil
 }
+
+// optionMax is far above what any option of XFS needs; all of them share a page.
+const optionMax = 255
+
+// notInOption keeps out what would end an option, or not be seen in an error.
+func notInOption(r rune) bool { return r <= ' ' || r == ',' || r == '\\' || r >= 0x7f }

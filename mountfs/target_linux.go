@@ -30,6 +30,9 @@ func LookTarget(path string) (Target, error) {
 	case errors.Is(err, unix.ENOTDIR):
 		t.State, t.Detail = Unusable, "not a directory"
 		return t, nil
+	case errors.Is(err, unix.ENAMETOOLONG):
+		t.State, t.Detail = Unusable, "a name longer than file systems take"
+		return t, nil
 	case err != nil:
 		return t, fmt.Errorf("look at %s: %w", path, err)
 	}
