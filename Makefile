@@ -6,7 +6,9 @@ VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>
 # smaller (a tag of Go's net/http).
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
-TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \ mkfs.udf mkfs.erofs mkfs.minix mkfs.bfs mkfs.cramfs mksquashfs genisoimage make-bcache pvcreate cryptsetup veritysetup \ sfdisk sgdisk mkswap losetup findmnt blkid aws gcc cap sshd ssh-keygen sudo git strace
+TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
+	mkfs.udf mkfs.erofs mkfs.minix mkfs.bfs mkfs.cramfs mksquashfs genisoimage make-bcache pvcreate cryptsetup veritysetup \
+	sfdisk sgdisk mkswap losetup findmnt blkid aws gcc cap sshd ssh-keygen sudo git strace
 GOLANGCI_LINT := v2.15.0
 LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
 
@@ -47,6 +49,10 @@ crash-matrix: ## SIGKILL at every moment of every command, and what the next run
 .PHONY: histories
 histories: ## 2,000 random histories of an account, with crashes, and what must hold after each event
 	HISTORIES=2000 $(GO) test ./agent/agenttest -count=1 -v -run TestHistories
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	@.ci/fuzz
 
 .PHONY: cross
 cross: ## compile for the other platforms

@@ -40,15 +40,8 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{
-		InstanceID:   doc.InstanceID,
-		InstanceType: doc.InstanceType,
-		AccountID:    doc.AccountID,
-		Region:       doc.Region,
-		Zone:         doc.AvailabilityZone,
-		Architecture: doc.Architecture,
-	}
-	if err := id.check(); err != nil {
+	id, err := identityOf(doc)
+	if err != nil {
 		return Identity{}, err
 	}
 	// A volume can only be made where the instance is, whatever the environment
@@ -60,22 +53,31 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	return id, nil
 }
 
-// word is what all of an identity is made of. The region becomes part of a host
-// name, the rest goes into tags, filters and tables.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-// check refuses an identity document that no EC2 has written.
-func (id Identity) check() error {
+// identityOf takes from an identity document what we need, and refuses one that no
+// EC2 has written.
+func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
+	id := Identity{
+		InstanceID:   doc.InstanceID,
+		InstanceType: doc.InstanceType,
+		AccountID:    doc.AccountID,
+		Region:       doc.Region,
+		Zone:         doc.AvailabilityZone,
+		Architecture: doc.Architecture,
+	}
 	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
-		return fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
+		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
 	}
 	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
 		if v != "" && !word.MatchString(v) {
-			return fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
+			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}
 	}
-	return nil
+	return id, nil
 }
+
+// word is what all of an identity is made of. The region becomes part of a host
+// name, the rest goes into tags, filters and tables.
+var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {
 	pause := backoffFrom(100*time.Millisecond, 2*time.Second)

@@ -196,8 +196,12 @@ func (h Host) attribute(name, file string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.Trim(string(b), " \x00\n\t")
+	return attributeText(b)
 }
+
+// attributeText is an attribute without its line's end, and without what pads a
+// field of fixed width.
+func attributeText(b []byte) string { return strings.Trim(string(b), " \x00\n\t") }
 
 // serialOf is the NVMe serial number of a volume: its id without the dash.
 // [amazon-ec2-utils ebsnvme]

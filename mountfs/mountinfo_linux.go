@@ -12,6 +12,10 @@ func Mounts() ([]Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mountinfo: %w", err)
 	}
+	return mountsOf(infos), nil
+}
+
+func mountsOf(infos []*mountinfo.Info) []Mount {
 	mounts := make([]Mount, len(infos))
 	for i, m := range infos {
 		mounts[i] = Mount{
@@ -22,7 +26,7 @@ func Mounts() ([]Mount, error) {
 			Options: m.Options, SuperOptions: m.VFSOptions,
 		}
 	}
-	return mounts, nil
+	return mounts
 }
 
 // mounts gives the mounts of a device's file system.

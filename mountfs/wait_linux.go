@@ -120,10 +120,16 @@ func (w *Waiter) next(ctx context.Context, pause time.Duration) (bool, error) {
 			return true, nil // events were lost: look
 		case err != nil:
 			return false, err
-		case bytes.Contains(datagram[:n], []byte("\x00SUBSYSTEM=block\x00")):
+		case ofBlockDevice(datagram[:n]):
 			return true, nil
 		}
 	}
+}
+
+// ofBlockDevice reports whether an event of the kernel's is about a block device:
+// "add@/devices/…", then properties, each ended by a NUL.
+func ofBlockDevice(event []byte) bool {
+	return bytes.Contains(event, []byte("\x00SUBSYSTEM=block\x00"))
 }
 
 // listen opens a socket for the kernel's events, nil if that can't be. Events
