@@ -128,6 +128,8 @@ func FuzzTag(f *testing.F) {
 	f.Add("Name=x", "aws:x=1")
 	f.Add("snapsource:source=x", "=")
 	f.Add("k=", "k=1")
+	f.Add("Name=x", "a=1")
+	f.Add("snapsource:source=x", "a=1")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		s := DefaultSource()
 		ours := s.volumeTags("i-1", "snap-1")

@@ -104,6 +104,9 @@ func explain(err error, sb Superblock, options []string) error {
 			return fmt.Errorf("%w: %q: %w", ErrOption, o, err)
 		}
 		refused.Why = sb.obstacle()
+		if len(options) > 0 {
+			refused.Why += "; or an option asks for what this kernel was built without"
+		}
 	case errors.Is(err, unix.ENODEV) && sb.RTBlocks == 0:
 		// Not of this file system: the kernel has none.
 	case errors.Is(err, unix.ENODEV):

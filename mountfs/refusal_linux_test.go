@@ -125,6 +125,19 @@ func TestMountQuotaFlags(t *testing.T) {
 	mountXFS(t, d, filepath.Join(t.TempDir(), "cp"))
 }
 
+// An option that XFS knows and this kernel was built without: no fault of ours, nor
+// of the file system alone.
+func TestMountQuotaOption(t *testing.T) {
+	needRoot(t)
+	d, _ := xfsDevice(t, testSize, testUUID)
+	target := filepath.Join(t.TempDir(), "cp")
+	_, err := MountXFS(d, target, []string{"uquota"})
+	unmountAfter(t, target)
+	if err != nil { // without CONFIG_XFS_QUOTA
+		wantRefusal(t, err, "an option asks for what this kernel was built without")
+	}
+}
+
 // Without the end of the device its XFS is refused, whoever asks.
 func TestMountTruncated(t *testing.T) {
 	needRoot(t)
