@@ -113,12 +113,40 @@ func runCommand() *cobra.Command {
 The exit code is the command's own, 128+N if signal N ended it, 127 if it was
 not found; 64 for wrong usage; 70 if the sandbox itself failed.
 
---fault EFFECT=CALL[:VALUE] makes API calls go wrong. CALL is N (the Nth call of
-this run), ACTION, ACTION#N or *. Effects: delay (VALUE is a duration), error
-(VALUE is a code), drop-before, drop-after (the connection breaks before or after
-the call takes effect), kill-before, kill-after (so does the caller, by SIGKILL).`,
+--fault EFFECT=CALL[@FOR][:VALUE] makes API calls go wrong. CALL is N (the Nth call
+of this run), ACTION, ACTION#N or *. With FOR, a duration, it is that call and all
+that follow for so long. Effects before the call reaches EC2, so that it does nothing:
+
+  delay        it takes longer; VALUE is a duration
+  drop-before  the connection breaks
+  kill-before  the connection breaks and the caller is killed, by SIGKILL
+  refuse       the connection is reset, and so is every one after it
+  status       the answer is a bare HTTP status, VALUE, with a page of HTML
+  error        the answer is EC2's error code VALUE
+
+on what the call does:
+
+  stale        Describe does not know what it makes for the duration VALUE
+  broken       CreateVolume: the volume ends up in the state error
+  stuck        AttachVolume, DetachVolume: attaching, detaching for ever
+  unplugged    AttachVolume: EC2 says attached, but no device appears
+
+and when it has had its effect:
+
+  drop-after, kill-after  as above
+  hang         no answer comes
+  cut          the connection is reset in the middle of the answer
+  garble       the answer lacks its end
+  empty        the answer is 200 and empty
+  body         the answer is 200 and the text VALUE
+  huge         8 MiB of blanks come before the answer
+
+Requests to the metadata service are calls too, which N and * do not count:
+metadata (each), metadata-token, metadata-document, metadata-role.`,
 		Example: `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
-    --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh`,
+    --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh
+  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
+    --fault error=*@20s:RequestLimitExceeded --fault refuse=metadata@10s -- sh boot.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("no command given: put it after --")

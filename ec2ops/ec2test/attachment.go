@@ -30,6 +30,12 @@ func (s *Server) attachVolume(c *call) (any, error) {
 			InstanceID: instanceID, Device: device, Asked: c.now,
 			Plugged: c.now.Add(took - s.chance.plugged()), Attached: c.now.Add(took),
 		}
+		if c.hit.has(Stuck) {
+			v.Attachment.Attached = c.now.Add(never)
+		}
+		if c.hit.has(Stuck) || c.hit.has(Unplugged) {
+			v.Attachment.Plugged = c.now.Add(never)
+		}
 		item = v.attachment(c.now)
 		item.Status = "attaching"
 		return nil
@@ -134,6 +140,7 @@ func (s *Server) detachVolume(c *call) (any, error) {
 		if a.DetachAsked.IsZero() {
 			a.DetachAsked = c.now
 			a.Busy = true
+			a.Stuck = c.hit.has(Stuck)
 		}
 		if s.opts.Disks == nil {
 			s.release(a, c.now)
@@ -170,4 +177,7 @@ func (s *Server) release(a *Attachment, now time.Time) {
 	}
 	a.Busy = false
 	a.Detached = now.Add(s.chance.detach())
+	if a.Stuck {
+		a.Detached = now.Add(never)
+	}
 }

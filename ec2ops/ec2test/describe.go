@@ -270,20 +270,20 @@ func (s *Server) describeVolumeStatus(c *call) (any, error) {
 	}
 	page, next, err := selected(sel, all, s.opts.ShortPages, func(v Volume) string { return v.ID },
 		func(v Volume) attributes {
-			return attributes{"availability-zone": {v.Zone}, "volume-status.status": {v.health()}}
+			return attributes{"availability-zone": {v.Zone}, "volume-status.status": {v.health(c.now)}}
 		}, volumeNotFound)
 	if err != nil {
 		return nil, err
 	}
 	answer := volumeStatusAnswer{Next: next}
 	for _, v := range page {
-		answer.Statuses.Items = append(answer.Statuses.Items, volumeStatus{v.ID, v.Zone, v.health()})
+		answer.Statuses.Items = append(answer.Statuses.Items, volumeStatus{v.ID, v.Zone, v.health(c.now)})
 	}
 	return answer, nil
 }
 
-func (v Volume) health() string {
-	if v.Broken {
+func (v Volume) health(now time.Time) string {
+	if v.State(now) == "error" {
 		return "impaired"
 	}
 	return "ok"

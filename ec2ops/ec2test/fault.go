@@ -2,6 +2,8 @@ package ec2test
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,69 +14,129 @@ type Effect string
 
 // The effects, in the order in which they apply to one call.
 const (
+	Refuse     Effect = "refuse"      // the connection breaks, and new ones are refused
 	Delay      Effect = "delay"       // the call takes longer
 	DropBefore Effect = "drop-before" // the connection breaks before EC2 sees the call
 	KillBefore Effect = "kill-before" // the client is killed before EC2 sees the call
+	Status     Effect = "status"      // a web server's bare status is the answer, the call does nothing
 	Fail       Effect = "error"       // the call is answered with an error and does nothing
-	KillAfter  Effect = "kill-after"  // the client is killed when the call has taken effect
-	DropAfter  Effect = "drop-after"  // the connection breaks when the call has taken effect
+
+	Stale     Effect = "stale"     // what the call makes stays unknown to Describe for a while
+	Broken    Effect = "broken"    // the volume ends up in the state error
+	Stuck     Effect = "stuck"     // attaching, or detaching, goes on for ever
+	Unplugged Effect = "unplugged" // EC2 says attached, but the kernel never sees the device
+
+	KillAfter Effect = "kill-after" // the client is killed when the call has taken effect
+	DropAfter Effect = "drop-after" // the connection breaks when the call has taken effect
+	Hang      Effect = "hang"       // the call takes effect, but its answer never comes
+	Cut       Effect = "cut"        // the connection is reset in the middle of the answer
+	Garble    Effect = "garble"     // the answer's end is missing, though its length is right
+	Empty     Effect = "empty"      // the answer is 200 and empty
+	Body      Effect = "body"       // the answer is 200 and some other text
+	Huge      Effect = "huge"       // before the answer come 8 MiB of blanks
+)
+
+// effects are all of them, by what their value is: nothing, a duration, or a text.
+var effects = map[Effect]string{
+	Refuse: "", DropBefore: "", KillBefore: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
+	Hang: "", Cut: "", Garble: "", Empty: "", Huge: "",
+	Delay: "duration", Stale: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
+}
+
+// Requests to the metadata service are calls as well, with names of their own. They
+// are not counted among all calls.
+const (
+	AnyMetadata      = "metadata"          // every request to it
+	MetadataToken    = "metadata-token"    // PUT of a session token
+	MetadataDocument = "metadata-document" // the identity document
+	MetadataRole     = "metadata-role"     // the role's name, and its credentials
 )
 
 // Fault makes some calls go wrong.
 type Fault struct {
 	Effect Effect
-	Action string        // "" is every action
+	Action string        // "" is every action of the API
 	Nth    int           // of the calls with that action, counted from 1; 0 is every one
+	For    time.Duration // all calls from the first that is hit, for so long; 0: no such limit
 	Code   string        // for Fail: EC2's error code
-	Delay  time.Duration // for Delay
+	Status int           // for Status: the HTTP status
+	Delay  time.Duration // for Delay and Stale
+	Body   string        // for Body
 }
 
-// ParseFault reads EFFECT=CALL[:VALUE], where CALL is N (the Nth of all calls),
-// ACTION (each of that action), ACTION#N (the Nth of that action) or * (all),
-// and VALUE is the error code for error and the duration for delay:
+// ParseFault reads EFFECT=CALL[@FOR][:VALUE], where CALL is N (the Nth of all calls),
+// ACTION (each of that action), ACTION#N (the Nth of that action) or * (all); with FOR,
+// a duration, it is that call and all that follow for so long. VALUE is the error code
+// for error, the status for status, the text for body, and the duration for delay and
+// stale:
 //
 //	kill-after=3
 //	drop-after=CreateSnapshot#1
-//	error=CreateVolume:InsufficientVolumeCapacity
+//	error=CreateVolume@20s:RequestLimitExceeded
 //	delay=DescribeVolumes:2s
+//	status=metadata-token:403
 func ParseFault(spec string) (Fault, error) {
 	effect, rest, has := strings.Cut(spec, "=")
 	if !has {
-		return Fault{}, fmt.Errorf("fault %q is not EFFECT=CALL[:VALUE]", spec)
+		return Fault{}, fmt.Errorf("fault %q is not EFFECT=CALL[@FOR][:VALUE]", spec)
 	}
 	call, value, hasValue := strings.Cut(rest, ":")
 	f := Fault{Effect: Effect(effect)}
+	takes, known := effects[f.Effect]
+	if !known {
+		var names []string
+		for e := range effects {
+			names = append(names, string(e))
+		}
+		slices.Sort(names)
+		return Fault{}, fmt.Errorf("fault %q: effect %q is none of %s", spec, effect, strings.Join(names, ", "))
+	}
 	if err := f.parseCall(call); err != nil {
 		return Fault{}, fmt.Errorf("fault %q: %w", spec, err)
 	}
-	switch f.Effect {
-	case Fail:
-		if f.Code = value; value == "" {
-			return Fault{}, fmt.Errorf("fault %q needs an error code, as in error=%s:RequestLimitExceeded", spec, call)
-		}
-	case Delay:
-		d, err := time.ParseDuration(value)
-		if err != nil || d <= 0 {
-			return Fault{}, fmt.Errorf("fault %q needs a duration, as in delay=%s:2s", spec, call)
-		}
-		f.Delay = d
-	case DropBefore, DropAfter, KillBefore, KillAfter:
-		if hasValue {
-			return Fault{}, fmt.Errorf("fault %q: %s takes no value", spec, effect)
-		}
-	default:
-		return Fault{}, fmt.Errorf("fault %q: effect %q is none of delay, drop-before, kill-before, error, kill-after, drop-after", spec, effect)
+	if takes == "" && hasValue {
+		return Fault{}, fmt.Errorf("fault %q: %s takes no value", spec, effect)
+	}
+	if takes != "" && !f.parseValue(value) {
+		return Fault{}, fmt.Errorf("fault %q: the value of %s is %s: %s=%s:…", spec, effect, takes, effect, call)
 	}
 	return f, nil
 }
 
-func (f *Fault) parseCall(call string) error {
+// parseValue reads what stands after the colon.
+func (f *Fault) parseValue(value string) (good bool) {
+	var err error
+	switch f.Effect {
+	case Fail:
+		f.Code = value
+	case Body:
+		f.Body = value
+	case Status:
+		f.Status, err = strconv.Atoi(value)
+		return err == nil && http.StatusText(f.Status) != ""
+	default:
+		f.Delay, err = time.ParseDuration(value)
+		return err == nil && f.Delay > 0
+	}
+	return value != ""
+}
+
+func (f *Fault) parseCall(call string) (err error) {
+	call, during, limited := strings.Cut(call, "@")
+	if limited {
+		if f.For, err = time.ParseDuration(during); err != nil || f.For <= 0 {
+			return fmt.Errorf("%q is not for how long: ACTION@20s", during)
+		}
+	}
 	action, nth, counted := strings.Cut(call, "#")
 	if _, err := strconv.Atoi(call); err == nil {
 		action, nth, counted = "*", call, true
 	}
 	if action == "" {
 		return fmt.Errorf("call %q is not N, ACTION, ACTION#N or *", call)
+	}
+	if counted && f.Effect == Refuse {
+		return fmt.Errorf("call %q: refuse goes on after the call it begins with; say for how long: %s@20s", call, action)
 	}
 	if action != "*" {
 		f.Action = action
@@ -89,6 +151,18 @@ func (f *Fault) parseCall(call string) error {
 	return nil
 }
 
+// is says whether an action is the one that the fault is for.
+func (f *Fault) is(action string) bool {
+	metadata := strings.HasPrefix(action, AnyMetadata)
+	switch f.Action {
+	case "":
+		return !metadata
+	case AnyMetadata:
+		return metadata
+	}
+	return f.Action == action
+}
+
 // faults are the faults that hit one call.
 type faults []Fault
 
@@ -101,17 +175,76 @@ func (fs faults) find(e Effect) (Fault, bool) {
 	return Fault{}, false
 }
 
-// count notes that an action is called and returns the faults that hit it.
-func (s *Server) count(action string) faults {
+func (fs faults) has(e Effect) bool {
+	_, has := fs.find(e)
+	return has
+}
+
+// armed is a fault, and when it hit for the first time.
+type armed struct {
+	Fault
+	began time.Time
+}
+
+// SetFaults replaces the faults; calls are counted anew.
+func (s *Server) SetFaults(fs ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts[""]++
+	s.counts = map[string]int{}
+	s.faults = nil
+	for _, f := range fs {
+		s.faults = append(s.faults, &armed{Fault: f})
+	}
+}
+
+// count notes that an action is called and returns the faults that hit it.
+func (s *Server) count(action string, now time.Time) faults {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.counts[action]++
+	if strings.HasPrefix(action, AnyMetadata) {
+		s.counts[AnyMetadata]++
+	} else {
+		s.counts[""]++
+	}
 	var hit faults
-	for _, f := range s.opts.Faults {
-		if (f.Action == "" || f.Action == action) && (f.Nth == 0 || f.Nth == s.counts[f.Action]) {
-			hit = append(hit, f)
+	for _, f := range s.faults {
+		if f.is(action) && f.hits(s.counts[f.Action], now) {
+			hit = append(hit, f.Fault)
 		}
 	}
 	return hit
+}
+
+// hits says whether the fault hits the nth call of its action.
+func (f *armed) hits(nth int, now time.Time) bool {
+	if f.began.IsZero() && nth < f.Nth {
+		return false
+	}
+	if f.began.IsZero() {
+		f.began = now
+	}
+	if f.For > 0 {
+		return now.Before(f.began.Add(f.For))
+	}
+	return f.Nth == 0 || nth == f.Nth
+}
+
+// refuses says whether connections to the API, or to the metadata service, are
+// refused now. A fault that is for all calls begins with the first connection.
+func (s *Server) refuses(metadata bool, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		if f.Effect != Refuse || metadata != strings.HasPrefix(f.Action, AnyMetadata) {
+			continue
+		}
+		if f.began.IsZero() && (f.Action == "" || f.Action == AnyMetadata) {
+			f.began = now
+		}
+		if !f.began.IsZero() && (f.For == 0 || now.Before(f.began.Add(f.For))) {
+			return true
+		}
+	}
+	return false
 }

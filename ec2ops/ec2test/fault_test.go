@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,18 +17,26 @@ import (
 
 func TestParseFault(t *testing.T) {
 	for spec, want := range map[string]ec2test.Fault{
-		"kill-after=3":                     {Effect: ec2test.KillAfter, Nth: 3},
-		"drop-before=*":                    {Effect: ec2test.DropBefore},
-		"drop-after=CreateSnapshot#1":      {Effect: ec2test.DropAfter, Action: "CreateSnapshot", Nth: 1},
-		"error=CreateVolume:VolumeLimitEx": {Effect: ec2test.Fail, Action: "CreateVolume", Code: "VolumeLimitEx"},
-		"delay=DescribeVolumes#2:1500ms":   {Effect: ec2test.Delay, Action: "DescribeVolumes", Nth: 2, Delay: 1500 * time.Millisecond},
+		"kill-after=3":                      {Effect: ec2test.KillAfter, Nth: 3},
+		"drop-before=*":                     {Effect: ec2test.DropBefore},
+		"drop-after=CreateSnapshot#1":       {Effect: ec2test.DropAfter, Action: "CreateSnapshot", Nth: 1},
+		"error=CreateVolume:VolumeLimitEx":  {Effect: ec2test.Fail, Action: "CreateVolume", Code: "VolumeLimitEx"},
+		"delay=DescribeVolumes#2:1500ms":    {Effect: ec2test.Delay, Action: "DescribeVolumes", Nth: 2, Delay: 1500 * time.Millisecond},
+		"error=*@20s:RequestLimitExceeded":  {Effect: ec2test.Fail, For: 20 * time.Second, Code: "RequestLimitExceeded"},
+		"hang=AttachVolume#2@1m":            {Effect: ec2test.Hang, Action: "AttachVolume", Nth: 2, For: time.Minute},
+		"cut=4":                             {Effect: ec2test.Cut, Nth: 4},
+		"refuse=metadata@20s":               {Effect: ec2test.Refuse, Action: ec2test.AnyMetadata, For: 20 * time.Second},
+		"status=metadata-token:403":         {Effect: ec2test.Status, Action: ec2test.MetadataToken, Status: 403},
+		"stale=CreateVolume#1:20s":          {Effect: ec2test.Stale, Action: "CreateVolume", Nth: 1, Delay: 20 * time.Second},
+		`body=metadata-document:{"a": "b"}`: {Effect: ec2test.Body, Action: ec2test.MetadataDocument, Body: `{"a": "b"}`},
 	} {
 		got, err := ec2test.ParseFault(spec)
 		if err != nil || !cmp.Equal(got, want) {
 			t.Errorf("%s: got %+v (%v), want %+v", spec, got, err, want)
 		}
 	}
-	for _, spec := range []string{"", "kill-after", "kill-after=", "kill-after=0", "kill-after=X#0", "kill-after=1:x", "explode=1", "error=X", "delay=X:-1s", "delay=X"} {
+	for _, spec := range []string{"", "kill-after", "kill-after=", "kill-after=0", "kill-after=X#0", "kill-after=1:x", "explode=1", "error=X", "delay=X:-1s", "delay=X",
+		"error=X@:Y", "error=X@0s:Y", "hang=X@soon", "hang=@1s", "refuse=X#1", "refuse=1", "status=X:0", "status=X:many", "stale=X", "body=X", "cut=X:1"} {
 		if f, err := ec2test.ParseFault(spec); err == nil {
 			t.Errorf("%q is taken as %+v", spec, f)
 		}
@@ -78,20 +85,6 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestDelayFault(t *testing.T) {
-	fault := ec2test.Fault{Effect: ec2test.Delay, Action: "DescribeVolumes", Delay: 5 * time.Second}
-	synctest.Test(t, func(t *testing.T) {
-		c := piped(t, ec2test.NewServer(ec2test.Options{Faults: []ec2test.Fault{fault}}).EC2(""))
-		begin := time.Now()
-		if _, err := c.DescribeVolumes(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(begin); took != 5*time.Second { // a bubble's clock is exact
-			t.Errorf("took %v, want 5s", took)
-		}
-	})
 }
 
 func TestDeny(t *testing.T) {

@@ -26,6 +26,7 @@ type call struct {
 	now      time.Time
 	caller   *Instance // nil for the operator
 	resource string    // for the ledger
+	hit      faults
 }
 
 // EC2 returns the endpoint for the calls that one instance makes. The instance
@@ -42,68 +43,29 @@ func (s *Server) EC2(instanceID string) http.Handler {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string) {
+	if s.refuses(false, time.Now()) {
+		reset(w)
+	}
 	action := r.Form.Get("Action")
-	hit := s.count(action)
-	s.before(r, hit)
-
-	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now()}
+	hit := s.count(action, time.Now())
+	if s.before(w, r, hit, s.chance.call()) {
+		return
+	}
+	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now(), hit: hit}
 	var body any
 	err := s.identify(c, instanceID)
 	if err == nil {
-		body, err = s.answer(c, r, action, hit)
+		body, err = s.answer(c, r, action)
 	}
 	c.record(s, action, err)
 	s.after(r, hit)
-
-	if err != nil {
-		writeError(w, action, s.requestID(), err)
-		return
-	}
-	writeBody(w, action, s.requestID(), body)
-}
-
-// before does what goes wrong before EC2 sees a call.
-func (s *Server) before(r *http.Request, hit faults) {
-	delay := s.chance.call()
-	if f, has := hit.find(Delay); has {
-		delay += f.Delay
-	}
-	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-r.Context().Done(): // the client gave up
-			panic(http.ErrAbortHandler)
+	spoilt(w, hit, func(w http.ResponseWriter) {
+		if err != nil {
+			writeError(w, action, s.requestID(), err)
+			return
 		}
-	}
-	if _, has := hit.find(KillBefore); has {
-		s.kill(r)
-	}
-	if _, has := hit.find(DropBefore); has {
-		panic(http.ErrAbortHandler)
-	}
-}
-
-// after does what goes wrong between the effect of a call and its answer.
-func (s *Server) after(r *http.Request, hit faults) {
-	if _, has := hit.find(KillAfter); has {
-		s.kill(r)
-	}
-	if _, has := hit.find(DropAfter); has {
-		panic(http.ErrAbortHandler)
-	}
-}
-
-// kill kills the client and breaks the connection: nobody is left to answer.
-func (s *Server) kill(r *http.Request) {
-	if s.opts.Kill == nil {
-		panic("ec2test: a kill fault needs Options.Kill")
-	}
-	if err := s.opts.Kill(r.RemoteAddr); err != nil {
-		panic(fmt.Sprintf("ec2test: kill the client at %s: %v", r.RemoteAddr, err))
-	}
-	panic(http.ErrAbortHandler)
+		writeBody(w, action, s.requestID(), body)
+	})
 }
 
 func (s *Server) identify(c *call, instanceID string) error {
@@ -122,7 +84,7 @@ func (s *Server) identify(c *call, instanceID string) error {
 }
 
 // answer checks all that EC2 checks of every call, and then handles it.
-func (s *Server) answer(c *call, r *http.Request, action string, hit faults) (any, error) {
+func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	if err := s.signed(r); err != nil {
 		return nil, err
 	}
@@ -135,7 +97,7 @@ func (s *Server) answer(c *call, r *http.Request, action string, hit faults) (an
 			return nil, err
 		}
 	}
-	if f, has := hit.find(Fail); has {
+	if f, has := c.hit.find(Fail); has {
 		return nil, fail(f.Code, "%s was made to fail by a fault.", action)
 	}
 	if c.truth("DryRun", false) {

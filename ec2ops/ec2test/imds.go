@@ -52,23 +52,48 @@ var versions = regexp.MustCompile(`^(latest|\d{4}-\d{2}-\d{2}|1\.0)$`)
 // IMDS returns the metadata service as one instance sees it.
 func (s *Server) IMDS(instanceID string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.refuses(true, time.Now()) {
+			reset(w)
+		}
+		hit := s.count(metadataCall(r), time.Now())
+		if s.before(w, r, hit, 0) {
+			return
+		}
 		w.Header().Set("Server", "EC2ws")
 		w.Header().Set("Content-Type", "text/plain")
-		switch mode := s.opts.Metadata.Mode; {
-		case mode == MetadataMissing:
-			plainError(w, http.StatusNotFound)
-		case mode == MetadataOff:
-			plainError(w, http.StatusForbidden)
-		case r.Method == http.MethodPut:
-			s.putToken(w, r, instanceID)
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			plainError(w, http.StatusMethodNotAllowed)
-		case mode != MetadataV1 && !s.tokenValid(r, instanceID):
-			plainError(w, http.StatusUnauthorized)
-		default:
-			s.getMetadata(w, r, instanceID)
-		}
+		s.after(r, hit)
+		spoilt(w, hit, func(w http.ResponseWriter) { s.serveMetadata(w, r, instanceID) })
 	})
+}
+
+// metadataCall gives the name under which faults know a request.
+func metadataCall(r *http.Request) string {
+	switch {
+	case r.Method == http.MethodPut:
+		return MetadataToken
+	case strings.HasSuffix(r.URL.Path, "/instance-identity/document"):
+		return MetadataDocument
+	case strings.Contains(r.URL.Path, "/iam/security-credentials/"):
+		return MetadataRole
+	}
+	return AnyMetadata + "-other"
+}
+
+func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request, instanceID string) {
+	switch mode := s.opts.Metadata.Mode; {
+	case mode == MetadataMissing:
+		plainError(w, http.StatusNotFound)
+	case mode == MetadataOff:
+		plainError(w, http.StatusForbidden)
+	case r.Method == http.MethodPut:
+		s.putToken(w, r, instanceID)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		plainError(w, http.StatusMethodNotAllowed)
+	case mode != MetadataV1 && !s.tokenValid(r, instanceID):
+		plainError(w, http.StatusUnauthorized)
+	default:
+		s.getMetadata(w, r, instanceID)
+	}
 }
 
 func plainError(w http.ResponseWriter, status int) {

@@ -64,15 +64,19 @@ func (n *Network) Dial(instanceID string) func(ctx context.Context, network, add
 			return &net.OpError{Op: "dial", Net: network, Addr: pipeAddr(address), Err: err}
 		}
 		var serves http.Handler
+		metadata := false
 		switch host, _, err := net.SplitHostPort(address); {
 		case err != nil:
 			return nil, failed(err)
 		case host == memoryEC2:
 			serves = n.server.EC2(instanceID)
 		case host == memoryIMDS && instanceID != "":
-			serves = n.server.IMDS(instanceID)
+			serves, metadata = n.server.IMDS(instanceID), true
 		default:
 			return nil, failed(fmt.Errorf("no such host in memory: %s", host))
+		}
+		if n.server.refuses(metadata, time.Now()) {
+			return nil, failed(syscall.ECONNREFUSED)
 		}
 		near, far := newPipe(pipeAddr(instanceID), pipeAddr(address))
 		far.serves = serves

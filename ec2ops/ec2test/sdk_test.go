@@ -3,7 +3,6 @@ package ec2test_test
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -25,45 +24,15 @@ func client(url string, options ...func(*ec2.Options)) *ec2.Client {
 	}, options...)
 }
 
-// piped returns a client that talks to a handler over net.Pipe, so that it works
-// inside a synctest bubble. The server ends with the test.
-func piped(t *testing.T, handler http.Handler) *ec2.Client {
+// piped returns a client in memory, of an instance or, with "", of the operator.
+func piped(t *testing.T, s *ec2test.Server, instanceID string) *ec2.Client {
 	t.Helper()
-	listener := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: handler}
-	go server.Serve(listener)
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		near, far := net.Pipe()
-		select {
-		case listener.conns <- far:
-			return near, nil
-		case <-listener.closed:
-			return nil, net.ErrClosed
-		}
-	}}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		server.Close()
+	network := ec2test.NewNetwork(s)
+	t.Cleanup(network.Close)
+	return client("http://ec2.ec2test.internal", func(o *ec2.Options) {
+		o.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: network.Dial(instanceID)}}
 	})
-	return client("http://ec2.invalid", func(o *ec2.Options) { o.HTTPClient = &http.Client{Transport: transport} })
 }
-
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error   { close(l.closed); return nil }
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // code returns EC2's code of an error: "ok" for nil.
 func code(err error) string {

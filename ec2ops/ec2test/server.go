@@ -67,7 +67,8 @@ type Server struct {
 	chance *chance
 
 	mu     sync.Mutex
-	counts map[string]int       // calls by action; "" counts all
+	counts map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
+	faults []*armed
 	tokens map[string]imdsToken // of the metadata service
 }
 
@@ -83,13 +84,14 @@ func NewServer(opts Options) *Server {
 	if opts.Store == nil {
 		opts.Store = NewMemory()
 	}
-	return &Server{
+	s := &Server{
 		opts:   opts,
 		store:  opts.Store,
 		chance: newChance(opts.Seed, opts.Latency),
-		counts: map[string]int{},
 		tokens: map[string]imdsToken{},
 	}
+	s.SetFaults(opts.Faults...)
+	return s
 }
 
 func setDefault[T comparable](v *T, d T) {

@@ -37,7 +37,7 @@ func (s *Server) createSnapshot(c *call) (any, error) {
 		Tags: tags, Started: time.Now(), // the point in time it shows
 	}
 	snap.Completed = snap.Started.Add(s.chance.snapshot())
-	snap.Visible = snap.Started.Add(s.opts.Visibility)
+	snap.Visible = snap.Started.Add(s.unseen(c))
 	err := s.store.Update(c.ctx, func(w *World) error {
 		v, err := s.snapshotable(w, volumeID, c.now)
 		if err != nil {

@@ -21,7 +21,7 @@ func bubble(t *testing.T, o ec2test.Options, test func(t *testing.T, s *ec2test.
 			t.Fatal(err)
 		}
 		wait(10 * time.Second)
-		test(t, s, i, piped(t, s.EC2(i.ID)))
+		test(t, s, i, piped(t, s, i.ID))
 	})
 }
 
@@ -184,7 +184,7 @@ func TestTermination(t *testing.T) {
 		if err := s.Terminate(t.Context(), i.ID); err != nil {
 			t.Fatal(err)
 		}
-		operator := piped(t, s.EC2(""))
+		operator := piped(t, s, "")
 		for n, want := range []string{"available", "gone"} {
 			if got := volumeState(t, operator, ids[n]); got != want {
 				t.Errorf("volume %d is %s, want %s", n, got, want)

@@ -71,7 +71,7 @@ func (s *Server) createVolume(c *call) (any, error) {
 	// without data, whenever we are killed.
 	var known *Volume
 	if err := s.store.View(c.ctx, func(w *World) (err error) {
-		known, err = s.plan(w, r, &v, c.now)
+		known, err = s.plan(w, r, &v, c)
 		return err
 	}); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (s *Server) createVolume(c *call) (any, error) {
 	}
 	if known == nil {
 		err := s.store.Update(c.ctx, func(w *World) (err error) {
-			if known, err = s.plan(w, r, &v, c.now); err != nil || known != nil {
+			if known, err = s.plan(w, r, &v, c); err != nil || known != nil {
 				return err
 			}
 			recorded := v.clone()
@@ -114,7 +114,8 @@ func (s *Server) createVolume(c *call) (any, error) {
 
 // plan decides what a request leads to: an error, a volume that an earlier call
 // with the same token made, or else v, completed.
-func (s *Server) plan(w *World, r volumeRequest, v *Volume, now time.Time) (known *Volume, err error) {
+func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Volume, err error) {
+	now := c.now
 	if token := w.Tokens[r.zone+"/"+r.token]; token != nil && now.Sub(token.Used) < tokenLifetime {
 		made := w.Volumes[token.VolumeID].clone()
 		if token.Request != r.canonical || made.Doomed && made.State(now) == "" {
@@ -137,9 +138,16 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, now time.Time) (know
 	}
 	v.Created = now
 	v.Available = now.Add(s.chance.create())
-	v.Visible = now.Add(s.opts.Visibility)
+	v.Visible = now.Add(s.unseen(c))
+	v.Failing = c.hit.has(Broken)
 	v.Doomed = s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
 	return nil, nil
+}
+
+// unseen is how long what a call makes stays unknown to Describe.
+func (s *Server) unseen(c *call) time.Duration {
+	f, _ := c.hit.find(Stale)
+	return max(s.opts.Visibility, f.Delay)
 }
 
 func withID(v Volume, id string) Volume {

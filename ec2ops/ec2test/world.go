@@ -116,6 +116,7 @@ type Volume struct {
 	Encrypted          bool
 	Root               bool // an instance's root disk: it has no data here
 	Broken             bool // state error
+	Failing            bool // state error once it is no longer being created
 	Doomed             bool // its creation fails after it was accepted
 	Tags               Tags
 	Created            time.Time
@@ -143,7 +144,7 @@ func (v *Volume) State(now time.Time) string {
 		return ""
 	case !v.Deleted.IsZero():
 		return "deleting"
-	case v.Broken:
+	case v.Broken, v.Failing && !now.Before(v.Available):
 		return "error"
 	case now.Before(v.Available):
 		return "creating"
@@ -171,6 +172,7 @@ type Attachment struct {
 	Attached            time.Time // attaching until then
 	DetachAsked         time.Time
 	Busy                bool      // the kernel has not let go of the device yet
+	Stuck               bool      // it is never detached
 	Detached            time.Time // detaching until then
 }
 
