@@ -1,0 +1,206 @@
+package agenttest_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snapsource/agent"
+	"snapsource/agent/agenttest"
+	"snapsource/ec2ops"
+	"snapsource/ec2ops/ec2test"
+)
+
+const source = "codepen-app"
+
+// scene is EC2 with one instance, on which a command is run.
+type scene struct {
+	t        *testing.T
+	cloud    *agenttest.Cloud
+	web      *agenttest.Machine
+	cfg      agent.Config
+	snapshot string // the newest that is eligible before the command
+	began    time.Time
+}
+
+func newScene(t *testing.T, o ec2test.Options) *scene {
+	s := &scene{t: t, cloud: agenttest.New(t, o), cfg: agent.DefaultConfig()}
+	s.cfg.Roles.Roles, s.cfg.Roles.Stages = []string{"app"}, []string{"production"}
+	s.began = time.Now()
+	for hours := 3; hours > 0; hours-- {
+		s.snapshot = s.cloud.AddSnapshot(ec2test.Snapshot{Started: time.Now().Add(-time.Duration(hours) * time.Hour), Tags: ec2test.Tags{"Name": source}})
+	}
+	s.web = s.cloud.Start("web-1")
+	return s
+}
+
+// command is what a person or a boot runs.
+type command struct {
+	prepare func(s *scene) // without faults
+	run     func(ctx context.Context, s *scene) error
+	done    func(s *scene) error // says what is not as it must be when run has succeeded
+}
+
+var commands = map[string]command{
+	"up":        {nil, up, isUp},
+	"up-reboot": {func(s *scene) { s.must(up(s.t.Context(), s)); s.web.Reboot() }, up, isUp},
+	"up-stale":  {nil, upStale, isUp},
+	"up-rate":   {func(s *scene) { s.cfg.Sources[0].InitializationRate = 200 }, up, isUp},
+	"init": {func(s *scene) {
+		s.cfg.IfNone = agent.IfNoneBlank
+		s.cfg.Sources[0].Name = "assets"
+	}, up, isUp},
+	"snapshot": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
+		_, err := s.web.Agent().Snapshot(ctx, s.cfg, agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout, Wait: true, Keep: 1})
+		return err
+	}, isTaken},
+	"down": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
+		_, err := s.web.Agent().Down(ctx, s.cfg, true)
+		return err
+	}, isDown},
+	"prune": {func(s *scene) {
+		hourAgo := time.Now().Add(-time.Hour)
+		s.cloud.AddVolume(ec2test.Volume{Created: hourAgo, Tags: ec2test.Tags{
+			"Name": source, ec2ops.TagSource: source, ec2ops.TagInstance: "i-0123456789abcdef0", ec2ops.TagSnapshot: "none"}})
+	}, func(ctx context.Context, s *scene) error {
+		_, err := agent.Prune(ctx, s.web.Agent().Cloud, source, agent.PruneOptions{Keep: 1}, time.Now())
+		return err
+	}, isPruned},
+	"reject": {nil, func(ctx context.Context, s *scene) error {
+		_, _, err := agent.Reject(ctx, s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		return err
+	}, func(s *scene) error { return s.chosen(false) }},
+	"promote": {func(s *scene) {
+		_, _, err := agent.Reject(s.t.Context(), s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		s.must(err)
+	}, func(ctx context.Context, s *scene) error {
+		return agent.Promote(ctx, s.web.Agent().Cloud, source, s.snapshot)
+	}, func(s *scene) error { return s.chosen(true) }},
+	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
+		q := agent.DefaultServerQuery()
+		q.Roles = []string{"app"}
+		servers, _, err := agent.Servers(ctx, s.web.Agent().Cloud.(*ec2ops.Client), q)
+		if err == nil && (len(servers) != 1 || servers[0].ID != s.web.ID) {
+			s.t.Errorf("hosts lists %v, want %s", servers, s.web.ID)
+		}
+		return err
+	}, func(*scene) error { return nil }},
+}
+
+func (s *scene) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatalf("prepare: %v", err)
+	}
+}
+
+func up(ctx context.Context, s *scene) error {
+	_, err := s.web.Agent().Up(ctx, s.cfg)
+	return err
+}
+
+// upStale is a launch during which a newer release appears, on which it starts over.
+func upStale(ctx context.Context, s *scene) error {
+	s.cfg.Stale = agent.StaleWait
+	a := s.web.Agent()
+	tell, newer := a.Events, false
+	a.Events = func(e agent.Event) {
+		if tell(e); e.Step == agent.Create && e.Phase == agent.Done && !newer {
+			newer = true
+			s.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": source}})
+		}
+	}
+	_, err := a.Up(ctx, s.cfg)
+	return err
+}
+
+// live lists the volumes of this instance and source that are not being deleted.
+func (s *scene) live() []*ec2test.Volume {
+	var all []*ec2test.Volume
+	now := time.Now()
+	for _, v := range s.cloud.World().Volumes {
+		gone := v.State(now) == "" || v.State(now) == "deleting"
+		if !gone && v.Tags[ec2ops.TagInstance] == s.web.ID && v.Tags[ec2ops.TagSource] == s.cfg.Sources[0].Name {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// isUp: one volume, attached once and for good, mounted once, and announced.
+func isUp(s *scene) error {
+	volumes := s.live()
+	if len(volumes) != 1 {
+		return fmt.Errorf("%d volumes, want 1", len(volumes))
+	}
+	v, now := volumes[0], time.Now()
+	if v.State(now) != "in-use" || v.Attachment.InstanceID != s.web.ID || v.Attachment.State(now) != "attached" || !v.Attachment.DeleteOnTermination {
+		return fmt.Errorf("%s is %s, attachment %+v", v.ID, v.State(now), v.Attachment)
+	}
+	mounts, err := s.web.Mounts()
+	if err != nil {
+		return err
+	}
+	source := s.cfg.Sources[0]
+	if len(mounts) != 2 || s.web.MountedAt(source.Mount) != v.ID || s.web.MountedAt(source.Binds[0].Target) != v.ID {
+		return fmt.Errorf("mounts %+v, want %s and its bind", mounts, v.ID)
+	}
+	if roles := s.cloud.World().Instances[s.web.ID].Tags["Roles"]; roles != "app" {
+		return fmt.Errorf("the instance has the roles %q", roles)
+	}
+	return nil
+}
+
+func isDown(s *scene) error {
+	mounts, err := s.web.Mounts()
+	roles := s.cloud.World().Instances[s.web.ID].Tags["Roles"]
+	if err != nil || len(mounts) > 0 || roles != "" || len(s.live()) > 0 {
+		return fmt.Errorf("%d mounts, roles %q, %d volumes, error %v; want none", len(mounts), roles, len(s.live()), err)
+	}
+	return nil
+}
+
+// eligible lists the snapshots that a launch may take, oldest first.
+func (s *scene) eligible() []*ec2test.Snapshot {
+	var all []*ec2test.Snapshot
+	for _, snap := range s.cloud.World().Snapshots {
+		if state := snap.State(time.Now()); snap.Tags["Name"] == source && (state == "completed" || state == "pending") {
+			all = append(all, snap)
+		}
+	}
+	slices.SortFunc(all, func(a, b *ec2test.Snapshot) int { return a.Started.Compare(b.Started) })
+	return all
+}
+
+// isTaken: there is a new snapshot, and the volume is as it was.
+func isTaken(s *scene) error {
+	all := s.eligible()
+	if len(all) == 0 || !all[len(all)-1].Started.After(s.began) {
+		return fmt.Errorf("no new snapshot among %d", len(all))
+	}
+	return isUp(s)
+}
+
+func isPruned(s *scene) error {
+	if n := len(s.eligible()); n != 1 {
+		return fmt.Errorf("%d eligible snapshots, want 1", n)
+	}
+	for _, v := range s.cloud.World().Volumes {
+		if strings.HasPrefix(v.Tags[ec2ops.TagInstance], "i-0123456789") && v.State(time.Now()) == "available" {
+			return fmt.Errorf("%s, whose instance is gone, is there", v.ID)
+		}
+	}
+	return nil
+}
+
+// chosen says whether a launch takes the scene's newest snapshot.
+func (s *scene) chosen(want bool) error {
+	all := s.eligible()
+	if got := all[len(all)-1].ID == s.snapshot; got != want {
+		return fmt.Errorf("a launch takes %s, the newest is %s", all[len(all)-1].ID, s.snapshot)
+	}
+	return nil
+}

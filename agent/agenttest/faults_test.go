@@ -1,0 +1,106 @@
+package agenttest_test
+
+import (
+	"slices"
+	"strings"
+)
+
+// everywhere are the faults that any call may meet, with CALL for the action. What
+// passes is there both for a while and for ever.
+var everywhere = []string{
+	"error=CALL@20s:RequestLimitExceeded", "error=CALL:RequestLimitExceeded",
+	"error=CALL@20s:InternalError", "error=CALL:InternalError",
+	"error=CALL@20s:RequestExpired", "error=CALL:RequestExpired",
+	"status=CALL@20s:500", "status=CALL:500",
+	"status=CALL@20s:503", "status=CALL:503",
+	"refuse=CALL@20s", "refuse=CALL",
+	"drop-before=CALL#1", "drop-before=CALL",
+	"drop-after=CALL#1", "drop-after=CALL",
+	"cut=CALL#1", "cut=CALL",
+	"hang=CALL#1", "hang=CALL",
+	"delay=CALL#1:30s", "delay=CALL:30s",
+	"garble=CALL#1", "garble=CALL",
+	"empty=CALL#1", "empty=CALL",
+	"body=CALL#1:<html>a proxy's page</html>", "body=CALL:<html>a proxy's page</html>",
+	"error=CALL:UnauthorizedOperation",
+}
+
+// only are the faults that one action may meet.
+var only = map[string][]string{
+	"CreateVolume": {
+		"error=CALL#1:InsufficientVolumeCapacity", "error=CALL:InsufficientVolumeCapacity",
+		"error=CALL#1:VolumeLimitExceeded", "error=CALL:VolumeLimitExceeded",
+		"error=CALL:MaxIOPSLimitExceeded",
+		"error=CALL#1:IdempotentParameterMismatch", "error=CALL:IdempotentParameterMismatch",
+		"error=CALL#1:InvalidSnapshot.NotFound", "error=CALL:InvalidSnapshot.NotFound",
+		"error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
+		"error=CALL:InvalidParameterValue",
+		"error=CALL:AnErrorThatNobodyKnows",
+		"stale=CALL:10s", "stale=CALL:40s", "stale=CALL:20m",
+		"broken=CALL#1", "broken=CALL",
+	},
+	"AttachVolume": {
+		"error=CALL:AttachmentLimitExceeded",
+		"error=CALL#1:VolumeInUse", "error=CALL:VolumeInUse",
+		"error=CALL@20s:IncorrectState", "error=CALL:IncorrectState",
+		"error=CALL#1:InvalidVolume.NotFound", "error=CALL:InvalidVolume.NotFound",
+		"error=CALL:InvalidVolume.ZoneMismatch",
+		"stuck=CALL#1", "stuck=CALL", "unplugged=CALL#1", "unplugged=CALL",
+	},
+	"ModifyInstanceAttribute": {
+		"error=CALL#1:InvalidInstanceAttributeValue", "error=CALL:InvalidInstanceAttributeValue",
+		"error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
+	},
+	"DescribeVolumes":   {"error=CALL#2:InvalidVolume.NotFound", "error=CALL#3@10s:InvalidVolume.NotFound"},
+	"DescribeSnapshots": {"error=CALL#1:InvalidSnapshot.NotFound"},
+	"DescribeInstances": {"error=CALL#1:InvalidInstanceID.NotFound", "error=CALL:InvalidInstanceID.NotFound"},
+	"CreateTags": {
+		"error=CALL#1:ConcurrentTagAccess", "error=CALL:ConcurrentTagAccess", "error=CALL:TagLimitExceeded",
+		"error=CALL#1:InvalidVolume.NotFound", "error=CALL#1:InvalidSnapshot.NotFound",
+	},
+	"DetachVolume": {"error=CALL#1:IncorrectState", "error=CALL:IncorrectState", "stuck=CALL#1", "stuck=CALL"},
+	"DeleteVolume": {
+		"error=CALL#1:VolumeInUse", "error=CALL:VolumeInUse", "error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
+		"error=CALL#1:InvalidVolume.NotFound",
+	},
+	"CreateSnapshot": {
+		"error=CALL:SnapshotLimitExceeded", "error=CALL#1:SnapshotCreationPerVolumeRateExceeded",
+		"error=CALL:SnapshotCreationPerVolumeRateExceeded", "error=CALL:ConcurrentSnapshotLimitExceeded",
+		"error=CALL:IncorrectState", "error=CALL:InvalidVolume.NotFound",
+		"stale=CALL:10s", "stale=CALL:40s", "stale=CALL:20m",
+	},
+	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse", "error=CALL#1:InvalidSnapshot.NotFound"},
+}
+
+// metadata are the faults of the metadata service.
+var metadata = []string{
+	"refuse=metadata@20s", "refuse=metadata", "hang=metadata@20s", "hang=metadata",
+	"status=metadata@20s:503", "status=metadata:503", "status=metadata:500",
+	"status=metadata:401", "status=metadata:403", "status=metadata:404",
+	"delay=metadata:3s", "delay=metadata#1:30s", "cut=metadata#1", "cut=metadata#2", "cut=metadata", "drop-after=metadata#1", "huge=metadata",
+	// The answer to a PUT does not get past the hop limit of a container.
+	"hang=metadata-token", "status=metadata-token:401", "status=metadata-token:403", "status=metadata-token:404",
+	"status=metadata-token@20s:503", "empty=metadata-token#1", "empty=metadata-token", "body=metadata-token:<html>a proxy's page</html>",
+	"status=metadata-document:401", "status=metadata-document:404", "status=metadata-document@20s:500", "hang=metadata-document",
+	"body=metadata-document:not JSON", "body=metadata-document:<html>a proxy's page</html>",
+	`body=metadata-document:{"instanceId": "i-0123456789abcdef0", "accountId": "123456789012"}`,
+	`body=metadata-document:["a", "list"]`, "empty=metadata-document#1", "empty=metadata-document", "garble=metadata-document", "huge=metadata-document",
+	"refuse=metadata-role@20s", "refuse=metadata-role", "hang=metadata-role#1", "hang=metadata-role@20s", "hang=metadata-role",
+	"status=metadata-role@20s:500", "status=metadata-role:500", "status=metadata-role:401", "status=metadata-role:403", "status=metadata-role:404",
+	"empty=metadata-role#1", "empty=metadata-role", "body=metadata-role:not a role", "garble=metadata-role#2", "garble=metadata-role", "cut=metadata-role#1",
+}
+
+// rate are the faults of a volume for which a rate of initialization is asked.
+var rate = []string{
+	"error=CreateVolume#1:VolumeInitializationLimitExceeded", "error=CreateVolume#1:InsufficientVolumeCapacity",
+	"error=CreateVolume:VolumeInitializationLimitExceeded",
+}
+
+// faultsOf gives the faults that a command may meet at one of its actions.
+func faultsOf(action string) []string {
+	var faults []string
+	for _, f := range slices.Concat(everywhere, only[action]) {
+		faults = append(faults, strings.Replace(f, "CALL", action, 1))
+	}
+	return faults
+}
