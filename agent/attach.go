@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,32 +13,73 @@ import (
 	"snapsource/mountfs"
 )
 
+const (
+	// stuckAfter is how long an attachment may take: most take 1 to 4 s. The EBS CSI
+	// driver takes one of more than 90 s for stuck, detaches it, and starts over.
+	stuckAfter = 90 * time.Second
+
+	// attachTries is how many attachments may be stuck before we give up.
+	attachTries = 3
+)
+
+// errStuck ends the wait for an attachment.
+var errStuck = &kindError{ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter)}
+
 // attach has the volume attached, and returns once EC2 says attached and the
-// kernel shows the device: either alone does not suffice.
+// kernel shows the device: either alone does not suffice. An attachment that is stuck
+// is undone and asked for again, under another name, as it may be the name's fault.
 func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err error) {
 	s := b.begin(Attach)
 	defer s.end(&err)
 	defer b.inEC2.enter()()
-	ref := mountfs.Volume{ID: v.ID, Name: b.src.Device, Size: v.Bytes()}
-	watch, err := b.agent.Host.Watch(ref)
+	var avoid []string
+	for try := 1; ; try++ {
+		at, err = b.attachOnce(ctx, s, v, avoid)
+		if !errors.Is(err, errStuck) || errors.Is(err, mountfs.ErrWrongDevice) {
+			break
+		}
+		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, Line(err)))
+		if releaseErr := b.release(ctx, s, v.ID); releaseErr != nil {
+			return at, errors.Join(err, releaseErr)
+		}
+		if try == attachTries {
+			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", v.ID, b.self.InstanceID, try, err)
+		}
+		v.State, v.Attachments = ec2ops.VolumeAvailable, nil
+		avoid = append(avoid, at.attachment.Device)
+	}
+	if err != nil {
+		return at, err
+	}
+	if !at.attachment.DeleteOnTermination {
+		at.onTermination = b.deleteOnTermination(ctx, at)
+	}
+	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
+	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
+	return at, nil
+}
+
+// attachOnce goes on with an attachment or asks for one, and waits for it.
+func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (at attached, err error) {
+	at.volume = v
+	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
+		at.attachment = a
+	} else if at.attachment, err = b.requestAttachment(ctx, s, v, avoid); err != nil {
+		return at, err
+	}
+	watch, err := b.agent.Host.Watch(mountfs.Volume{ID: v.ID, Name: at.attachment.Device, Size: v.Bytes()})
 	if err != nil {
 		return at, err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
-
-	at.volume = v
-	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
-		at.attachment = a
-	} else if at.attachment, err = b.requestAttachment(ctx, s, v); err != nil {
-		return at, err
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	if at.attachment.State != ec2ops.Attached {
-		group.Go(func() error {
-			at.volume, err = b.waitAttached(groupCtx, s, v.ID)
-			return err
-		})
-	}
+	limited, cancel := context.WithTimeoutCause(ctx, stuckAfter, errStuck)
+	defer cancel()
+	group, groupCtx := errgroup.WithContext(limited)
+	group.Go(func() error {
+		var err error
+		at.volume, err = b.waitAttached(groupCtx, s, v)
+		return err
+	})
 	group.Go(func() error {
 		var err error
 		at.device, err = watch.Wait(groupCtx)
@@ -46,18 +89,13 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 		return at, err
 	}
 	at.attachment, _ = at.volume.AttachmentTo(b.self.InstanceID)
-	if !at.attachment.DeleteOnTermination {
-		at.onTermination = b.deleteOnTermination(ctx, at)
-	}
-	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
-	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
 	return at, nil
 }
 
 // requestAttachment calls AttachVolume with the wanted device name; when EC2 says
 // that it is taken, with the next one that EC2's block device mapping leaves free.
-func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Attachment, error) {
-	names := []string{b.src.Device}
+func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (ec2ops.Attachment, error) {
+	names := ec2ops.FreeDeviceNames(b.src.Device, avoid)
 	asked := false
 	for len(names) > 0 {
 		name := names[0]
@@ -77,7 +115,7 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume) 
 			if err != nil {
 				return ec2ops.Attachment{}, err
 			}
-			names = ec2ops.FreeDeviceNames(name, append(instance.DeviceNames, name))
+			names = ec2ops.FreeDeviceNames(name, slices.Concat(instance.DeviceNames, avoid, []string{name}))
 		default:
 			names = names[1:]
 		}
@@ -99,7 +137,11 @@ func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (ec2
 	return ec2ops.Attachment{}, fmt.Errorf("%s (%s): %w", id, v, cause)
 }
 
-func (b *boot) waitAttached(ctx context.Context, s *step, id string) (ec2ops.Volume, error) {
+func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Volume, error) {
+	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State == ec2ops.Attached {
+		return v, nil
+	}
+	id := v.ID
 	return b.agent.Cloud.WaitVolume(ctx, id, func(v ec2ops.Volume) (bool, error) {
 		if v.Gone() || v.State == ec2ops.VolumeError {
 			return false, fmt.Errorf("%s is %s while it is attached: %w", id, v.State, ec2ops.ErrTemporary)

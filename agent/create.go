@@ -31,6 +31,8 @@ const (
 func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume, error) {
 	spec := b.spec(c)
 	errorStates := 0
+	var usedUp error     // by what the last token was
+	appears := mayAppear // a list that is waited for once need not be waited for again
 	for generation := 1; generation <= generations; generation++ {
 		spec.Token = ec2ops.Token(b.self.InstanceID, b.self.Zone, b.src.Name, generation)
 		made, err := b.agent.Cloud.CreateVolume(ctx, spec)
@@ -39,14 +41,24 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 			// An earlier run asked for something else, an older snapshot maybe. Its
 			// volume is the one to go on with, unless it is gone.
 			s.waiting("the volume that an earlier run asked for")
-			if v, ok, err := b.existing(ctx, mayAppear); ok || err != nil {
+			if v, ok, err := b.existing(ctx, appears); ok || err != nil {
 				return v, err
 			}
+			appears, usedUp = 0, err
 			continue
 		case errors.Is(err, ec2ops.ErrLimit):
 			// EC2 checks limits before tokens: the volume may exist all the same.
 			if v, ok, findErr := b.existing(ctx, 0); ok && findErr == nil {
 				return v, nil
+			}
+			if spec.InitializationRate != 0 {
+				// There is a limit to what is initialized at a rate at the same time in
+				// a region. The same token again: if EC2 has noted it, the next
+				// generation's follows, and never is there a second volume.
+				b.note("no initialization rate: " + Line(err))
+				spec.InitializationRate = 0
+				generation--
+				continue
 			}
 			return ec2ops.Volume{}, err
 		case err != nil:
@@ -56,6 +68,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 		v, err := b.usable(ctx, s, made)
 		switch {
 		case errors.Is(err, errGone):
+			usedUp = err
 			continue
 		case errors.Is(err, errFailed):
 			if errorStates++; errorStates == createTries {
@@ -69,7 +82,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 		}
 		return v, err
 	}
-	return ec2ops.Volume{}, fmt.Errorf("%d client tokens are used up by volumes that are gone", generations)
+	return ec2ops.Volume{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", ErrTemporary, generations, usedUp)
 }
 
 func (b *boot) spec(c choice) ec2ops.VolumeSpec {
@@ -138,7 +151,8 @@ const giveBackWithin = 2 * time.Minute
 // giveBack deletes the volume that this run made, when the run failed for good and
 // never mounted it. After a temporary failure the next run goes on with it.
 func (b *boot) giveBack(ctx context.Context, failure error) {
-	if b.created == "" || b.mounted || ExitCode(failure) == ExitTemporary {
+	again := ExitCode(failure) == ExitTemporary && !errors.Is(failure, ec2ops.ErrPermanent)
+	if b.created == "" || b.mounted || again {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)

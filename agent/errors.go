@@ -108,6 +108,8 @@ func judge(err error) verdict {
 		return verdict{ExitUsage, "change the setting that EC2 names"}
 	case is(ec2ops.ErrLimit):
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
+	case is(ec2ops.ErrPermanent):
+		return verdict{ExitTemporary, "EC2 refuses for a reason that snapsource does not know: look the code up, then run again"}
 	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
 		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded, context.Canceled):
 		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}

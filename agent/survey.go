@@ -90,10 +90,10 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	s := b.begin(Choose)
 	defer s.end(&err)
 	c = sv.choice
-	leave := b.inEC2.enter()
-	snapshots, listErr := sv.snapshots.wait()
-	leave()
 	if c.volume == nil {
+		leave := b.inEC2.enter()
+		snapshots, listErr := sv.snapshots.wait()
+		leave()
 		if listErr != nil {
 			return c, listErr
 		}

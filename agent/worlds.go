@@ -41,8 +41,8 @@ type Host interface {
 	Mounts() ([]mountfs.Mount, error)
 	LookTarget(path string) (mountfs.Target, error)
 	Find(v mountfs.Volume) (mountfs.Device, error)
-	// Watch begins to listen for the volume's device; call it before the volume
-	// is attached, so that no event is missed.
+	// Watch begins to listen for the volume's device. Its Wait looks for the device
+	// first, so that no event is missed.
 	Watch(v mountfs.Volume) (Watch, error)
 	OpenDisk(d mountfs.Device) (Disk, error)
 	MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -19,7 +21,7 @@ import (
 func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
 	pause := backoffFrom(firstPoll, lastPoll)
 	for {
-		_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func() (*ec2.AttachVolumeOutput, error) {
+		_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
 			return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
 				VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
 			})
@@ -40,29 +42,45 @@ func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string
 // NVMe the guest gets no chance to flush. An attachment that EC2 no longer knows
 // is no error.
 func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error {
-	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func() (*ec2.DetachVolumeOutput, error) {
+	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func(ctx context.Context) (*ec2.DetachVolumeOutput, error) {
 		return c.ec2.DetachVolume(ctx, &ec2.DetachVolumeInput{
 			VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID),
 		})
 	})
+	var api *APIError
+	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeAvailable) {
+		return nil // an earlier call, whose answer was lost, has done it
+	}
 	return ignoreNotFound(err)
 }
+
+// mappedWithin is how long an attachment may take to appear in the instance's mapping
+// of block devices, before which it can't be changed.
+const mappedWithin = 30 * time.Second
 
 // DeleteOnTermination tells EC2 to delete the volume that is attached as device
 // when its instance terminates; volumes attached after launch otherwise stay.
 func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
-	_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func() (*ec2.ModifyInstanceAttributeOutput, error) {
-		return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
-			InstanceId: aws.String(instanceID),
-			BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
-				DeviceName: aws.String(device),
-				Ebs: &types.EbsInstanceBlockDeviceSpecification{
-					DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
-				},
-			}},
+	pause := backoffFrom(firstPoll, lastPoll)
+	for until := time.Now().Add(mappedWithin); ; {
+		_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
+			return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
+				InstanceId: aws.String(instanceID),
+				BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+					DeviceName: aws.String(device),
+					Ebs: &types.EbsInstanceBlockDeviceSpecification{
+						DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
+					},
+				}},
+			})
 		})
-	})
-	return err
+		if !errors.Is(err, ErrNotReady) || !time.Now().Before(until) {
+			return err
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return fmt.Errorf("%w: %w", err, sleepErr)
+		}
+	}
 }
 
 // Instance is what EC2 says of an instance.
@@ -75,7 +93,7 @@ type Instance struct {
 
 // Instance describes one instance.
 func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
-	out, err := call(ctx, c, "DescribeInstances", id, func() (*ec2.DescribeInstancesOutput, error) {
+	out, err := call(ctx, c, "DescribeInstances", id, func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 		return c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
 	})
 	if err != nil {
@@ -108,7 +126,7 @@ func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, erro
 	alive := map[string]bool{}
 	for batch := range slices.Chunk(ids, filterValuesMax) {
 		in := &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-id", batch...)}}
-		_, err := call(ctx, c, "DescribeInstances", fmt.Sprintf("%d ids", len(batch)), func() (struct{}, error) {
+		_, err := call(ctx, c, "DescribeInstances", few(batch), func(ctx context.Context) (struct{}, error) {
 			for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
 				page, err := pages.NextPage(ctx)
 				if err != nil {
@@ -129,6 +147,14 @@ func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, erro
 		}
 	}
 	return alive, nil
+}
+
+// few names the first of some ids, for a message.
+func few(ids []string) string {
+	if len(ids) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(ids[:3], ", "), len(ids)-3)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // filterValuesMax is how many values a filter may have. (EC2 user guide, "List and

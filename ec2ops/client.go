@@ -3,27 +3,14 @@ package ec2ops
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-)
-
-const (
-	// maxBackoff bounds the pause before a throttled call is tried again. EC2
-	// refills 5 tokens a second for calls that change something, so longer
-	// pauses only leave tokens unused.
-	maxBackoff = 8 * time.Second
-
-	// maxAttempts is only a backstop: the caller's deadline ends the retries.
-	maxAttempts = 1000
 )
 
 // Call is one exchange with AWS, as told to [Options.OnCall].
@@ -54,6 +41,8 @@ type Client struct {
 	ec2      *ec2.Client
 	cfg      aws.Config
 	onCall   func(Call)
+
+	onInstance bool // Identify has had an answer
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
@@ -80,39 +69,25 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		o.HTTPClient = &c.metadata
 		o.Retryer = aws.NopRetryer{} // Identify has its own loop, which says why it waits
 	})
-	c.ec2 = ec2.NewFromConfig(c.cfg)
+	c.ec2 = c.connect()
 	return c, nil
 }
 
 // Region is the AWS region that calls go to; "" while none is known.
 func (c *Client) Region() string { return c.cfg.Region }
 
-// patient retries what is temporary until the context ends. The SDK's default
-// gives up after 3 attempts and adds a client-side budget of retries, which a
-// throttled fleet uses up in seconds.
-func patient() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = maxAttempts
-		o.RateLimiter = ratelimit.None
-		o.Backoff = retry.BackoffDelayerFunc(backoff)
-	})
-}
-
-// backoff gives a pause of full jitter: 0 to 0.25 s, then to 0.5 s, … 8 s. Full
-// jitter spreads a fleet that was throttled at the same moment.
-func backoff(attempt int, _ error) (time.Duration, error) {
-	limit := maxBackoff
-	if attempt < 6 {
-		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))
-	}
-	return rand.N(limit), nil
-}
-
-// call makes one request, tells OnCall, and translates the error.
-func call[Out any](ctx context.Context, c *Client, action, resource string, do func() (Out, error)) (Out, error) {
+// call makes one request, tells OnCall, and translates the error. When the deadline is
+// what ended it, the error is that of the last attempt before.
+func call[Out any](ctx context.Context, c *Client, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
 	start := time.Now()
-	out, err := do()
-	err = translate("ec2:"+action, resource, err)
+	var attempts failure
+	out, err := do(context.WithValue(ctx, failureKey{}, &attempts))
+	if err != nil && ctx.Err() != nil {
+		if last := attempts.last(); last != nil {
+			err = last
+		}
+	}
+	err = translate("ec2:"+action, resource, err, c.onInstance)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // What an error means for the caller. Every error of a call is an [*APIError]
@@ -131,6 +133,8 @@ var kinds = map[string]error{
 	"InvalidAttachment.NotFound": ErrNotFound,
 
 	"IncorrectState":                ErrNotReady,
+	"InvalidInstanceAttributeValue": ErrNotReady,  // an attachment that the mapping does not show yet
+	"InvalidSnapshot.InUse":         ErrNotReady,  // a machine image needs it
 	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
 	"VolumeInUse":                   ErrVolumeInUse,
 	"IdempotentParameterMismatch":   ErrTokenMismatch,
@@ -154,8 +158,9 @@ var kinds = map[string]error{
 	"InvalidVolumeSize.Unsupported": ErrInvalid,
 }
 
-// translate is the one place where an error of the SDK gets its meaning.
-func translate(action, resource string, err error) error {
+// translate is the one place where an error of the SDK gets its meaning. onInstance
+// says that there is a metadata service for sure.
+func translate(action, resource string, err error, onInstance bool) error {
 	if err == nil {
 		return nil
 	}
@@ -167,10 +172,17 @@ func translate(action, resource string, err error) error {
 		return e
 	}
 	e.Message = innermost(err)
-	if isNoCredentials(err) {
+	if isTimeout(err) {
+		e.Message = "no answer"
+	}
+	switch from, missing := credentialsOf(err); {
+	case from == "":
+	case missing || from == fromMetadata && !onInstance:
 		e.Kind = ErrNoCredentials
 		e.Message = "no AWS credentials: " + e.Message
 		return e
+	case from == fromMetadata:
+		e.Message = "no credentials from the instance metadata service: " + e.Message
 	}
 	// No answer of EC2's: the network, a broken reply, or our own deadline.
 	e.Kind = ErrTemporary
@@ -194,11 +206,24 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	return ErrPermanent
 }
 
-// isNoCredentials tells a failure to get credentials from a failed call. The SDK
-// has no exported error for it; its signing middleware says so in words.
-func isNoCredentials(err error) bool {
-	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
-		strings.Contains(err.Error(), "get credentials")
+// fromMetadata is where an instance's credentials come from.
+const fromMetadata = "metadata"
+
+// credentialsOf tells a failure to get credentials from a failed call, for which it
+// gives "". The SDK has no exported error for it; its signing middleware says so in
+// words. missing says that there are none to be had: of the metadata service 404 is the
+// answer where the instance has no role, and 403 where the service is off.
+func credentialsOf(err error) (from string, missing bool) {
+	switch text := err.Error(); {
+	case !strings.Contains(text, "get credentials"):
+		return "", false
+	case !strings.Contains(text, "ec2imds"):
+		return "elsewhere", !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	}
+	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		missing = resp.HTTPStatusCode() == http.StatusNotFound || resp.HTTPStatusCode() == http.StatusForbidden
+	}
+	return fromMetadata, missing
 }
 
 // innermost gives the last error of the chain: the SDK wraps the cause in many

@@ -53,7 +53,7 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 		in.Filters = append(in.Filters, filter(f.Name, f.Value))
 		with = append(with, f.Name+"="+f.Value)
 	}
-	return call(ctx, c, "DescribeInstances", "with "+strings.Join(with, " "), func() ([]Host, error) {
+	return call(ctx, c, "DescribeInstances", "with "+strings.Join(with, " "), func(ctx context.Context) ([]Host, error) {
 		var all []Host
 		for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
 // Identity is who the instance is, by its identity document.
@@ -44,11 +43,12 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	if err != nil {
 		return Identity{}, err
 	}
+	c.onInstance = true
 	// A volume can only be made where the instance is, whatever the environment
 	// says about regions.
 	if c.cfg.Region != id.Region {
 		c.cfg.Region = id.Region
-		c.ec2 = ec2.NewFromConfig(c.cfg)
+		c.ec2 = c.connect()
 	}
 	return id, nil
 }

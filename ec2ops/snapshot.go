@@ -44,7 +44,7 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 		Filters:    []types.Filter{filter("tag:"+key, value)},
 		MaxResults: aws.Int32(1000),
 	}
-	return call(ctx, c, "DescribeSnapshots", "tagged "+key+"="+value, func() ([]Snapshot, error) {
+	return call(ctx, c, "DescribeSnapshots", "tagged "+key+"="+value, func(ctx context.Context) ([]Snapshot, error) {
 		var all []Snapshot
 		for pages := ec2.NewDescribeSnapshotsPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
@@ -61,7 +61,7 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 
 // DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is no error.
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
-	_, err := call(ctx, c, "DeleteSnapshot", id, func() (*ec2.DeleteSnapshotOutput, error) {
+	_, err := call(ctx, c, "DeleteSnapshot", id, func(ctx context.Context) (*ec2.DeleteSnapshotOutput, error) {
 		return c.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
 	})
 	return ignoreNotFound(err)

@@ -23,7 +23,7 @@ const (
 // Tag puts tags on one resource (a volume, snapshot or instance id); tags with
 // other keys stay.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	_, err := call(ctx, c, "CreateTags", id, func() (*ec2.CreateTagsOutput, error) {
+	_, err := call(ctx, c, "CreateTags", id, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 		return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 	})
 	return err
@@ -35,7 +35,7 @@ func (c *Client) Untag(ctx context.Context, id string, keys []string) error {
 	for _, k := range keys {
 		tags = append(tags, types.Tag{Key: aws.String(k)})
 	}
-	_, err := call(ctx, c, "DeleteTags", id, func() (*ec2.DeleteTagsOutput, error) {
+	_, err := call(ctx, c, "DeleteTags", id, func(ctx context.Context) (*ec2.DeleteTagsOutput, error) {
 		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})
 	})
 	return err

@@ -49,7 +49,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, 
 		Description:       some(s.Description),
 		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
 	}
-	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func() (*ec2.CreateSnapshotOutput, error) {
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*ec2.CreateSnapshotOutput, error) {
 		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func refused(err error) bool {
 
 // Snapshot describes one snapshot of this account. A missing one is [ErrNotFound].
 func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
-	out, err := call(ctx, c, "DescribeSnapshots", id, func() (*ec2.DescribeSnapshotsOutput, error) {
+	out, err := call(ctx, c, "DescribeSnapshots", id, func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
 		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
 	})
 	if err != nil {
@@ -117,7 +117,7 @@ const (
 func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
 	pause := backoffFrom(firstLook, lastLook)
 	unknownUntil := time.Now().Add(unknownFor)
-	last := "not seen yet"
+	last := notSeen
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
@@ -125,7 +125,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 		s, err := c.Snapshot(ctx, id)
 		switch {
 		case err == nil:
-			unknownUntil = time.Now() // once seen, gone is gone
+			unknownUntil = time.Now().Add(goneAfter)
 			last = s.State + " " + s.Progress
 			if seen != nil {
 				seen(s)
@@ -138,7 +138,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 			}
 		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
 		case ctx.Err() != nil:
-			return Snapshot{}, outOfTime(context.Cause(ctx))
+			return Snapshot{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
 		default:
 			return Snapshot{}, err
 		}

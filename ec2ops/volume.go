@@ -122,12 +122,16 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 		VolumeInitializationRate: some(s.InitializationRate),
 		TagSpecifications:        []types.TagSpecification{{ResourceType: types.ResourceTypeVolume, Tags: tagList(s.Tags)}},
 	}
-	from := "blank"
+	from := "blank, for " + s.Tags[TagSource]
 	if s.SnapshotID != "" {
 		from = "from " + s.SnapshotID
 	}
-	out, err := call(ctx, c, "CreateVolume", from, func() (*ec2.CreateVolumeOutput, error) {
-		return c.ec2.CreateVolume(ctx, in)
+	out, err := call(ctx, c, "CreateVolume", from, func(ctx context.Context) (*ec2.CreateVolumeOutput, error) {
+		return c.ec2.CreateVolume(ctx, in, func(o *ec2.Options) {
+			if s.InitializationRate != 0 { // without it there may be capacity
+				o.Retryer = patientBut("InsufficientVolumeCapacity")
+			}
+		})
 	})
 	if err != nil {
 		return Volume{}, err
@@ -150,7 +154,7 @@ func some[T comparable](v T) *T {
 
 // Volume describes one volume. [ErrNotFound] when EC2 does not know it (yet).
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
-	out, err := call(ctx, c, "DescribeVolumes", id, func() (*ec2.DescribeVolumesOutput, error) {
+	out, err := call(ctx, c, "DescribeVolumes", id, func(ctx context.Context) (*ec2.DescribeVolumesOutput, error) {
 		return c.ec2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 	})
 	if err != nil {
@@ -180,7 +184,7 @@ func (c *Client) VolumesOf(ctx context.Context, source string) ([]Volume, error)
 
 func (c *Client) volumes(ctx context.Context, what string, filters ...types.Filter) ([]Volume, error) {
 	in := &ec2.DescribeVolumesInput{Filters: filters, MaxResults: aws.Int32(500)}
-	return call(ctx, c, "DescribeVolumes", what, func() ([]Volume, error) {
+	return call(ctx, c, "DescribeVolumes", what, func(ctx context.Context) ([]Volume, error) {
 		var all []Volume
 		for pages := ec2.NewDescribeVolumesPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
@@ -214,7 +218,7 @@ func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d
 // DeleteVolume deletes a volume that is attached nowhere. A volume that EC2 no
 // longer knows, or is deleting already, is no error.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
-	_, err := call(ctx, c, "DeleteVolume", id, func() (*ec2.DeleteVolumeOutput, error) {
+	_, err := call(ctx, c, "DeleteVolume", id, func(ctx context.Context) (*ec2.DeleteVolumeOutput, error) {
 		return c.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
 	})
 	var api *APIError

@@ -37,19 +37,27 @@ const (
 	lastPoll  = 3 * time.Second
 
 	// unknownFor is how long an id that EC2 gave us may be unknown to its
-	// describe calls before we take it for gone: EC2 is eventually consistent,
-	// "a couple of seconds" as a rule, minutes at worst.
-	unknownFor = 30 * time.Second
+	// describe calls: EC2 is eventually consistent, "a couple of seconds" as a rule,
+	// minutes at worst.
+	unknownFor = 2 * time.Minute
+
+	// goneAfter is the same for an id that they have shown before: another of EC2's
+	// servers may answer, which has not heard of it.
+	goneAfter = 30 * time.Second
 )
 
+// notSeen is the state of what EC2 has not shown yet.
+const notSeen = "not seen yet"
+
 // WaitVolume looks at a volume until done says so or gives an error. seen, when
-// not nil, is told of every look. An id that EC2 does not know (yet) is given
-// unknownFor; after that the error wraps [ErrNotFound]. When ctx ends, the error
-// tells in what state the volume was last.
+// not nil, is told of every look. An id that EC2 does not know yet is given
+// unknownFor, and after that is ErrTemporary: EC2 made it, so it must be there. One that
+// was seen and has been unknown for goneAfter is [ErrNotFound]. When ctx ends, the error tells in
+// what state the volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
 	pause := backoffFrom(firstPoll, lastPoll)
 	unknownUntil := time.Now().Add(unknownFor)
-	last := "not seen yet"
+	last := notSeen
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
@@ -57,7 +65,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 		v, err := c.Volume(ctx, id)
 		switch {
 		case err == nil:
-			unknownUntil = time.Now() // once seen, gone is gone
+			unknownUntil = time.Now().Add(goneAfter)
 			last = v.String()
 			if seen != nil {
 				seen(v)
@@ -67,8 +75,10 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 				return v, err
 			}
 		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
+		case errors.Is(err, ErrNotFound) && last == notSeen:
+			return Volume{}, fmt.Errorf("%w: EC2 has given the id %s, but does not show it within %s", ErrTemporary, id, unknownFor)
 		case ctx.Err() != nil:
-			return Volume{}, outOfTime(context.Cause(ctx))
+			return Volume{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
 		default:
 			return Volume{}, err
 		}

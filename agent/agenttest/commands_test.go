@@ -19,6 +19,7 @@ const source = "codepen-app"
 // scene is EC2 with one instance, on which a command is run.
 type scene struct {
 	t        *testing.T
+	store    ec2test.Store
 	cloud    *agenttest.Cloud
 	web      *agenttest.Machine
 	cfg      agent.Config
@@ -27,7 +28,8 @@ type scene struct {
 }
 
 func newScene(t *testing.T, o ec2test.Options) *scene {
-	s := &scene{t: t, cloud: agenttest.New(t, o), cfg: agent.DefaultConfig()}
+	o.Store = ec2test.NewMemory()
+	s := &scene{t: t, store: o.Store, cloud: agenttest.New(t, o), cfg: agent.DefaultConfig()}
 	s.cfg.Roles.Roles, s.cfg.Roles.Stages = []string{"app"}, []string{"production"}
 	s.began = time.Now()
 	for hours := 3; hours > 0; hours-- {
@@ -88,6 +90,23 @@ var commands = map[string]command{
 		}
 		return err
 	}, func(*scene) error { return nil }},
+}
+
+// lift ends a fault: what was stale becomes known, and EC2 ends a detachment that it
+// has been at for ever, which no call can do.
+func (s *scene) lift(f ec2test.Fault) {
+	s.cloud.Server.SetFaults()
+	if f.Effect == ec2test.Stale {
+		time.Sleep(f.Delay)
+	}
+	s.must(s.store.Update(s.t.Context(), func(w *ec2test.World) error {
+		for _, v := range w.Volumes {
+			if v.Attachment != nil && v.Attachment.Stuck {
+				v.Attachment.Detached = time.Now()
+			}
+		}
+		return nil
+	}))
 }
 
 func (s *scene) must(err error) {

@@ -1,0 +1,146 @@
+package ec2ops
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+const (
+	// maxBackoff bounds the pause before a throttled call is tried again. EC2
+	// refills 5 tokens a second for calls that change something, so longer
+	// pauses only leave tokens unused.
+	maxBackoff = 8 * time.Second
+
+	// maxAttempts is only a backstop: the caller's deadline ends the retries.
+	maxAttempts = 1000
+)
+
+// patient retries what is temporary until the context ends. The SDK's default
+// gives up after 3 attempts and adds a client-side budget of retries, which a
+// throttled fleet uses up in seconds. An answer that can't be read is no answer: every
+// call of ours but CreateSnapshot, which is never retried, may be made twice.
+func patient() aws.Retryer { return patientBut() }
+
+// patientBut is patient, but takes these error codes of EC2's for final.
+func patientBut(codes ...string) aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = maxAttempts
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(backoff)
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(codes, api.ErrorCode()) {
+				return aws.FalseTernary
+			}
+			if _, unreadable := errors.AsType[*smithy.DeserializationError](err); unreadable || errors.Is(err, errNotEC2) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		})}, o.Retryables...)
+	})
+}
+
+// backoff gives a pause of full jitter: 0 to 0.25 s, then to 0.5 s, … 8 s. Full
+// jitter spreads a fleet that was throttled at the same moment.
+func backoff(attempt int, _ error) (time.Duration, error) {
+	limit := maxBackoff
+	if attempt < 6 {
+		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))
+	}
+	return rand.N(limit), nil
+}
+
+// connect gives the client for EC2 with the present configuration.
+func (c *Client) connect() *ec2.Client {
+	return ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure)
+	})
+}
+
+// errNotEC2: something between us and EC2 has answered in its place.
+var errNotEC2 = errors.New("the answer is not EC2's")
+
+// rootMax is more than what stands before the root element of an answer.
+const rootMax = 512
+
+// onlyEC2 makes an error of a success that is not the document which the call has. The
+// SDK would take an empty answer, or a proxy's page, for a list in which nothing is; but
+// we act upon there being no volumes, snapshots and instances.
+func onlyEC2(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OnlyEC2", func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
+		out, metadata, err = next.HandleDeserialize(ctx, in)
+		resp, ok := out.RawResponse.(*smithyhttp.Response)
+		if err != nil || !ok || resp.StatusCode >= http.StatusMultipleChoices {
+			return out, metadata, err
+		}
+		body := bufio.NewReaderSize(resp.Body, rootMax)
+		begin, readErr := body.Peek(rootMax)
+		if readErr != nil && !errors.Is(readErr, io.EOF) {
+			return out, metadata, fmt.Errorf("read the answer: %w", &smithy.DeserializationError{Err: readErr})
+		}
+		if !strings.Contains(string(begin), "<"+middleware.GetOperationName(ctx)+"Response") {
+			return out, metadata, fmt.Errorf("%w: it begins with %.40q", errNotEC2, begin)
+		}
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, resp.Body}
+		return out, metadata, nil
+	}), middleware.After)
+}
+
+// failure is how the last attempt of a call went wrong: when the caller's deadline ends
+// the retries, that is what a person wants to know.
+type failure struct {
+	mu  sync.Mutex
+	err error
+}
+
+type failureKey struct{}
+
+func (f *failure) last() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// rememberFailure notes each attempt's error in the call's [failure].
+func rememberFailure(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberFailure", func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+		out, metadata, err = next.HandleFinalize(ctx, in)
+		// What fails because the deadline is over says nothing.
+		if f, ok := ctx.Value(failureKey{}).(*failure); ok && err != nil && ctx.Err() == nil {
+			f.mu.Lock()
+			f.err = err
+			f.mu.Unlock()
+		}
+		return out, metadata, err
+	}), "Retry", middleware.After)
+}
+
+// isTimeout says whether an attempt ended because no answer came.
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
