@@ -21,10 +21,13 @@ import (
 func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
 	pause := backoffFrom(firstPoll, lastPoll)
 	for {
-		_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
-			return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
-				VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
+		err := known(ctx, func() error {
+			_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
+				return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
+					VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
+				})
 			})
+			return err
 		})
 		if !errors.Is(err, ErrNotReady) {
 			return err
@@ -91,8 +94,16 @@ type Instance struct {
 	Tags        map[string]string
 }
 
-// Instance describes one instance.
-func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
+// Instance describes one instance, of which EC2 may have learnt only a moment ago.
+func (c *Client) Instance(ctx context.Context, id string) (i Instance, err error) {
+	err = known(ctx, func() error {
+		i, err = c.instance(ctx, id)
+		return err
+	})
+	return i, err
+}
+
+func (c *Client) instance(ctx context.Context, id string) (Instance, error) {
 	out, err := call(ctx, c, "DescribeInstances", id, func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 		return c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
 	})

@@ -33,21 +33,31 @@ const (
 	maxAttempts = 1000
 )
 
-// patient retries what is temporary until the context ends. The SDK's default
-// gives up after 3 attempts and adds a client-side budget of retries, which a
-// throttled fleet uses up in seconds. An answer that can't be read is no answer: every
-// call of ours but CreateSnapshot, which is never retried, may be made twice.
-func patient() aws.Retryer { return patientBut() }
+// passing are codes that pass by themselves, which the SDK does not know: the clock is
+// set soon after boot, and two writers of one resource's tags are so for a moment.
+var passing = []string{"RequestExpired", "ConcurrentTagAccess"}
 
-// patientBut is patient, but takes these error codes of EC2's for final.
-func patientBut(codes ...string) aws.Retryer {
+// patient retries what is temporary until the context ends, and what is not in but, a
+// list of EC2's error codes. The SDK's default gives up after 3 attempts and adds a
+// client-side budget of retries, which a throttled fleet uses up in seconds.
+//
+// An answer that can't be read is no answer: every call of ours but CreateSnapshot, which
+// is never retried, may be made twice. And on an instance the metadata service, which has
+// answered before, will give credentials again.
+func (c *Client) patient(but ...string) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(backoff)
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(codes, api.ErrorCode()) {
+			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(but, api.ErrorCode()) {
 				return aws.FalseTernary
+			}
+			if from, missing := credentialsOf(err); from == fromMetadata && c.onInstance {
+				return aws.BoolTernary(!missing)
+			}
+			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(passing, api.ErrorCode()) {
+				return aws.TrueTernary
 			}
 			if _, unreadable := errors.AsType[*smithy.DeserializationError](err); unreadable || errors.Is(err, errNotEC2) {
 				return aws.TrueTernary

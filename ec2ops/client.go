@@ -52,7 +52,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(httpClient(o.Dial)),
-		config.WithRetryer(patient),
+		config.WithRetryer(func() aws.Retryer { return c.patient() }),
 		config.WithAppID(o.UserAgent),
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)

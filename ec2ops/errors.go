@@ -217,7 +217,7 @@ func credentialsOf(err error) (from string, missing bool) {
 	switch text := err.Error(); {
 	case !strings.Contains(text, "get credentials"):
 		return "", false
-	case !strings.Contains(text, "ec2imds"):
+	case !strings.Contains(text, "ec2imds") && !strings.Contains(text, "EC2 IMDS"):
 		return "elsewhere", !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 	}
 	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {

@@ -100,6 +100,6 @@ type roleMetadata struct{ c *Client }
 func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
 	return m.c.imds.GetMetadata(ctx, in, append(more, func(o *imds.Options) {
 		o.HTTPClient = m.c.metadata.client // leaves the status of Identify's last answer as it is
-		o.Retryer = patient()
+		o.Retryer = m.c.patient()
 	})...)
 }

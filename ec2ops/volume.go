@@ -129,7 +129,7 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	out, err := call(ctx, c, "CreateVolume", from, func(ctx context.Context) (*ec2.CreateVolumeOutput, error) {
 		return c.ec2.CreateVolume(ctx, in, func(o *ec2.Options) {
 			if s.InitializationRate != 0 { // without it there may be capacity
-				o.Retryer = patientBut("InsufficientVolumeCapacity")
+				o.Retryer = c.patient("InsufficientVolumeCapacity")
 			}
 		})
 	})

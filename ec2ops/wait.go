@@ -87,3 +87,18 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 		}
 	}
 }
+
+// known makes a call about what exists for sure, and makes it again for goneAfter while
+// EC2 does not know it.
+func known(ctx context.Context, do func() error) error {
+	pause := backoffFrom(firstPoll, lastPoll)
+	for until := time.Now().Add(goneAfter); ; {
+		err := do()
+		if !errors.Is(err, ErrNotFound) || !time.Now().Before(until) {
+			return err
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return fmt.Errorf("%w: %w", err, sleepErr)
+		}
+	}
+}

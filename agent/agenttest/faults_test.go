@@ -61,7 +61,6 @@ var only = map[string][]string{
 	"DetachVolume": {"error=CALL#1:IncorrectState", "error=CALL:IncorrectState", "stuck=CALL#1", "stuck=CALL"},
 	"DeleteVolume": {
 		"error=CALL#1:VolumeInUse", "error=CALL:VolumeInUse", "error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
-		"error=CALL#1:InvalidVolume.NotFound",
 	},
 	"CreateSnapshot": {
 		"error=CALL:SnapshotLimitExceeded", "error=CALL#1:SnapshotCreationPerVolumeRateExceeded",
@@ -69,7 +68,7 @@ var only = map[string][]string{
 		"error=CALL:IncorrectState", "error=CALL:InvalidVolume.NotFound",
 		"stale=CALL:10s", "stale=CALL:40s", "stale=CALL:20m",
 	},
-	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse", "error=CALL#1:InvalidSnapshot.NotFound"},
+	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
 }
 
 // metadata are the faults of the metadata service.
@@ -77,7 +76,7 @@ var metadata = []string{
 	"refuse=metadata@20s", "refuse=metadata", "hang=metadata@20s", "hang=metadata",
 	"status=metadata@20s:503", "status=metadata:503", "status=metadata:500",
 	"status=metadata:401", "status=metadata:403", "status=metadata:404",
-	"delay=metadata:3s", "delay=metadata#1:30s", "cut=metadata#1", "cut=metadata#2", "cut=metadata", "drop-after=metadata#1", "huge=metadata",
+	"delay=metadata:3s", "delay=metadata#1:30s", "cut=metadata#1", "cut=metadata#2", "cut=metadata", "drop-after=metadata#1",
 	// The answer to a PUT does not get past the hop limit of a container.
 	"hang=metadata-token", "status=metadata-token:401", "status=metadata-token:403", "status=metadata-token:404",
 	"status=metadata-token@20s:503", "empty=metadata-token#1", "empty=metadata-token", "body=metadata-token:<html>a proxy's page</html>",
@@ -87,7 +86,7 @@ var metadata = []string{
 	`body=metadata-document:["a", "list"]`, "empty=metadata-document#1", "empty=metadata-document", "garble=metadata-document", "huge=metadata-document",
 	"refuse=metadata-role@20s", "refuse=metadata-role", "hang=metadata-role#1", "hang=metadata-role@20s", "hang=metadata-role",
 	"status=metadata-role@20s:500", "status=metadata-role:500", "status=metadata-role:401", "status=metadata-role:403", "status=metadata-role:404",
-	"empty=metadata-role#1", "empty=metadata-role", "body=metadata-role:not a role", "garble=metadata-role#2", "garble=metadata-role", "cut=metadata-role#1",
+	"empty=metadata-role#1", "empty=metadata-role", "body=metadata-role:not a role", "garble=metadata-role#2", "garble=metadata-role", "cut=metadata-role#1", "huge=metadata-role#1",
 }
 
 // rate are the faults of a volume for which a rate of initialization is asked.
