@@ -54,6 +54,11 @@ histories: ## 2,000 random histories of an account, with crashes, and what must 
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@.ci/fuzz
 
+.PHONY: fault-matrix
+fault-matrix: ## each command, each API call it makes, each thing that can go wrong there
+	@mkdir -p $(BIN); $(GO) test ./agent/agenttest -count=1 -v -run TestFaultMatrix >$(BIN)/fault-matrix.txt 2>&1; status=$$?; \
+	grep -vE '^ *(---|===)|^(PASS|FAIL|ok)' $(BIN)/fault-matrix.txt; exit $$status
+
 .PHONY: cross
 cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource

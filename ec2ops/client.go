@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Call is one exchange with AWS, as told to [Options.OnCall].
@@ -54,6 +55,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		config.WithHTTPClient(httpClient(o.Dial)),
 		config.WithRetryer(func() aws.Retryer { return c.patient() }),
 		config.WithAppID(o.UserAgent),
+		config.WithLogger(logging.Nop{}), // its warnings would stand between our lines on stderr
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)
 	if err != nil {

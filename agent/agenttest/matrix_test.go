@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// timeout is the runs' --timeout, and givingBack what may come after it. (README)
-	timeout    = 10 * time.Minute
+	// long is the default of --timeout. Most cells have short: what is tried for ever is
+	// tried some hundred times either way.
+	long, short = 10 * time.Minute, 2 * time.Minute
+	// givingBack is what may come after it. (README)
 	givingBack = 2 * time.Minute
 )
 
@@ -120,6 +122,10 @@ func (c *cell) try(t *testing.T) {
 	if command.prepare != nil {
 		command.prepare(s)
 	}
+	s.cfg.Timeout = short
+	if slices.Contains([]ec2test.Effect{ec2test.Stale, ec2test.Broken, ec2test.Stuck, ec2test.Unplugged}, fault.Effect) {
+		s.cfg.Timeout = long
+	}
 	s.cloud.Server.SetFaults(fault)
 	c.failure = c.run(command, s)
 	c.volumes = len(s.live())
@@ -140,13 +146,13 @@ func (c *cell) try(t *testing.T) {
 
 // run runs the command and sees to it that it ends in time.
 func (c *cell) run(command command, s *scene) error {
-	ctx, cancel := context.WithTimeout(s.t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(s.t.Context(), s.cfg.Timeout)
 	defer cancel()
 	begin := time.Now()
 	err := command.run(ctx, s)
 	took := time.Since(begin)
 	c.took = cmp.Or(c.took, took)
-	if took > timeout+givingBack {
+	if took > s.cfg.Timeout+givingBack {
 		c.hung = true
 		c.wrong = append(c.wrong, fmt.Sprintf("took %s", took))
 	}
