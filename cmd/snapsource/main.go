@@ -81,7 +81,8 @@ func rootCommand(host agent.Host) *cobra.Command {
 		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
 	root.AddCommand(upCommand(host), initCommand(host), planCommand(host), statusCommand(host), downCommand(host),
-		snapshotCommand(host), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(), versionCommand())
+		snapshotCommand(host), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(),
+		installCommand(), uninstallCommand(), versionCommand())
 	return root
 }
 

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent"
+	"snapsource/systemd"
+)
+
+func installCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "install",
+		Short: "write and enable the systemd unit; --before makes others wait for it",
+		Long: `Install writes the systemd unit that runs "snapsource up" at every boot, and enables
+it. Where a package has brought the unit, that one is used. Each unit named by
+--before is started only after the Source is mounted, and not at all if that
+fails. It starts nothing: the next boot does, or systemctl start snapsource.
+
+It overwrites no file that it did not write, and does nothing twice.`,
+		Example: "  sudo snapsource install --before puma.service --before sidekiq.service",
+		Args:    noArguments,
+	}
+	root := rootFlag(c)
+	before := c.Flags().StringArray("before", nil, "a unit that has to wait for the Source; repeatable")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		i, err := installation(c, *root)
+		if err != nil {
+			return err
+		}
+		if err := i.Install(c.Context(), *before); err != nil {
+			return installError(err)
+		}
+		fmt.Fprintln(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource")
+		return nil
+	}
+	return c
+}
+
+func uninstallCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "uninstall",
+		Short: "take away what install wrote",
+		Long: `Uninstall disables the unit and removes the files that install wrote, unless they
+were changed since. What is mounted stays mounted, and what runs goes on.`,
+		Args: noArguments,
+	}
+	root := rootFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		i, err := installation(c, *root)
+		if err != nil {
+			return err
+		}
+		return installError(i.Uninstall(c.Context()))
+	}
+	return c
+}
+
+func rootFlag(c *cobra.Command) *string {
+	return c.Flags().String("root", "/", "directory of a machine image, instead of this system")
+}
+
+// installation is that of this program on this system, or in an image that has it at
+// the same path.
+func installation(c *cobra.Command, root string) (systemd.Installation, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return systemd.Installation{}, fmt.Errorf("find this program's own path: %w", err)
+	}
+	if !filepath.IsAbs(root) {
+		return systemd.Installation{}, agent.Usage(fmt.Sprintf("--root %q is not an absolute path", root))
+	}
+	i := systemd.Installation{
+		Root:    filepath.Clean(root),
+		Program: program,
+		Tell:    func(line string) { fmt.Fprintln(c.OutOrStdout(), line) },
+	}
+	// As sd_booted(3) has it.
+	if _, err := os.Stat("/run/systemd/system"); err == nil && i.Root == "/" {
+		i.Control = systemctl
+	}
+	return i, nil
+}
+
+func systemctl(ctx context.Context, arguments ...string) error {
+	out, err := exec.CommandContext(ctx, "systemctl", append([]string{"--quiet"}, arguments...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// installError gives an error its exit code.
+func installError(err error) error {
+	switch {
+	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign):
+		return agent.Usage(err.Error())
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", agent.ErrNotRoot, err)
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package systemd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// file is one that Install writes.
+type file struct {
+	path string // below the root
+	text string // without the header
+}
+
+// The header marks a file as ours. Its digest is that of the rest, and tells whether
+// somebody changed it.
+const (
+	headerBegin = "# Written by snapsource install, and taken away by snapsource uninstall while its digest is "
+	headerEnd   = ".\n"
+)
+
+func (f file) content() string { return headerBegin + digest(f.text) + headerEnd + f.text }
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
+// state is what a file in the place of one of ours is.
+type state string
+
+const (
+	absent  state = "is not there"
+	intact  state = "is as snapsource wrote it"
+	changed state = "was changed since snapsource wrote it"
+	foreign state = "was not written by snapsource"
+)
+
+// found is what lies at a path.
+type found struct {
+	state   state
+	content string
+}
+
+// look tells what lies at a path. A link is foreign whatever it points to: "systemctl
+// mask" makes one, and others lead away from here.
+func (i Installation) look(path string) found {
+	info, err := os.Lstat(i.at(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return found{state: absent}
+	}
+	if err != nil || !info.Mode().IsRegular() {
+		return found{state: foreign}
+	}
+	content, err := os.ReadFile(i.at(path))
+	if err != nil {
+		return found{state: foreign}
+	}
+	header, text, _ := strings.Cut(string(content), "\n")
+	sum, ours := strings.CutPrefix(header, headerBegin)
+	switch {
+	case !ours:
+		return found{state: foreign}
+	case sum+"\n" != digest(text)+headerEnd:
+		return found{state: changed}
+	}
+	return found{intact, string(content)}
+}
+
+// write puts a file in its place as a whole, and reports whether it had to.
+func (i Installation) write(f file) (bool, error) {
+	old := i.look(f.path)
+	if old.content == f.content() {
+		return false, nil
+	}
+	target := i.at(f.path)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return false, err
+	}
+	fresh := target + ".new" // ends in no suffix that systemd reads
+	if err := os.WriteFile(fresh, []byte(f.content()), 0o644); err != nil {
+		return false, err
+	}
+	if err := os.Rename(fresh, target); err != nil {
+		return false, errors.Join(err, os.Remove(fresh))
+	}
+	verb := "wrote"
+	if old.state == intact {
+		verb = "replaced"
+	}
+	i.Tell(fmt.Sprintf("%s %s", verb, target))
+	return true, nil
+}

@@ -1,0 +1,214 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Errors of an installation.
+var (
+	// ErrName: a unit's name or the program's path is not one.
+	ErrName = errors.New("name")
+	// ErrForeign: a file in the way is not ours, or no longer as we wrote it.
+	ErrForeign = errors.New("not ours")
+)
+
+// Installation is what snapsource leaves in one host's /etc/systemd/system: its unit,
+// where no package brings one, and a drop-in for each unit that waits for the Source.
+type Installation struct {
+	Root    string                                               // "/", or an image's directory
+	Program string                                               // its absolute path there
+	Tell    func(line string)                                    // is told each thing done, and what is left to do
+	Control func(ctx context.Context, arguments ...string) error // runs systemctl; nil where systemd doesn't run
+}
+
+const (
+	unitDir = "etc/systemd/system"
+	dropIn  = "50-snapsource.conf"
+	enabled = unitDir + "/multi-user.target.wants/" + UnitName
+)
+
+// packageDirs are where packages put units; on a merged /usr both are one.
+var packageDirs = []string{"usr/lib/systemd/system", "lib/systemd/system"}
+
+// waits makes a unit wait. Requires keeps it from starting after a failure, After
+// until the end of "up". RequiresMountsFor would do neither: systemd knows of /cp only
+// once it is mounted, and fstab has no line for it. At shutdown it is not needed: what
+// systemd finds mounted it unmounts after the services that follow basic.target.
+const waits = "[Unit]\nRequires=" + UnitName + "\nAfter=" + UnitName + "\n"
+
+// Install writes the unit and a drop-in for each unit in before, and enables the unit.
+// What is there already stays, so that it can be repeated, and added to.
+func (i Installation) Install(ctx context.Context, before []string) error {
+	files, err := i.wanted(before)
+	if err != nil {
+		return err
+	}
+	// All are looked at before one is written.
+	for _, f := range files {
+		if found := i.look(f.path); found.state == foreign || found.state == changed {
+			return fmt.Errorf("%w: %s %s; move it away first", ErrForeign, i.at(f.path), found.state)
+		}
+	}
+	reload := false
+	for _, f := range files {
+		wrote, err := i.write(f)
+		if err != nil {
+			return err
+		}
+		reload = reload || wrote
+	}
+	return i.enable(ctx, reload)
+}
+
+// wanted gives the files of an installation.
+func (i Installation) wanted(before []string) ([]file, error) {
+	var files []file
+	if packaged := i.packaged(); packaged == "" {
+		text, err := Unit(i.Program)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{filepath.Join(unitDir, UnitName), text})
+	}
+	for _, name := range before {
+		if err := checkName(name); err != nil {
+			return nil, err
+		}
+		f := file{filepath.Join(unitDir, name+".d", dropIn), waits}
+		if !slices.Contains(files, f) {
+			files = append(files, f)
+		}
+	}
+	return files, nil
+}
+
+// packaged gives the unit that a package brought, or "".
+func (i Installation) packaged() string {
+	for _, dir := range packageDirs {
+		path := filepath.Join(dir, UnitName)
+		if _, err := os.Stat(i.at(path)); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// enable makes systemd know what was written, and start the unit at the next boot.
+func (i Installation) enable(ctx context.Context, reload bool) error {
+	_, err := os.Lstat(i.at(enabled))
+	enable := errors.Is(err, fs.ErrNotExist)
+	if !reload && !enable {
+		i.Tell("nothing to do")
+		return nil
+	}
+	var steps [][]string
+	if reload {
+		steps = append(steps, []string{"daemon-reload"})
+	}
+	if enable {
+		steps = append(steps, []string{"enable", UnitName})
+	}
+	return i.control(ctx, steps)
+}
+
+// control runs systemctl, or says what is to be run where systemd does not.
+func (i Installation) control(ctx context.Context, steps [][]string) error {
+	for _, arguments := range steps {
+		command := "systemctl " + strings.Join(arguments, " ")
+		switch {
+		case i.Control != nil:
+			if err := i.Control(ctx, arguments...); err != nil {
+				return fmt.Errorf("%s: %w", command, err)
+			}
+			i.Tell("ran " + command)
+		case arguments[0] == "daemon-reload":
+			// Nothing runs that would have to read the files again.
+		case filepath.Clean(i.Root) != "/":
+			i.Tell("left to do: systemctl --root=" + i.Root + " " + strings.Join(arguments, " "))
+		default:
+			i.Tell("left to do, as systemd does not run here: " + command)
+		}
+	}
+	return nil
+}
+
+// Uninstall takes away what Install wrote, on this run or an earlier one. A file that
+// was changed since stays, and is named by an error.
+func (i Installation) Uninstall(ctx context.Context) error {
+	ours, left, err := i.find()
+	if err != nil {
+		return err
+	}
+	_, err = os.Lstat(i.at(enabled))
+	if err == nil && !slices.Contains(left, i.at(filepath.Join(unitDir, UnitName))) {
+		if err := i.disable(ctx); err != nil {
+			return err
+		}
+	} else if len(ours)+len(left) == 0 {
+		i.Tell("nothing to do")
+		return nil
+	}
+	for _, path := range ours {
+		if err := os.Remove(i.at(path)); err != nil {
+			return err
+		}
+		i.Tell("removed " + i.at(path))
+		// The directory may hold drop-ins of others; then it stays.
+		if dir := filepath.Dir(path); dir != unitDir && os.Remove(i.at(dir)) == nil {
+			i.Tell("removed " + i.at(dir))
+		}
+	}
+	if len(ours) > 0 {
+		if err := i.control(ctx, [][]string{{"daemon-reload"}}); err != nil {
+			return err
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%w: left as they are, changed since snapsource wrote them: %s", ErrForeign, strings.Join(left, ", "))
+	}
+	return nil
+}
+
+// disable undoes enable, before the unit goes: systemctl reads in it what to undo.
+func (i Installation) disable(ctx context.Context) error {
+	if i.Control != nil {
+		return i.control(ctx, [][]string{{"disable", UnitName}})
+	}
+	if err := os.Remove(i.at(enabled)); err != nil {
+		return err
+	}
+	i.Tell("removed " + i.at(enabled))
+	return nil
+}
+
+// find gives our files as they were written, and those that were changed since.
+func (i Installation) find() (ours, left []string, err error) {
+	paths := []string{filepath.Join(unitDir, UnitName)}
+	entries, err := os.ReadDir(i.at(unitDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".d") {
+			paths = append(paths, filepath.Join(unitDir, e.Name(), dropIn))
+		}
+	}
+	for _, path := range paths {
+		switch i.look(path).state {
+		case intact:
+			ours = append(ours, path)
+		case changed:
+			left = append(left, i.at(path))
+		}
+	}
+	return ours, left, nil
+}
+
+func (i Installation) at(path string) string { return filepath.Join(i.Root, path) }

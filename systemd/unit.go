@@ -1,0 +1,47 @@
+package systemd
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// UnitName is the name of snapsource's unit.
+const UnitName = "snapsource.service"
+
+// packagedProgram is where packages put the program.
+const packagedProgram = "/usr/bin/snapsource"
+
+//go:embed snapsource.service
+var unit string
+
+// Unit gives the text of snapsource's unit, with the program at its absolute path.
+func Unit(program string) (string, error) {
+	if !plainPath.MatchString(program) {
+		return "", fmt.Errorf("%w: the program's path %q can't stand in a unit: use /, letters, digits and . _ + - only", ErrName, program)
+	}
+	return strings.Replace(unit, "\nExecStart="+packagedProgram+" ", "\nExecStart="+program+" ", 1), nil
+}
+
+// plainPath keeps out what has a meaning in ExecStart: blanks, quotes, %, $, \ and
+// prefixes such as - and @.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
+
+// unitName is a service, a target or the like, with one @ at most: "puma@1.service".
+// systemd also allows : and \, which no unit needs that waits for a Source.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?\.(service|socket|target|timer|path|mount|automount)$`)
+
+// unitNameMax is systemd's, in bytes; ".d" must fit into a file name with it.
+const unitNameMax = 255 - len(".d")
+
+// checkName refuses what is no unit's name, paths among them, and our own.
+func checkName(name string) error {
+	switch {
+	case len(name) > unitNameMax || !unitName.MatchString(name):
+		return fmt.Errorf("%w: %q is no unit's name, as puma.service is", ErrName, name)
+	case name == UnitName:
+		return fmt.Errorf("%w: %s can't wait for itself", ErrName, name)
+	}
+	return nil
+}
