@@ -20,7 +20,7 @@ var (
 )
 
 // Installation is what snapsource leaves in one host's /etc/systemd/system: its unit,
-// where no package brings one, and a drop-in for each unit that waits for the Source.
+// where no package brings one, and two drop-ins for each unit that waits for the Source.
 type Installation struct {
 	Root    string                                               // "/", or an image's directory
 	Program string                                               // its absolute path there
@@ -43,7 +43,19 @@ var packageDirs = []string{"usr/lib/systemd/system", "lib/systemd/system"}
 // systemd finds mounted it unmounts after the services that follow basic.target.
 const waits = "[Unit]\nRequires=" + UnitName + "\nAfter=" + UnitName + "\n"
 
-// Install writes the unit and a drop-in for each unit in before, and enables the unit.
+// starts makes our unit start the one that waits. A failed attempt cancels the start of
+// what requires it, and nobody else would ask for it again when the next one succeeds.
+// (Measured with systemd 252; RestartMode=direct, from 254 on, is not known to it.)
+func starts(name string) file {
+	return file{filepath.Join(unitDir, UnitName+".d", startsPrefix+name+startsSuffix), "[Unit]\nWants=" + name + "\n"}
+}
+
+const (
+	startsPrefix = "50-before-"
+	startsSuffix = ".conf"
+)
+
+// Install writes the unit and the drop-ins for each unit in before, and enables the unit.
 // What is there already stays, so that it can be repeated, and added to.
 func (i Installation) Install(ctx context.Context, before []string) error {
 	files, err := i.wanted(before)
@@ -81,9 +93,10 @@ func (i Installation) wanted(before []string) ([]file, error) {
 		if err := checkName(name); err != nil {
 			return nil, err
 		}
-		f := file{filepath.Join(unitDir, name+".d", dropIn), waits}
-		if !slices.Contains(files, f) {
-			files = append(files, f)
+		for _, f := range []file{{filepath.Join(unitDir, name+".d", dropIn), waits}, starts(name)} {
+			if !slices.Contains(files, f) {
+				files = append(files, f)
+			}
 		}
 	}
 	return files, nil
@@ -191,14 +204,15 @@ func (i Installation) disable(ctx context.Context) error {
 // find gives our files as they were written, and those that were changed since.
 func (i Installation) find() (ours, left []string, err error) {
 	paths := []string{filepath.Join(unitDir, UnitName)}
-	entries, err := os.ReadDir(i.at(unitDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
-	}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".d") {
-			paths = append(paths, filepath.Join(unitDir, e.Name(), dropIn))
+	for _, pattern := range []string{
+		filepath.Join("*.d", dropIn),
+		filepath.Join(UnitName+".d", startsPrefix+"*"+startsSuffix),
+	} {
+		matches, err := fs.Glob(os.DirFS(i.Root), filepath.Join(unitDir, pattern))
+		if err != nil {
+			return nil, nil, err
 		}
+		paths = append(paths, matches...)
 	}
 	for _, path := range paths {
 		switch i.look(path).state {

@@ -28,18 +28,18 @@ func Unit(program string) (string, error) {
 // prefixes such as - and @.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
 
-// unitName is a service, a target or the like, with one @ at most: "puma@1.service".
-// systemd also allows : and \, which no unit needs that waits for a Source.
-var unitName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?\.(service|socket|target|timer|path|mount|automount)$`)
+// unitName is a service, a target or the like, or an instance: "puma@1.service". A
+// template can't be started. systemd also allows : and \, which nobody has missed yet.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(@[A-Za-z0-9._-]+)?\.(service|socket|target|timer|path|mount|automount)$`)
 
-// unitNameMax is systemd's, in bytes; ".d" must fit into a file name with it.
-const unitNameMax = 255 - len(".d")
+// unitNameMax is systemd's 255 bytes less what our file names add.
+const unitNameMax = 255 - len(startsPrefix+startsSuffix+".new")
 
 // checkName refuses what is no unit's name, paths among them, and our own.
 func checkName(name string) error {
 	switch {
 	case len(name) > unitNameMax || !unitName.MatchString(name):
-		return fmt.Errorf("%w: %q is no unit's name, as puma.service is", ErrName, name)
+		return fmt.Errorf("%w: %q is not the name of a unit, as puma.service and sidekiq@1.service are", ErrName, name)
 	case name == UnitName:
 		return fmt.Errorf("%w: %s can't wait for itself", ErrName, name)
 	}

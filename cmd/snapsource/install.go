@@ -22,10 +22,10 @@ func installCommand() *cobra.Command {
 		Short: "write and enable the systemd unit; --before makes others wait for it",
 		Long: `Install writes the systemd unit that runs "snapsource up" at every boot, and enables
 it. Where a package has brought the unit, that one is used. Each unit named by
---before is started only after the Source is mounted, and not at all if that
-fails. It starts nothing: the next boot does, or systemctl start snapsource.
+--before is started once the Source is mounted, after a retry too, and not before.
+Install itself starts nothing: the next boot does, or systemctl start snapsource.
 
-It overwrites no file that it did not write, and does nothing twice.`,
+It overwrites no file that it did not write, and what is there already stays.`,
 		Example: "  sudo snapsource install --before puma.service --before sidekiq.service",
 		Args:    noArguments,
 	}

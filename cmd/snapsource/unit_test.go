@@ -1,0 +1,159 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"snapsource/systemd"
+)
+
+// unitValues gives all values of a setting of the unit, in order.
+func unitValues(t *testing.T, key string) []string {
+	t.Helper()
+	unit, err := systemd.Unit("/usr/bin/snapsource")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []string
+	for line := range strings.Lines(unit) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
+			values = append(values, v)
+		}
+	}
+	if len(values) == 0 {
+		t.Fatalf("the unit has no %s", key)
+	}
+	return values
+}
+
+// deployHome is the hardest case for the mountpoints: they are another user's.
+const deployHome = `
+mkdir -p /home/deploy/codepen
+chown -R 1234:1234 /home/deploy
+chmod 700 /home/deploy
+`
+
+// TestUnitCapabilities: init and up work with the capabilities that the unit leaves,
+// and don't with one less.
+func TestUnitCapabilities(t *testing.T) {
+	s := newSandbox(t)
+	var left []string
+	for _, name := range strings.Fields(unitValues(t, "CapabilityBoundingSet")[0]) {
+		left = append(left, "+"+strings.ToLower(strings.TrimPrefix(name, "CAP_")))
+	}
+	confined := func(caps []string) string {
+		return "setpriv --no-new-privs --inh-caps=-all --bounding-set=-all," + strings.Join(caps, ",") + " "
+	}
+	s.run("web-1", deployHome+confined(left)+"snapsource init\necho one >/home/deploy/codepen/RELEASE"+takeSnapshot)
+	if out := s.run("web-2", deployHome+confined(left)+"snapsource up\ncat /home/deploy/codepen/RELEASE"); !strings.HasSuffix(out, "one\n") {
+		t.Errorf("with the unit's capabilities:\n%s", out)
+	}
+	for i, name := range left {
+		fewer := slices.Delete(slices.Clone(left), i, i+1)
+		if out, code := s.try("web-2"+strings.TrimLeft(name, "+"), deployHome+confined(fewer)+"snapsource up"); code == 0 {
+			t.Errorf("works without %s, which the unit need not leave:\n%s", name, out)
+		}
+	}
+}
+
+// TestUnitSystemCalls: what init and up call of the kernel, mkfs.xfs included, is let
+// through by the unit's filter.
+func TestUnitSystemCalls(t *testing.T) {
+	s := newSandbox(t)
+	allowed := map[string]bool{}
+	for _, list := range append([]string{"@default"}, unitValues(t, "SystemCallFilter")...) {
+		list, without := strings.CutPrefix(list, "~")
+		for _, name := range strings.Fields(list) {
+			for _, call := range systemCalls(t, name) {
+				allowed[call] = !without
+			}
+		}
+	}
+	if !allowed["mount"] || allowed["chown"] {
+		t.Fatal("the filter was not understood")
+	}
+	trace := func(what string) string {
+		return "strace -f -qq -o /run/trace " + what + " >/dev/null\nsed -nE 's/^[0-9]+ +([a-z0-9_]+)\\(.*/\\1/p' /run/trace | sort -u\n"
+	}
+	out := s.run("web-1", trace("snapsource init"))
+	s.run("web-1", takeSnapshot)
+	out += s.run("web-2", trace("snapsource up"))
+	calls := strings.Fields(out)
+	slices.Sort(calls)
+	calls = slices.Compact(calls)
+	if len(calls) < 50 || !slices.Contains(calls, "mount") || !slices.Contains(calls, "fadvise64") {
+		t.Errorf("%d calls; the trace can't be whole: %s", len(calls), calls)
+	}
+	for _, call := range calls {
+		if !allowed[call] {
+			t.Errorf("%s is called, and not let through", call)
+		}
+	}
+	t.Logf("%d different system calls", len(calls))
+}
+
+// systemCalls gives the calls of a group, and those of the groups in it.
+func systemCalls(t *testing.T, name string) []string {
+	t.Helper()
+	if !strings.HasPrefix(name, "@") {
+		return []string{name}
+	}
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "syscall-filter", name).Output()
+	if err != nil {
+		t.Fatalf("systemd-analyze syscall-filter %s: %v", name, err)
+	}
+	var calls []string
+	for line := range strings.Lines(string(out)) {
+		word := strings.TrimSpace(line)
+		if word != name && !strings.HasPrefix(word, "#") && word != "" {
+			calls = append(calls, systemCalls(t, word)...)
+		}
+	}
+	return calls
+}
+
+// mostExposed is what "systemd-analyze security" may say. The rest of the way to its
+// better grades leads through mount namespaces, and no network.
+const mostExposed = 4.0
+
+var (
+	exposure = regexp.MustCompile(`Overall exposure level for snapsource.service: ([0-9.]+)`)
+	costly   = regexp.MustCompile(`(?m)^✗.*$`)
+)
+
+// TestUnitSecurity measures how exposed the unit is, by systemd's own scale.
+func TestUnitSecurity(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip(err)
+	}
+	unit, err := systemd.Unit("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := t.TempDir() + "/" + systemd.UnitName
+	if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", file).Output()
+	if err != nil {
+		t.Fatalf("systemd-analyze security: %v\n%s", err, out)
+	}
+	level := exposure.FindSubmatch(out)
+	if level == nil {
+		t.Fatalf("no level in\n%s", out)
+	}
+	for _, line := range costly.FindAll(out, -1) {
+		t.Logf("%s", line)
+	}
+	t.Logf("%s", level[0])
+	if n, err := strconv.ParseFloat(string(level[1]), 64); err != nil || n > mostExposed {
+		t.Errorf("exposure %s, want at most %.1f (%v)", level[1], mostExposed, err)
+	}
+}
