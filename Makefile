@@ -6,14 +6,18 @@ VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>
 # smaller (a tag of Go's net/http).
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
+DIST := dist
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
 	mkfs.udf mkfs.erofs mkfs.minix mkfs.bfs mkfs.cramfs mksquashfs genisoimage make-bcache pvcreate cryptsetup veritysetup \
 	sfdisk sgdisk mkswap losetup findmnt blkid aws gcc cap sshd ssh-keygen sudo git strace \
 	systemd-analyze setpriv
 GOLANGCI_LINT := v2.15.0
-LINTER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource/$(GOLANGCI_LINT)/golangci-lint
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource
+LINTER := $(CACHE)/$(GOLANGCI_LINT)/golangci-lint
+NFPM_VERSION := v2.43.4
+NFPM := $(CACHE)/nfpm-$(NFPM_VERSION)/nfpm
 
-export GO
+export GO NFPM
 
 .PHONY: help
 help: ## this list
@@ -65,6 +69,18 @@ cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 	GOOS=darwin GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 
+.PHONY: packages
+packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
+	@DIST=$(DIST) packaging/build
+
+.PHONY: packages-test
+packages-test: ## lintian, and the packages' life on a Debian of its own (root)
+	@.ci/need lintian rpm mmdebstrap
+	$(GO) test ./packaging -tags packages -count=1 -v
+
+$(NFPM):
+	GOBIN=$(@D) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+
 .PHONY: lint
 lint: $(LINTER) ## gofmt, go vet, golangci-lint
 	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
@@ -77,4 +93,4 @@ $(LINTER):
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -83,6 +83,8 @@ func TestLayers(t *testing.T) {
 		"snapsource/agent":            {"snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
+		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
+		"snapsource/packaging/man":    leaf,
 	}
 	for _, goos := range []string{"linux", "darwin"} {
 		list := goTool(t, []string{"GOOS=" + goos}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "snapsource/...")

@@ -71,7 +71,7 @@ func rootFlag(c *cobra.Command) *string {
 // installation is that of this program on this system, or in an image that has it at
 // the same path.
 func installation(c *cobra.Command, root string) (systemd.Installation, error) {
-	program, err := os.Executable()
+	program, err := ownPath()
 	if err != nil {
 		return systemd.Installation{}, fmt.Errorf("find this program's own path: %w", err)
 	}
@@ -88,6 +88,18 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 		i.Control = systemctl
 	}
 	return i, nil
+}
+
+// ownPath is this program's. A chroot in which an image is made may have no /proc.
+func ownPath() (string, error) {
+	if path, err := os.Executable(); err == nil {
+		return path, nil
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
 }
 
 func systemctl(ctx context.Context, arguments ...string) error {
