@@ -74,8 +74,8 @@ packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
 	@DIST=$(DIST) packaging/build
 
 .PHONY: packages-test
-packages-test: ## lintian, and the packages' life on a Debian of its own (root)
-	@.ci/need lintian rpm mmdebstrap
+packages-test: ## lintian, the packages' life on a Debian of its own, and its boot (root)
+	@.ci/need lintian rpm mmdebstrap systemd-nspawn
 	$(GO) test ./packaging -tags packages -count=1 -v
 
 $(NFPM):

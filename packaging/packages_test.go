@@ -53,7 +53,7 @@ func one(t *testing.T, pattern string) string {
 // bookworm is a Debian 12 in a directory of its own, from a tarball that is kept.
 func bookworm(t *testing.T) string {
 	t.Helper()
-	recipe := []string{"--quiet", "--variant=minbase", "--include=man-db", "bookworm"}
+	recipe := []string{"--quiet", "--variant=minbase", "--include=dbus,man-db,systemd-sysv,xfsprogs", "bookworm"}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
