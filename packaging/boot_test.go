@@ -118,11 +118,16 @@ findmnt -no TARGET,FSTYPE /cp; findmnt -no TARGET,FSTYPE /home/deploy/codepen
 systemctl show -p StatusText,ActiveState,SubState snapsource
 journalctl --sync; journalctl -u puma -o cat | grep release
 systemctl stop snapsource; findmnt -no SOURCE /home/deploy/codepen
-journalctl -b -o cat -u snapsource -u puma`, "--bind=/dev/"+loop)
+journalctl -b -o cat -u snapsource -u puma
+systemctl -q disable snapsource
+for again in 1 2; do snapsource install --before other.service | grep -v see; systemctl is-enabled snapsource; done
+systemctl show -p NeedDaemonReload snapsource
+snapsource uninstall | tail -1; systemctl is-enabled snapsource`, "--bind=/dev/"+loop)
 	for _, want := range []string{
 		`/cp +xfs\n/home/deploy/codepen +xfs\n`,
 		`StatusText=codepen-app: announce.*\nActiveState=active\nSubState=exited\n`,
 		`release 1\n/dev/loop[0-9]+\[/codepen\]\n`, // still, when the unit is stopped
+		`ran systemctl daemon-reload\nran systemctl enable snapsource.service\nenabled\nnothing to do\nenabled\nNeedDaemonReload=no\nran systemctl daemon-reload\ndisabled\n`,
 		`Finished snapsource(?s:.*)puma reads\nrelease 1\n`,
 	} {
 		if !regexp.MustCompile(want).MatchString(report) {

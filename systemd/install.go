@@ -14,7 +14,7 @@ import (
 // Errors of an installation.
 var (
 	// ErrName: a unit's name or the program's path is not one.
-	ErrName = errors.New("name")
+	ErrName = errors.New("invalid name")
 	// ErrForeign: a file in the way is not ours, or no longer as we wrote it.
 	ErrForeign = errors.New("not ours")
 )

@@ -115,7 +115,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The unit itself is in the repository, as packages have it.
-	golden(t, "installed.txt", said+"\n"+strings.Replace(installed, unit, "(the unit)\n", 1))
+	golden(t, "installed.txt", said+"\n"+strings.NewReplacer(unit, "(the unit)\n", digest(unit), "(its digest)").Replace(installed))
 	if said := h.install("puma.service"); said != "nothing to do" || h.files() != installed {
 		t.Errorf("the second time:\n%s", said)
 	}
