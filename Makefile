@@ -3,8 +3,9 @@
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
 # EC2 and the metadata service speak HTTP/1.1: without HTTP/2 the binary is 0.36 MB
-# smaller (a tag of Go's net/http).
-BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
+# smaller (a tag of Go's net/http). Without inlining it is 1.1 MB smaller, and no slower:
+# it waits for EC2.
+BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -gcflags=all=-l -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
 	mkfs.udf mkfs.erofs mkfs.minix mkfs.bfs mkfs.cramfs mksquashfs genisoimage make-bcache pvcreate cryptsetup veritysetup \

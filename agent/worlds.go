@@ -31,6 +31,10 @@ type Cloud interface {
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
 	Untag(ctx context.Context, id string, keys []string) error
+	TargetLifecycleState(ctx context.Context) (string, error)
+	MembershipOf(ctx context.Context, instanceID string) (ec2ops.Membership, error)
+	CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error
+	RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error
 }
 
 // Host is what the agent needs of the machine it runs on. [NewHost] implements it
