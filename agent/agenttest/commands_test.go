@@ -177,7 +177,7 @@ func isDown(s *scene) error {
 	mounts, err := s.web.Mounts()
 	roles := s.cloud.World().Instances[s.web.ID].Tags["Roles"]
 	if err != nil || len(mounts) > 0 || roles != "" || len(s.live()) > 0 {
-		return fmt.Errorf("%d mounts, roles %q, %d volumes, error %v; want none", len(mounts), roles, len(s.live()), err)
+		return fmt.Errorf("%d mounts, roles %q, %d volumes, want none (%w)", len(mounts), roles, len(s.live()), err)
 	}
 	return nil
 }
