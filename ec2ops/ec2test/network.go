@@ -34,7 +34,11 @@ func NewNetwork(s *Server) *Network {
 	n := &Network{server: s, dialed: make(chan net.Conn), closed: make(chan struct{})}
 	n.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(wireTime)
+			select {
+			case <-time.After(wireTime):
+			case <-n.closed: // a bubble that ends has no more time
+				return
+			}
 			r.Context().Value(endpoint{}).(http.Handler).ServeHTTP(w, r)
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
