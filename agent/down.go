@@ -91,7 +91,7 @@ func (b *boot) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2o
 	if _, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size}); err != nil {
 		return volumes, nil //nolint:nilerr // no device here, so no mount of it
 	}
-	v, err := b.agent.Cloud.WaitVolume(ctx, r.Volume, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
+	v, err := b.agent.Cloud.WaitVolume(ctx, r.Volume, ec2ops.PaceAny, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (b *boot) release(ctx context.Context, s *step, id string) error {
 			return err
 		}
 	}
-	_, err = b.agent.Cloud.WaitVolume(ctx, id, free, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
+	_, err = b.agent.Cloud.WaitVolume(ctx, id, ec2ops.PaceAny, free, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
 	return err
 }
 
