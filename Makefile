@@ -38,9 +38,11 @@ tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
-bench: ## how calls grow with snapshots, how long a writer waits for one (root)
+bench: ## calls by snapshots, a writer's wait, a launch's waits in vain, a fleet at EC2's limits (root)
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
+	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches
+	FLEET=10,100,1000 $(GO) test ./agent/agenttest -count=1 -v -run TestFleet | grep -v -- '---\|==='
 
 .PHONY: crash-matrix
 crash-matrix: ## SIGKILL at every moment of every command, and what the next run makes of it (root)
