@@ -3,8 +3,9 @@
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
 # EC2 and the metadata service speak HTTP/1.1: without HTTP/2 the binary is 0.36 MB
-# smaller (a tag of Go's net/http).
-BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$(VERSION)"
+# smaller (a tag of Go's net/http). Without inlining it is 1.1 MB smaller, and no slower:
+# it waits for EC2.
+BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -gcflags=all=-l -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
 DIST := dist
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
@@ -42,9 +43,11 @@ tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
-bench: ## how calls grow with snapshots, how long a writer waits for one (root)
+bench: ## calls by snapshots, a writer's wait, a launch's waits in vain, a fleet at EC2's limits (root)
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
+	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches
+	FLEET=10,100,1000 $(GO) test ./agent/agenttest -count=1 -v -run TestFleet | grep -v -- '---\|==='
 
 .PHONY: crash-matrix
 crash-matrix: ## SIGKILL at every moment of every command, and what the next run makes of it (root)

@@ -18,6 +18,10 @@ const (
 	// driver takes one of more than 90 s for stuck, detaches it, and starts over.
 	stuckAfter = 90 * time.Second
 
+	// askUnshown is how long the kernel may take to show a device before EC2 is asked
+	// what is wrong: most attachments take 1 to 4 s.
+	askUnshown = 4 * time.Second
+
 	// attachTries is how many attachments may be stuck before we give up.
 	attachTries = 3
 )
@@ -75,14 +79,16 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 	limited, cancel := context.WithTimeoutCause(ctx, stuckAfter, errStuck)
 	defer cancel()
 	group, groupCtx := errgroup.WithContext(limited)
+	shown := make(chan struct{})
 	group.Go(func() error {
 		var err error
-		at.volume, err = b.waitAttached(groupCtx, s, v)
+		at.volume, err = b.waitAttached(groupCtx, s, v, shown)
 		return err
 	})
 	group.Go(func() error {
 		var err error
 		at.device, err = watch.Wait(groupCtx)
+		close(shown)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -137,12 +143,20 @@ func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (ec2
 	return ec2ops.Attachment{}, fmt.Errorf("%s (%s): %w", id, v, cause)
 }
 
-func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Volume, error) {
+// waitAttached waits until EC2 says attached. There is no use in asking before the
+// kernel shows the device, which an event tells; but it may never show it.
+func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume, shown <-chan struct{}) (ec2ops.Volume, error) {
 	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State == ec2ops.Attached {
 		return v, nil
 	}
-	id := v.ID
-	return b.agent.Cloud.WaitVolume(ctx, id, func(v ec2ops.Volume) (bool, error) {
+	id, pace := v.ID, ec2ops.PaceAttached
+	select {
+	case <-ctx.Done():
+	case <-shown:
+	case <-time.After(askUnshown):
+		pace = ec2ops.PaceAny
+	}
+	return b.agent.Cloud.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {
 		if v.Gone() || v.State == ec2ops.VolumeError {
 			return false, fmt.Errorf("%s is %s while it is attached: %w", id, v.State, ec2ops.ErrTemporary)
 		}

@@ -21,13 +21,14 @@ type Agent struct {
 
 // boot is one run for one source.
 type boot struct {
-	agent  *Agent
-	cfg    Config
-	src    Source
-	start  time.Time
-	inEC2  stopwatch
-	beside sync.WaitGroup // calls that run beside the steps
-	report *SourceReport
+	agent    *Agent
+	cfg      Config
+	src      Source
+	start    time.Time
+	inEC2    stopwatch
+	beside   sync.WaitGroup // calls that run beside the steps
+	entrance *entrance      // of the instance; the run's sources share it
+	report   *SourceReport
 
 	self    ec2ops.Identity
 	created string // id of the volume that this run made
@@ -46,7 +47,18 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 		return Report{}, err
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
+	way := &entrance{hook: cfg.LifecycleHook}
+	report, err := a.upEach(ctx, cfg, way)
+	if note := a.turnAway(ctx, way, report.instance(), err); note != "" {
+		report.note(a, note)
+	}
+	return report, err
+}
+
+// upEach brings every source to where it is wanted.
+func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, error) {
 	return a.eachSource(cfg, func(b *boot) error {
+		b.entrance = way
 		if r, ok := b.nothingToDo(); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
@@ -59,7 +71,7 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 				if overErr := b.startOver(ctx, stale); overErr != nil {
 					return overErr
 				}
-				if b.cfg.Stale == StaleWait {
+				if b.cfg.Stale == StaleWait || stale.again {
 					continue
 				}
 			}
@@ -88,6 +100,7 @@ func (b *boot) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.beat(ctx)
 	seen, err := b.survey(ctx, self)
 	if err != nil {
 		return err
@@ -124,6 +137,12 @@ func (b *boot) identify(ctx context.Context) (self ec2ops.Identity, err error) {
 	b.self = self
 	b.report.Instance, b.report.Region, b.report.Zone = self.InstanceID, self.Region, self.Zone
 	s.detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
+	if err := b.approach(ctx); err != nil {
+		return self, err
+	}
+	if b.entrance.Group != "" {
+		s.detail += ", " + b.entrance.String()
+	}
 	return self, nil
 }
 
@@ -274,8 +293,11 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	if err := b.lookAgain(ctx, at.volume); err != nil {
 		return err
 	}
+	if err := b.letIn(ctx); err != nil {
+		return err
+	}
 	r := Record{
-		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
+		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Hook: b.cfg.LifecycleHook, Instance: b.self.InstanceID, Zone: b.self.Zone,
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
 		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
 		Ready: time.Now(),

@@ -24,6 +24,8 @@ type Config struct {
 	Stale   string        // what a launch does when a newer snapshot appears: StaleWarn, …
 	Timeout time.Duration // for the whole run
 	Output  string        // OutputText or OutputJSON
+
+	LifecycleHook string // of the instance's Auto Scaling group; "" for none
 }
 
 // Roles are what deployments find the instance by, and the tags that say so. They
@@ -140,6 +142,9 @@ func (c Config) Validate() error {
 	}
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return usagef("output: %q is neither text nor json", c.Output)
+	}
+	if c.LifecycleHook != "" && !hookNames.MatchString(c.LifecycleHook) {
+		return usagef("lifecycle-hook: %q is no name of a lifecycle hook", c.LifecycleHook)
 	}
 	if err := c.Roles.validate(); err != nil {
 		return err

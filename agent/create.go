@@ -137,7 +137,11 @@ func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Vol
 	if ok, err := ready(v); ok || err != nil {
 		return v, err
 	}
-	v, err := b.agent.Cloud.WaitVolume(ctx, v.ID, ready, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.State) })
+	pace := ec2ops.PaceAny
+	if b.created == v.ID {
+		pace = ec2ops.PaceCreated
+	}
+	v, err := b.agent.Cloud.WaitVolume(ctx, v.ID, pace, ready, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.State) })
 	if errors.Is(err, ec2ops.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}

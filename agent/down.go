@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -82,18 +81,21 @@ func (b *boot) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err er
 	return volumes, nil
 }
 
-// addRecorded adds the volume that a run of up has left a record of, if EC2's list does
-// not show it yet: it may be mounted already.
+// addRecorded adds the volume that a run of up has left a record of, if the kernel has
+// it and EC2's list does not show it yet: it may be mounted already.
 func (b *boot) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops.Volume, error) {
 	r, err := b.agent.Host.LoadRecord(b.src.Name)
 	if err != nil || slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { return v.ID == r.Volume }) {
 		return volumes, nil //nolint:nilerr // no record, no more volumes
 	}
-	v, err := b.agent.Cloud.WaitVolume(ctx, r.Volume, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
-	if errors.Is(err, ec2ops.ErrNotFound) {
-		return volumes, nil
+	if _, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size}); err != nil {
+		return volumes, nil //nolint:nilerr // no device here, so no mount of it
 	}
-	return append(volumes, v), err
+	v, err := b.agent.Cloud.WaitVolume(ctx, r.Volume, ec2ops.PaceAny, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
+	if err != nil {
+		return nil, err
+	}
+	return append(volumes, v), nil
 }
 
 // withdraw takes the roles off. Before, forget makes the record one that up does not
@@ -169,7 +171,7 @@ func (b *boot) release(ctx context.Context, s *step, id string) error {
 			return err
 		}
 	}
-	_, err = b.agent.Cloud.WaitVolume(ctx, id, free, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
+	_, err = b.agent.Cloud.WaitVolume(ctx, id, ec2ops.PaceAny, free, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
 	return err
 }
 

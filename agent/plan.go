@@ -23,7 +23,9 @@ type PlanAction struct {
 func (a *Agent) Plan(ctx context.Context, cfg Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
+	way := &entrance{hook: cfg.LifecycleHook}
 	return a.eachSource(cfg, func(b *boot) error {
+		b.entrance = way
 		if r, ok := b.nothingToDo(); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
@@ -53,7 +55,13 @@ func (b *boot) plan(ctx context.Context) error {
 	}
 	b.planMounts(sv)
 	b.planAnnounce(c)
-	return b.planRoles(ctx)
+	if err := b.planRoles(ctx); err != nil {
+		return err
+	}
+	if b.entrance.underWay() {
+		b.would(Announce, "continue the lifecycle hook %s of %s", b.entrance.hook, b.entrance.Group)
+	}
+	return nil
 }
 
 func (b *boot) would(s Step, format string, args ...any) {
@@ -129,7 +137,7 @@ func (b *boot) planAnnounce(c choice) {
 }
 
 func (b *boot) planRoles(ctx context.Context) error {
-	if b.cfg.Roles.none() {
+	if b.cfg.Roles.none() || b.entrance.ToBeWarmed() {
 		return nil
 	}
 	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)

@@ -13,8 +13,9 @@ import (
 // for status. It is a hint: [boot.stillReady] checks it against the kernel.
 type Record struct {
 	Source   string    `json:"source"`
-	Wanted   string    `json:"wanted"` // digest of the source's configuration that it fulfils
-	Roles    string    `json:"roles"`  // digest of the roles that were announced
+	Wanted   string    `json:"wanted"`         // digest of the source's configuration that it fulfils
+	Roles    string    `json:"roles"`          // digest of the roles that were announced
+	Hook     string    `json:"hook,omitempty"` // the lifecycle hook that is over
 	Instance string    `json:"instance"`
 	Zone     string    `json:"zone"`
 	Volume   string    `json:"volume"`
@@ -61,10 +62,11 @@ func (b *boot) stillReady() (Record, bool) {
 	return r, true
 }
 
-// nothingToDo is [boot.stillReady], and the roles that are wanted were announced.
+// nothingToDo is [boot.stillReady], and the roles that are wanted were announced, and the
+// instance was let in.
 func (b *boot) nothingToDo() (Record, bool) {
 	r, ok := b.stillReady()
-	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles))
+	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles)) && (b.cfg.LifecycleHook == "" || r.Hook == b.cfg.LifecycleHook)
 }
 
 // mountedAt says whether the topmost mount at target is the device's file system

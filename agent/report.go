@@ -64,7 +64,7 @@ func (a *Agent) eachSource(cfg Config, do func(*boot) error) (Report, error) {
 		return report, err // at once, not after waiting for a metadata service
 	}
 	for _, src := range cfg.Sources {
-		b := &boot{agent: a, cfg: cfg, src: src, start: time.Now(),
+		b := &boot{agent: a, cfg: cfg, src: src, start: time.Now(), entrance: &entrance{},
 			report: &SourceReport{Source: src.Name, State: StateAbsent, Mount: src.Mount, Began: time.Now()}}
 		for _, bind := range src.Binds {
 			b.report.Binds = append(b.report.Binds, bind.Target)
@@ -80,6 +80,22 @@ func (a *Agent) eachSource(cfg Config, do func(*boot) error) (Report, error) {
 		return report, errs[0]
 	}
 	return report, errors.Join(errs...)
+}
+
+// instance is the id of the instance that the report is about, once it is known.
+func (r Report) instance() string {
+	for _, s := range r.Sources {
+		if s.Instance != "" {
+			return s.Instance
+		}
+	}
+	return ""
+}
+
+// note tells a remark that is about the whole run.
+func (r Report) note(a *Agent, text string) {
+	r.Sources[0].Notes = append(r.Sources[0].Notes, text)
+	a.Events(Event{Phase: Noted, Detail: text, At: time.Now()})
 }
 
 func volumeState(v *ec2ops.Volume) State {

@@ -109,6 +109,9 @@ func (b *boot) announceRoles(ctx context.Context) (string, error) {
 	if b.cfg.Roles.none() {
 		return "", nil
 	}
+	if b.entrance.ToBeWarmed() {
+		return "roles once it enters service", nil
+	}
 	if waitsFor := b.notReadyYet(); waitsFor != "" {
 		return "roles once " + waitsFor + " is ready", nil
 	}

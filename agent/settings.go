@@ -72,6 +72,8 @@ func Settings() []Setting {
 			func(c *Config, v string) error { c.IfNone = v; return nil }),
 		ofRun("stale", "POLICY", "a newer snapshot appears while we boot: ignore, warn, wait (start over on it) or fail (default warn)",
 			func(c *Config, v string) error { c.Stale = v; return nil }),
+		ofRun("lifecycle-hook", "NAME", "launch hook of the Auto Scaling group: continued once all is mounted, abandoned if that fails for good",
+			func(c *Config, v string) error { c.LifecycleHook = v; return nil }),
 		ofRun("timeout", "DURATION", "give up after this long (default 10m)",
 			func(c *Config, v string) error { return setDuration(&c.Timeout, v) }),
 		ofRun("output", "text|json", "a table for people, or one JSON document on stdout and JSON logs on stderr (default text)",

@@ -21,6 +21,7 @@ const (
 type staleError struct {
 	volume ec2ops.Volume
 	newer  ec2ops.Snapshot
+	again  bool // start over on the newer one whatever the policy says
 }
 
 func (e *staleError) Error() string {
@@ -85,7 +86,7 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 	if !found {
 		return nil
 	}
-	stale := &staleError{v, newer}
+	stale := &staleError{volume: v, newer: newer}
 	if b.cfg.Stale == StaleWarn {
 		b.note(stale.Error() + "; the Source is the older release (--stale wait would start over)")
 		return nil

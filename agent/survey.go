@@ -90,12 +90,19 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	s := b.begin(Choose)
 	defer s.end(&err)
 	c = sv.choice
-	if c.volume == nil {
+	if c.volume == nil || b.entrance.intoService() {
 		leave := b.inEC2.enter()
 		snapshots, listErr := sv.snapshots.wait()
 		leave()
 		if listErr != nil {
 			return c, listErr
+		}
+		if stale := b.outdated(c, snapshots); stale != nil {
+			return c, stale
+		}
+		if c.volume != nil {
+			s.detail = c.String()
+			return c, ctx.Err()
 		}
 		if c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots); err != nil {
 			return c, err

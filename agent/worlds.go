@@ -15,7 +15,7 @@ type Cloud interface {
 	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
-	WaitVolume(ctx context.Context, id string, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	VolumesOf(ctx context.Context, source string) ([]ec2ops.Volume, error)
@@ -31,6 +31,10 @@ type Cloud interface {
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
 	Untag(ctx context.Context, id string, keys []string) error
+	TargetLifecycleState(ctx context.Context) (string, error)
+	MembershipOf(ctx context.Context, instanceID string) (ec2ops.Membership, error)
+	CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error
+	RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error
 }
 
 // Host is what the agent needs of the machine it runs on. [NewHost] implements it

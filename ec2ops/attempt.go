@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
@@ -77,9 +78,12 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 	return rand.N(limit), nil
 }
 
-// connect gives the client for EC2 with the present configuration.
-func (c *Client) connect() *ec2.Client {
-	return ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+// connect makes the clients of the services with the present configuration.
+func (c *Client) connect() {
+	c.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure)
+	})
+	c.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
 		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/logging"
 )
@@ -34,14 +35,15 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client speaks to EC2 and to the instance metadata service. It is safe for
+// Client speaks to EC2, to Amazon EC2 Auto Scaling, and to the instance metadata service. It is safe for
 // concurrent use once [Client.Identify] has returned.
 type Client struct {
-	imds     *imds.Client
-	metadata statusClient // what imds sends its requests through
-	ec2      *ec2.Client
-	cfg      aws.Config
-	onCall   func(Call)
+	imds        *imds.Client
+	metadata    statusClient // what imds sends its requests through
+	ec2         *ec2.Client
+	autoscaling *autoscaling.Client
+	cfg         aws.Config
+	onCall      func(Call)
 
 	onInstance bool // Identify has had an answer
 }
@@ -71,7 +73,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		o.HTTPClient = &c.metadata
 		o.Retryer = aws.NopRetryer{} // Identify has its own loop, which says why it waits
 	})
-	c.ec2 = c.connect()
+	c.connect()
 	return c, nil
 }
 
@@ -81,6 +83,11 @@ func (c *Client) Region() string { return c.cfg.Region }
 // call makes one request, tells OnCall, and translates the error. When the deadline is
 // what ended it, the error is that of the last attempt before.
 func call[Out any](ctx context.Context, c *Client, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
+	return callTo(ctx, c, "ec2", action, resource, do)
+}
+
+// callTo is call for another service than EC2.
+func callTo[Out any](ctx context.Context, c *Client, service, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
 	start := time.Now()
 	var attempts failure
 	out, err := do(context.WithValue(ctx, failureKey{}, &attempts))
@@ -89,7 +96,7 @@ func call[Out any](ctx context.Context, c *Client, action, resource string, do f
 			err = last
 		}
 	}
-	err = translate("ec2:"+action, resource, err, c.onInstance)
+	err = translate(service+":"+action, resource, err, c.onInstance)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}

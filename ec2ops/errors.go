@@ -41,6 +41,9 @@ var (
 	// ErrNotEC2: there is no instance metadata service, or it is off or refuses
 	// version 2.
 	ErrNotEC2 = errors.New("no instance metadata")
+	// ErrNoAction: the instance does not wait in the lifecycle hook: the action is
+	// over, or has not begun.
+	ErrNoAction = errors.New("no active lifecycle action")
 	// ErrPermanent: any other refusal.
 	ErrPermanent = errors.New("AWS refuses")
 )
@@ -112,6 +115,7 @@ var kinds = map[string]error{
 	"ServiceUnavailable":      ErrTemporary,
 	"ConcurrentTagAccess":     ErrTemporary,
 	"ResourceAlreadyAssigned": ErrTemporary,
+	"ResourceContention":      ErrTemporary, // Auto Scaling: another update is under way
 
 	// Both pass by themselves: 15 s between two snapshots of a volume, and at most
 	// 5 pending ones of it. (EC2 user guide, "Create Amazon EBS snapshots")
@@ -193,6 +197,9 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	if kind, ok := kinds[code]; ok {
 		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
 			return ErrDeviceNameTaken // EC2-wide generic code; only the words tell
+		}
+		if code == "ValidationError" && strings.Contains(message, "No active Lifecycle Action") {
+			return ErrNoAction
 		}
 		return kind
 	}

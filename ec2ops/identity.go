@@ -48,7 +48,7 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	// says about regions.
 	if c.cfg.Region != id.Region {
 		c.cfg.Region = id.Region
-		c.ec2 = c.connect()
+		c.connect()
 	}
 	return id, nil
 }

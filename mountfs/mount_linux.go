@@ -52,7 +52,7 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	if d.ReadOnly && flags&unix.MS_RDONLY == 0 {
 		return XFSMount{}, fmt.Errorf("%w: %s is a read-only device: the mount option ro is needed", ErrRefused, d.Node)
 	}
-	copied, unknown := uuidMounted(sb.UUID, filepath.Base(d.Node))
+	copied, _ := uuidMounted(sb.UUID, filepath.Base(d.Node))
 	asked := slices.Contains(data, "nouuid")
 
 	dir, err := prepareTarget(t)
@@ -64,11 +64,13 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 		data = append(data, "nouuid")
 	}
 	err = d.mount(dir, target, flags, data)
-	if errors.Is(err, unix.EINVAL) && unknown && !copied && !asked {
-		// The superblock is sound, and an XFS is mounted whose UUID can't be
-		// read from here: it may well be ours.
-		copied = true
-		data = append(data, "nouuid")
+	if errors.Is(err, unix.EINVAL) && !copied && !asked {
+		// The superblock is sound. A twin may have been mounted since we looked, and
+		// may be gone again; or an XFS is mounted whose UUID can't be read from here.
+		meanwhile, unreadable := uuidMounted(sb.UUID, filepath.Base(d.Node))
+		if copied = meanwhile || unreadable; copied {
+			data = append(data, "nouuid")
+		}
 		err = d.mount(dir, target, flags, data)
 	}
 	if err != nil {

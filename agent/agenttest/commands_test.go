@@ -175,9 +175,12 @@ func isUp(s *scene) error {
 
 func isDown(s *scene) error {
 	mounts, err := s.web.Mounts()
+	if err != nil {
+		return err
+	}
 	roles := s.cloud.World().Instances[s.web.ID].Tags["Roles"]
-	if err != nil || len(mounts) > 0 || roles != "" || len(s.live()) > 0 {
-		return fmt.Errorf("%d mounts, roles %q, %d volumes, error %v; want none", len(mounts), roles, len(s.live()), err)
+	if len(mounts) > 0 || roles != "" || len(s.live()) > 0 {
+		return fmt.Errorf("%d mounts, roles %q, %d volumes, want none", len(mounts), roles, len(s.live()))
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ var allCrashes = []crashes{
 // crash is one point of the matrix, and how it ended.
 type crash struct {
 	command, point string
-	killed         bool
+	over           bool   // the run did not wait for the answer, and was over before
 	failure        string // "" is recovered
 	leaked, hung   bool
 	volumes        int
@@ -73,6 +73,10 @@ type crash struct {
 // ends as if nothing had been.
 func TestCrashMatrix(t *testing.T) {
 	base := deployed(t)
+	killing := t.TempDir() // in PATH, where mkfs.xfs is to be killed
+	if err := os.WriteFile(filepath.Join(killing, "mkfs.xfs"), []byte(killedMkfs), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var matrix []crash
 	t.Run("commands", func(t *testing.T) {
@@ -81,11 +85,14 @@ func TestCrashMatrix(t *testing.T) {
 				t.Parallel()
 				s := base.copy(t)
 				s.thawAfter()
-				points := c.points(s)
+				points := c.points(s, killing)
 				for n, p := range points {
 					result := c.crashAt(s, fmt.Sprintf("at-%d", n), p)
 					if result.failure != "" {
 						t.Errorf("%s, killed %s: %s", c.command, p.name, result.failure)
+					}
+					if result.over {
+						continue
 					}
 					mu.Lock()
 					matrix = append(matrix, result)
@@ -138,7 +145,7 @@ type point struct {
 }
 
 // points looks at whole runs of the command to find its moments.
-func (c crashes) points(s *sandbox) []point {
+func (c crashes) points(s *sandbox, killing string) []point {
 	var points []point
 	c.prepareFor(s, "whole")
 	out := s.run("whole", c.shell("whole", c.before+"\n"+listMoments+"=/run/moments snapsource "+c.command+" -v --output json >/dev/null 2>&1\n"+
@@ -148,7 +155,7 @@ func (c crashes) points(s *sandbox) []point {
 		m := strings.TrimSpace(line)
 		points = append(points, point{name: "at: " + strings.TrimSuffix(m, " #1"), env: killAtMoment + "='" + m + "'"})
 		if m == "before mkfs.xfs #1" {
-			points = append(points, c.whileFormatting(s)...)
+			points = append(points, c.whileFormatting(s, killing)...)
 		}
 	}
 	earlier := 0
@@ -171,7 +178,7 @@ func (c crashes) points(s *sandbox) []point {
 const formatWrites = 8
 
 // whileFormatting are moments while mkfs.xfs writes.
-func (c crashes) whileFormatting(s *sandbox) []point {
+func (c crashes) whileFormatting(s *sandbox, killing string) []point {
 	out := s.run("traced", c.shell("traced", `strace -f -qq -o /run/writes -e trace=pwrite64 snapsource `+c.command+` >/dev/null
 grep -c pwrite64 /run/writes`))
 	_, count, _ := strings.Cut(out, momentsBelow)
@@ -182,14 +189,13 @@ grep -c pwrite64 /run/writes`))
 	var points []point
 	for i := range formatWrites {
 		n := 1 + i*(writes-1)/(formatWrites-1)
-		points = append(points, point{name: fmt.Sprintf("at: write %d of %d of mkfs.xfs", n, writes), env: fmt.Sprintf("KILL_AT_WRITE=%d", n)})
+		points = append(points, point{name: fmt.Sprintf("at: write %d of %d of mkfs.xfs", n, writes), env: fmt.Sprintf("PATH=%s:$PATH KILL_AT_WRITE=%d", killing, n)})
 	}
 	return points
 }
 
 // killedMkfs is a mkfs.xfs that is killed at one of its writes, with its parent.
 const killedMkfs = `#!/bin/sh
-[ -n "$KILL_AT_WRITE" ] || exec /usr/sbin/mkfs.xfs "$@"
 strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=$KILL_AT_WRITE /usr/sbin/mkfs.xfs "$@"
 kill -9 $PPID
 `
@@ -226,10 +232,11 @@ began=$(date +%s%N)
 snapsource `+c.command+` >/run/again 2>&1 || { echo "again $?"; cat /run/again; }
 echo took $(($(date +%s%N) - began))
 STATE='`+s.dir+`'`+look), flags...)
-	_, said, _ := strings.Cut(out, momentsBelow)
+	_, said, _ := strings.Cut(out, "first ")
 	first, said, _ := strings.Cut(said, "\n")
 	again, said, _ := strings.Cut(said, "took ")
 	took, facts, _ := strings.Cut(said, "\n")
+	result.over = first == "0" && p.flag != ""
 	nanoseconds, _ := strconv.ParseInt(took, 10, 64)
 	result.recovery = time.Duration(nanoseconds)
 
@@ -248,12 +255,12 @@ STATE='`+s.dir+`'`+look), flags...)
 	switch {
 	case code == -1:
 		result.hung, result.failure = true, "the run was not over after "+sandboxTimeout.String()
-	case first != "first 137":
-		result.failure = "it was not killed: " + first
+	case first != "137" && !result.over:
+		result.failure = "it was not killed: " + out
+	case again != "":
+		result.failure = "run again it says " + again + "\nall of it:\n" + out
 	case result.volumes != c.volumes || len(loops) > 0:
 		result.leaked, result.failure = true, fmt.Sprintf("%d volumes, want %d; loop devices %v", result.volumes, c.volumes, loops)
-	case again != "":
-		result.failure = "run again it says " + again
 	case facts != c.facts:
 		result.failure = fmt.Sprintf("run again it leaves\n%swant\n%s", facts, c.facts)
 	case result.failure == "" && c.check != nil:

@@ -66,9 +66,6 @@ func newSandbox(t *testing.T) *sandbox {
 	if err := os.WriteFile(filepath.Join(bin, "snapsource"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(bin, "mkfs.xfs"), []byte(killedMkfs), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin")
 	return &sandbox{t: t, dir: t.TempDir(), program: filepath.Join(bin, "ec2sandbox")}
 }

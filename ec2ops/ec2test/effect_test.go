@@ -17,7 +17,7 @@ import (
 )
 
 // inMemory runs a test in a bubble, on a fake with one fault, with the real SDK's client
-// of one instance.
+// of one instance. The bubble's clock is exact.
 func inMemory(t *testing.T, fault string, test func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client)) {
 	t.Helper()
 	f, err := ec2test.ParseFault(fault)
@@ -66,7 +66,7 @@ func TestEffects(t *testing.T) {
 				if got := code(err); !strings.Contains(got, test.want) && !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want %s", err, test.want)
 				}
-				if took := time.Since(begin).Round(time.Second); took != test.took {
+				if took := time.Since(begin).Truncate(time.Second); took != test.took {
 					t.Errorf("took %v, want %v", took, test.took)
 				}
 				if made := len(fake.World().Volumes) - before; made != test.made {

@@ -97,6 +97,9 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 			return nil, err
 		}
 	}
+	if err := s.throttled(action, c); err != nil {
+		return nil, err
+	}
 	if f, has := c.hit.find(Fail); has {
 		return nil, fail(f.Code, "%s was made to fail by a fault.", action)
 	}

@@ -19,11 +19,6 @@ const (
 	memoryIMDS = "metadata.ec2test.internal"
 )
 
-// transit is how long a request is on its way. An answer that comes at once can be there
-// before net/http is done with the request; the SDK then closes the request's body, which
-// net/http takes for a failure and breaks the connection, with the rest of the answer.
-const transit = time.Millisecond
-
 // Network connects the clients of one process with a [Server], without sockets: real
 // HTTP over pipes in memory. It works inside a testing/synctest bubble, if it is made
 // and closed there, and serves thousands of instances.
@@ -39,7 +34,11 @@ func NewNetwork(s *Server) *Network {
 	n := &Network{server: s, dialed: make(chan net.Conn), closed: make(chan struct{})}
 	n.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(transit)
+			select {
+			case <-time.After(wireTime):
+			case <-n.closed: // a bubble that ends has no more time
+				return
+			}
 			r.Context().Value(endpoint{}).(http.Handler).ServeHTTP(w, r)
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -49,6 +48,10 @@ func NewNetwork(s *Server) *Network {
 	go n.http.Serve(pipes{n}) //nolint:errcheck // says that it was closed
 	return n
 }
+
+// wireTime is how long a request is under way. An answer that took no time at all could
+// come before net/http is through with sending the request, which then breaks off.
+const wireTime = time.Millisecond
 
 // endpoint is the key of a connection's handler.
 type endpoint struct{}
@@ -136,7 +139,7 @@ func (p *pipe) reset() {
 
 func (p *pipe) Read(b []byte) (int, error) {
 	n, err := p.Conn.Read(b)
-	if errors.Is(err, io.EOF) && p.broken.Load() {
+	if err != nil && p.broken.Load() {
 		err = &net.OpError{Op: "read", Net: "pipe", Source: p.near, Addr: p.far, Err: syscall.ECONNRESET}
 	}
 	return n, err

@@ -49,6 +49,9 @@ type Options struct {
 	// a volume with another key is accepted and fails while it is being created.
 	KMSKeys []string
 
+	// Throttle limits the calls.
+	Throttle Throttle
+
 	// Deny lists actions that the instances' role does not allow.
 	Deny   []string
 	Faults []Fault
@@ -66,10 +69,11 @@ type Server struct {
 	store  Store
 	chance *chance
 
-	mu     sync.Mutex
-	counts map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
-	faults []*armed
-	tokens map[string]imdsToken // of the metadata service
+	mu      sync.Mutex
+	counts  map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
+	faults  []*armed
+	tokens  map[string]imdsToken // of the metadata service
+	buckets map[string]*bucket   // of calls that are left
 }
 
 // NewServer returns a Server. It starts nothing and needs no closing.
@@ -85,10 +89,11 @@ func NewServer(opts Options) *Server {
 		opts.Store = NewMemory()
 	}
 	s := &Server{
-		opts:   opts,
-		store:  opts.Store,
-		chance: newChance(opts.Seed, opts.Latency),
-		tokens: map[string]imdsToken{},
+		opts:    opts,
+		store:   opts.Store,
+		chance:  newChance(opts.Seed, opts.Latency),
+		tokens:  map[string]imdsToken{},
+		buckets: map[string]*bucket{},
 	}
 	s.SetFaults(opts.Faults...)
 	return s

@@ -1,0 +1,59 @@
+package agenttest_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/agent"
+	"snapsource/agent/agenttest"
+	"snapsource/ec2ops/ec2test"
+)
+
+// launches is how many launches the pace is measured over.
+const launches = 300
+
+// TestPace measures, by the virtual clock, how long launches go on waiting for what is
+// there already: the volume that is available, the attachment that is attached. What
+// one call takes, 40 to 120 ms, is among it, as EC2 does not tell by itself.
+func TestPace(t *testing.T) {
+	var volume, attachment []time.Duration
+	var polls []int
+	for seed := range uint64(launches) {
+		synctest.Test(t, func(t *testing.T) {
+			cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: seed + 1})
+			cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+			web := cloud.Start("web-1")
+			report, err := web.Agent().Up(t.Context(), agent.DefaultConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := report.Sources[0]
+			over := map[agent.Step]time.Time{}
+			for _, s := range r.Steps {
+				over[s.Step] = r.Began.Add(s.Start + s.Took)
+			}
+			v := cloud.World().Volumes[r.Volume]
+			volume = append(volume, over[agent.Create].Sub(v.Available))
+			attachment = append(attachment, over[agent.Attach].Sub(v.Attachment.Attached))
+			n := 0
+			for _, c := range cloud.Calls() {
+				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && c.Time.Before(over[agent.Create]) {
+					n++
+				}
+			}
+			polls = append(polls, n)
+		})
+	}
+	median := func(all []time.Duration) time.Duration {
+		slices.Sort(all)
+		return all[len(all)/2].Round(time.Millisecond)
+	}
+	slices.Sort(polls)
+	t.Logf("of %d launches: waited for an available volume %s (median), with %d looks at it (median), %d (most); for an attached one %s (median)",
+		launches, median(volume), polls[len(polls)/2], polls[len(polls)-1], median(attachment))
+	if polls[len(polls)/2] > 3 {
+		t.Errorf("a volume is looked at %d times (median), want at most 3", polls[len(polls)/2])
+	}
+}

@@ -1,0 +1,102 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Results of a lifecycle action.
+const (
+	Continue = "CONTINUE" // the instance enters service
+	Abandon  = "ABANDON"  // it is terminated, and replaced
+)
+
+// Membership is an instance's place in an Auto Scaling group.
+type Membership struct {
+	Group string // "" for an instance in no group
+	State string // InService, Pending:Wait, Warmed:Pending:Wait, …
+}
+
+// Waits says whether the instance waits in a launch hook, which keeps it from entering
+// service or the warm pool. (Amazon EC2 Auto Scaling user guide, "Lifecycle hooks")
+func (m Membership) Waits() bool {
+	return m.State == "Pending:Wait" || m.ToBeWarmed() && strings.HasSuffix(m.State, "Pending:Wait")
+}
+
+// ToBeWarmed says whether the instance is on its way into a warm pool, or in it, and
+// not into service.
+func (m Membership) ToBeWarmed() bool { return strings.HasPrefix(m.State, "Warmed:") }
+
+// TargetLifecycleState asks the metadata service for the state that an Auto Scaling
+// group has in mind for this instance: InService, Warmed:Stopped, …; "" when it is in
+// no group.
+func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
+	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: "autoscaling/target-lifecycle-state"})
+	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && resp.HTTPStatusCode() == http.StatusNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", translate("imds:target-lifecycle-state", "", err, true)
+	}
+	defer out.Content.Close()
+	return readWord(out.Content)
+}
+
+// MembershipOf asks which group an instance is in, and in what state.
+func (c *Client) MembershipOf(ctx context.Context, instanceID string) (Membership, error) {
+	out, err := callTo(ctx, c, "autoscaling", "DescribeAutoScalingInstances", instanceID, func(ctx context.Context) (*autoscaling.DescribeAutoScalingInstancesOutput, error) {
+		return c.autoscaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
+	})
+	if err != nil {
+		return Membership{}, err
+	}
+	for _, i := range out.AutoScalingInstances {
+		if aws.ToString(i.InstanceId) == instanceID {
+			return Membership{Group: aws.ToString(i.AutoScalingGroupName), State: aws.ToString(i.LifecycleState)}, nil
+		}
+	}
+	return Membership{}, nil
+}
+
+// CompleteLifecycleAction ends the wait of an instance in a group's launch hook, with
+// [Continue] or [Abandon]. An instance that does not wait in it is [ErrNoAction].
+func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error {
+	_, err := callTo(ctx, c, "autoscaling", "CompleteLifecycleAction", result+" of "+instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.CompleteLifecycleActionOutput, error) {
+		return c.autoscaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
+			AutoScalingGroupName: aws.String(group), LifecycleHookName: aws.String(hook),
+			InstanceId: aws.String(instanceID), LifecycleActionResult: aws.String(result),
+		})
+	})
+	return err
+}
+
+// RecordHeartbeat starts the timeout of a lifecycle action anew. An instance that does
+// not wait in the hook is [ErrNoAction].
+func (c *Client) RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error {
+	_, err := callTo(ctx, c, "autoscaling", "RecordLifecycleActionHeartbeat", instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.RecordLifecycleActionHeartbeatOutput, error) {
+		return c.autoscaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
+			AutoScalingGroupName: aws.String(group), LifecycleHookName: aws.String(hook), InstanceId: aws.String(instanceID),
+		})
+	})
+	return err
+}
+
+// wordMax is more than any word of the metadata service has.
+const wordMax = 256
+
+// readWord reads one word of the metadata service.
+func readWord(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, wordMax))
+	if err != nil {
+		return "", translate("imds:target-lifecycle-state", "", err, true)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
