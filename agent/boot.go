@@ -68,7 +68,11 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 			err := b.owning(ctx, b.run)
 			var stale *staleError
 			if errors.As(err, &stale) {
-				if overErr := b.startOver(ctx, stale); overErr != nil {
+				over := func(ctx context.Context) error {
+					b.beat(ctx)
+					return b.startOver(ctx, stale)
+				}
+				if overErr := b.owning(ctx, over); overErr != nil {
 					return overErr
 				}
 				if b.cfg.Stale == StaleWait || stale.again {
@@ -301,6 +305,9 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
 		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
 		Ready: time.Now(),
+	}
+	if b.entrance.ToBeWarmed() { // and still to be let into service, with its roles
+		r.Roles, r.Hook = "", ""
 	}
 	if err := b.agent.Host.SaveRecord(r); err != nil {
 		return err

@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+const hook = "launch"
+
+// inGroup is an instance that a group launches, with a release to start from.
+func inGroup() (*world, Config) {
+	w, cfg := withRelease(), DefaultConfig()
+	w.cloud.group = fakeGroup{state: "Pending:Wait", target: "InService", hook: hook}
+	cfg.LifecycleHook, cfg.Roles.Roles = hook, []string{"app"}
+	return w, cfg
+}
+
+// called counts the calls that begin so.
+func (c *fakeCloud) called(prefix string) int {
+	n := 0
+	for _, call := range c.calls {
+		if strings.HasPrefix(call, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// autoScaling counts the calls to Auto Scaling.
+func (c *fakeCloud) autoScaling() int {
+	return c.called("DescribeAutoScalingInstances") + c.called("CompleteLifecycleAction") + c.called("RecordLifecycleActionHeartbeat")
+}
+
+func TestLaunchHook(t *testing.T) {
+	foreign := func(w *world, _ *Config) {
+		w.host.snapshotContents = mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}
+	}
+	for name, tc := range map[string]struct {
+		change     func(w *world, cfg *Config)
+		completed  []string
+		heartbeats int
+		calls      int // to Auto Scaling; -1 does not matter
+		exit       int
+		volumes    int
+	}{
+		"launch":              {nil, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
+		"launch that is slow": {func(w *world, _ *Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, ExitDone, 1},
+		"hook is up late": {func(w *world, _ *Config) {
+			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
+		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, 0, ExitDone, 1},
+		"no hook configured": {func(_ *world, cfg *Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
+		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitUsage, 1},
+		"in service":         {func(w *world, _ *Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
+		"completed by a person": {func(w *world, _ *Config) {
+			w.cloud.fail = func(call string) error {
+				if strings.HasPrefix(call, "CompleteLifecycleAction") {
+					w.cloud.group.state = "Pending:Proceed"
+				}
+				return nil
+			}
+		}, nil, 0, 3, ExitDone, 1},
+		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, ExitRefused, 0},
+		"no snapshot":      {func(w *world, _ *Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
+		"temporary failure": {func(w *world, cfg *Config) {
+			w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
+		}, nil, 3, 4, ExitTemporary, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, cfg := inGroup()
+				if tc.change != nil {
+					tc.change(w, &cfg)
+				}
+				began := time.Now()
+				report, err := w.agent.Up(t.Context(), cfg)
+				if code := ExitCode(err); code != tc.exit {
+					t.Errorf("exit code %d (%v), want %d", code, err, tc.exit)
+				}
+				g := w.cloud.group
+				if !slices.Equal(g.completed, tc.completed) || g.heartbeats != tc.heartbeats {
+					t.Errorf("completed %v after %d heartbeats, want %v after %d; notes %v", g.completed, g.heartbeats, tc.completed, tc.heartbeats, report.Sources[0].Notes)
+				}
+				if n := w.cloud.autoScaling(); tc.calls >= 0 && n != tc.calls {
+					t.Errorf("%d calls to Auto Scaling, want %d", n, tc.calls)
+				}
+				if n := len(w.cloud.live()); n != tc.volumes {
+					t.Errorf("%d volumes, want %d", n, tc.volumes)
+				}
+				if tc.exit == ExitDone {
+					mustBeUp(t, w)
+				}
+				if took := time.Since(began); tc.exit == ExitUsage && took < hookWithin {
+					t.Errorf("gave up on the hook after %s, before it could be up", took)
+				}
+			})
+		})
+	}
+}
+
+// TestLetInLast: the instance is let in once it serves the Source and has its roles,
+// and turned away once its volume is gone.
+func TestLetInLast(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"CONTINUE": func(*world) {},
+		"ABANDON": func(w *world) {
+			w.host.snapshotContents = mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, cfg := inGroup()
+				change(w)
+				completed := false
+				w.cloud.fail = func(call string) error {
+					switch call {
+					case "CompleteLifecycleAction CONTINUE":
+						completed = true
+						if len(w.host.mounts) != 2 || w.cloud.instanceTags["Roles"] != "app" {
+							t.Errorf("let in with the mounts %v and the tags %v", w.host.mounts, w.cloud.instanceTags)
+						}
+					case "CompleteLifecycleAction ABANDON":
+						completed = true
+						if len(w.cloud.volumes) != 0 || w.cloud.instanceTags["Roles"] != "" {
+							t.Errorf("turned away with %d volumes and the tags %v", len(w.cloud.volumes), w.cloud.instanceTags)
+						}
+					}
+					return nil
+				}
+				_, _ = w.agent.Up(t.Context(), cfg) // its error is TestLaunchHook's
+				if !completed {
+					t.Errorf("calls %v, want %s", w.cloud.calls, name)
+				}
+			})
+		})
+	}
+}
+
+func TestLaunchHookOfSeveralSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := inGroup()
+		other := release("snap-shop", 1)
+		other.Tags = map[string]string{ec2ops.TagName: "shop"}
+		w.cloud.snapshots = append(w.cloud.snapshots, other)
+		shop := DefaultSource()
+		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
+		cfg.Sources = append(cfg.Sources, shop)
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "CompleteLifecycleAction") && len(w.host.mounts) != 3 {
+				t.Errorf("let in with the mounts %v, want all three", w.host.mounts)
+			}
+			return nil
+		}
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.cloud.group.completed; !slices.Equal(got, []string{"CONTINUE"}) || w.cloud.called("DescribeAutoScalingInstances") != 1 {
+			t.Errorf("completed %v; calls %v, want one look and one CONTINUE", got, w.cloud.calls)
+		}
+		w.restart()
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || len(w.cloud.calls) != 0 {
+			t.Errorf("second run: %v, calls %v; want none", err, w.cloud.calls)
+		}
+	})
+}
+
+// TestLaunchHookKilledAtEveryCall: whenever a run is killed, the next one lets the
+// instance in, and none does twice.
+func TestLaunchHookKilledAtEveryCall(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		points := 0
+		for k, over := 1, false; !over; k++ {
+			t.Run(fmt.Sprintf("call %d/after=%v", k, after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, cfg := inGroup()
+					w.cloud.killAt, w.cloud.after = k, after
+					_, err := w.agent.Up(t.Context(), cfg)
+					if over = !w.cloud.dead; !over {
+						points++
+						w.restart()
+						_, err = w.agent.Up(t.Context(), cfg)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					mustBeUp(t, w)
+					if got := w.cloud.group.completed; !slices.Equal(got, []string{"CONTINUE"}) {
+						t.Errorf("completed %v, want CONTINUE once", got)
+					}
+					w.restart()
+					if _, err := w.agent.Up(t.Context(), cfg); err != nil || len(w.cloud.calls) != 0 {
+						t.Errorf("third run: %v, calls %v; want none", err, w.cloud.calls)
+					}
+				})
+			})
+		}
+		if points < 12 {
+			t.Errorf("only %d kill points were tried", points)
+		}
+	}
+}
+
+// TestWarmPool: an instance that is warmed has its volume mounted and no roles. Once it
+// is about to serve, it starts from the newest release.
+func TestWarmPool(t *testing.T) {
+	for name, tc := range map[string]struct {
+		deployed bool // while it was stopped
+		running  bool // it was not stopped, and up is run again on its way into service
+		want     string
+	}{
+		"nothing new":           {false, false, "snap-1"},
+		"a deployment":          {true, false, "snap-2"},
+		"running, nothing new":  {false, true, "snap-1"},
+		"running, a deployment": {true, true, "snap-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, cfg := inGroup()
+				w.cloud.group.state, w.cloud.group.target = "Warmed:Pending:Wait", "Warmed:Stopped"
+				if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+					t.Fatal(err)
+				}
+				mustBeUp(t, w)
+				if got := w.cloud.group.completed; !slices.Equal(got, []string{"CONTINUE"}) || w.cloud.instanceTags["Roles"] != "" {
+					t.Errorf("warmed: completed %v, roles %q; want CONTINUE and none", got, w.cloud.instanceTags["Roles"])
+				}
+				warmed := w.cloud.live()[0].ID
+
+				w.restart()
+				if !tc.running {
+					w.reboot()
+				}
+				w.cloud.group.state, w.cloud.group.target = "Pending:Wait", "InService"
+				if tc.deployed {
+					w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+				}
+				if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+					t.Fatal(err)
+				}
+				mustBeUp(t, w)
+				v := w.cloud.live()[0]
+				if v.SnapshotID != tc.want || (v.ID == warmed) == tc.deployed {
+					t.Errorf("serves %s from %s, warmed was %s; want %s", v.ID, v.SnapshotID, warmed, tc.want)
+				}
+				if got := w.cloud.group.completed; !slices.Equal(got, []string{"CONTINUE", "CONTINUE"}) || w.cloud.instanceTags["Roles"] != "app" {
+					t.Errorf("in service: completed %v, roles %q; want CONTINUE twice and app", got, w.cloud.instanceTags["Roles"])
+				}
+			})
+		})
+	}
+}
+
+// TestHeartbeatsWhileStartingOver: a launch that waits for a newer snapshot, for longer
+// than a hook does, is still at work.
+func TestHeartbeatsWhileStartingOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := inGroup()
+		cfg.Stale = StaleWait
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "AttachVolume") && len(w.cloud.snapshots) == 1 {
+				newer := release("snap-2", 2)
+				newer.State = ec2ops.SnapshotPending
+				w.cloud.snapshots = append(w.cloud.snapshots, newer)
+				time.AfterFunc(2*time.Minute, func() {
+					w.cloud.mu.Lock()
+					defer w.cloud.mu.Unlock()
+					w.cloud.snapshots[1].State = ec2ops.SnapshotCompleted
+				})
+			}
+			return nil
+		}
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if g := w.cloud.group; g.heartbeats < 7 || !slices.Equal(g.completed, []string{"CONTINUE"}) {
+			t.Errorf("%d heartbeats in two minutes, completed %v; want 7 or more, and CONTINUE", g.heartbeats, g.completed)
+		}
+	})
+}
