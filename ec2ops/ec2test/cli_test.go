@@ -78,3 +78,46 @@ func TestCLI(t *testing.T) {
 		}
 	}
 }
+
+// TestCLIOfGroups runs the actions of Auto Scaling that an operator pastes.
+func TestCLIOfGroups(t *testing.T) {
+	if _, err := os.Stat(cli); err != nil {
+		t.Skipf("needs Debian's awscli: %v", err)
+	}
+	fake := ec2test.New(t, ec2test.Options{})
+	here := fake.Launch("operator-host")
+	aws := func(line string) string {
+		t.Helper()
+		args := append([]string{"--endpoint-url", here.EC2URL, "--output", "text", "autoscaling"}, strings.Fields(line)...)
+		cmd := exec.CommandContext(t.Context(), cli, args...)
+		cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir()}, here.Env()...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return "failed: " + string(out)
+		}
+		return strings.Join(strings.Fields(string(out)), " ")
+	}
+	want := func(line, want string) {
+		t.Helper()
+		if got := aws(line); got != want {
+			t.Errorf("aws autoscaling %s: got %q, want %q", line, got, want)
+		}
+	}
+	want("create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size 3 --launch-template LaunchTemplateName=web,Version=1 --availability-zones us-west-2c", "")
+	want("put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name launch --lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300", "")
+	want("describe-lifecycle-hooks --auto-scaling-group-name web --query LifecycleHooks[].[LifecycleHookName,HeartbeatTimeout,DefaultResult]", "launch 300 ABANDON")
+	want("set-desired-capacity --auto-scaling-group-name web --desired-capacity 1", "")
+	id := aws("describe-auto-scaling-groups --auto-scaling-group-names web --query AutoScalingGroups[0].Instances[0].InstanceId")
+	want("describe-auto-scaling-instances --instance-ids "+id+" --query AutoScalingInstances[].[AutoScalingGroupName,LifecycleState]", "web Pending:Wait")
+	about := "--auto-scaling-group-name web --lifecycle-hook-name launch --instance-id " + id
+	want("record-lifecycle-action-heartbeat "+about, "")
+	want("complete-lifecycle-action --lifecycle-action-result CONTINUE "+about, "")
+	want("describe-auto-scaling-instances --instance-ids "+id+" --query AutoScalingInstances[].LifecycleState", "InService")
+	if got := aws("record-lifecycle-action-heartbeat " + about); !strings.Contains(got, "(ValidationError)") || !strings.Contains(got, "No active Lifecycle Action found with instance ID "+id) {
+		t.Errorf("a heartbeat of an instance in service: %s", got)
+	}
+	want("put-warm-pool --auto-scaling-group-name web --min-size 1 --max-group-prepared-capacity 2 --pool-state Stopped", "")
+	want("describe-warm-pool --auto-scaling-group-name web --query [WarmPoolConfiguration.PoolState,Instances[0].LifecycleState]", "Stopped Warmed:Pending:Wait")
+	want("delete-auto-scaling-group --auto-scaling-group-name web --force-delete", "")
+	want("describe-auto-scaling-groups --query length(AutoScalingGroups)", "0")
+}

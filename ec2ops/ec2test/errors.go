@@ -28,7 +28,7 @@ func statusOf(code string) int {
 	switch code {
 	case "AuthFailure":
 		return http.StatusUnauthorized
-	case "UnauthorizedOperation", "MissingAuthenticationToken":
+	case "AccessDenied", "UnauthorizedOperation", "MissingAuthenticationToken":
 		return http.StatusForbidden
 	case "DryRunOperation":
 		return http.StatusPreconditionFailed

@@ -61,6 +61,21 @@ func (f *Fake) LaunchWith(name string, o LaunchOptions) *Host {
 	f.t.Helper()
 	i, err := f.Server.Launch(context.Background(), name, o)
 	f.check(err)
+	return f.host(i)
+}
+
+// Join gives an instance that a group has launched.
+func (f *Fake) Join(name string) *Host {
+	f.t.Helper()
+	w := f.World()
+	i := w.Live(name, time.Now())
+	if i == nil {
+		f.t.Fatalf("no instance of the name %s is running", name)
+	}
+	return f.host(*i)
+}
+
+func (f *Fake) host(i Instance) *Host {
 	if f.network != nil {
 		return &Host{Instance: i, EC2URL: f.EC2URL, IMDSURL: "http://" + memoryIMDS, Dial: f.network.Dial(i.ID), region: f.Server.opts.Region}
 	}
@@ -84,6 +99,7 @@ func Env(ec2URL, imdsURL, region string) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + ec2URL,
 		"AWS_ENDPOINT_URL_EC2=" + ec2URL,
+		"AWS_ENDPOINT_URL_AUTO_SCALING=" + ec2URL,
 		"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + strings.TrimSuffix(imdsURL, "/") + "/",
 		"AWS_REGION=" + region,
 		"AWS_DEFAULT_REGION=" + region,

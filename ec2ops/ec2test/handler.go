@@ -10,10 +10,13 @@ import (
 	"time"
 )
 
-// XML namespaces of the two APIs that are served.
+// XML namespaces of the APIs that are served.
 const (
 	ec2Namespace = "http://ec2.amazonaws.com/doc/2016-11-15/"
 	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+	autoscalingNamespace = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
+	autoscalingVersion   = "2011-01-01"
 )
 
 // maxForm bounds a request's body, in bytes.
@@ -88,7 +91,13 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	if err := s.signed(r); err != nil {
 		return nil, err
 	}
+	if err := s.settle(c.ctx); err != nil {
+		return nil, err
+	}
 	handle := s.action(action)
+	if r.Form.Get("Version") == autoscalingVersion {
+		handle = groupActions.of(s, action)
+	}
 	if handle == nil {
 		return nil, fail("InvalidAction", "The action %s is not valid for this web service.", action)
 	}
@@ -137,6 +146,10 @@ func (s *Server) action(name string) func(*call) (any, error) {
 		return s.describeInstanceAttribute
 	case "ModifyInstanceAttribute":
 		return s.modifyInstanceAttribute
+	case "StopInstances":
+		return s.stopInstances
+	case "StartInstances":
+		return s.startInstances
 	case "TerminateInstances":
 		return s.terminateInstances
 	case "DescribeAvailabilityZones":
@@ -182,7 +195,7 @@ func (c *call) record(s *Server, action string, err error) {
 		line.Result = asError(err).Code
 	}
 	// A describe call is about the first id that it asks for.
-	for _, key := range []string{"VolumeId.1", "SnapshotId.1", "InstanceId.1"} {
+	for _, key := range []string{"VolumeId.1", "SnapshotId.1", "InstanceId.1", "InstanceId", "InstanceIds.member.1", "AutoScalingGroupName"} {
 		if line.Resource == "" {
 			line.Resource = c.form.Get(key)
 		}
@@ -224,6 +237,11 @@ func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 			xml.Header, action, stsNamespace, content, requestID, action)
 		return
 	}
+	if groupActions[action] != nil {
+		fmt.Fprintf(w, "%s<%sResponse xmlns=%q><%sResult>%s</%sResult><ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata></%sResponse>",
+			xml.Header, action, autoscalingNamespace, action, content, action, requestID, action)
+		return
+	}
 	fmt.Fprintf(w, "%s<%sResponse xmlns=%q><requestId>%s</requestId>%s</%sResponse>",
 		xml.Header, action, ec2Namespace, requestID, content, action)
 }
@@ -234,9 +252,13 @@ func writeError(w http.ResponseWriter, action, requestID string, err error) {
 	w.WriteHeader(e.Status)
 	var message strings.Builder
 	_ = xml.EscapeText(&message, []byte(e.Message)) // a Builder never fails
-	if action == "GetCallerIdentity" {
+	if action == "GetCallerIdentity" || groupActions[action] != nil {
+		namespace := stsNamespace
+		if action != "GetCallerIdentity" {
+			namespace = autoscalingNamespace
+		}
 		fmt.Fprintf(w, "%s<ErrorResponse xmlns=%q><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>",
-			xml.Header, stsNamespace, e.Code, &message, requestID)
+			xml.Header, namespace, e.Code, &message, requestID)
 		return
 	}
 	fmt.Fprintf(w, "%s<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID></Response>",

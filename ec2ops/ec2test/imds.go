@@ -137,12 +137,19 @@ func (s *Server) tokenValid(r *http.Request, instanceID string) bool {
 
 func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID string) {
 	var leaves map[string]string
+	if err := s.settle(r.Context()); err != nil {
+		plainError(w, http.StatusInternalServerError)
+		return
+	}
 	err := s.store.View(r.Context(), func(world *World) error {
 		i := world.Instances[instanceID]
 		if i == nil {
 			return instanceNotFound(instanceID)
 		}
 		leaves = s.metadata(i, time.Now())
+		if target := world.target(i.ID); target != "" {
+			leaves["meta-data/autoscaling/target-lifecycle-state"] = target
+		}
 		return nil
 	})
 	if err != nil {
@@ -188,8 +195,7 @@ func lookUp(leaves map[string]string, path string) (content string, found bool) 
 	return strings.Join(slices.Compact(names), "\n"), len(names) > 0
 }
 
-// metadata returns everything the service knows of an instance, by path.
-// autoscaling/target-lifecycle-state is absent: no instance is in a group.
+// metadata returns what the service knows of an instance itself, by path.
 func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 	leaves := map[string]string{
 		"dynamic/instance-identity/document":       s.identityDocument(i),

@@ -22,11 +22,23 @@ type LaunchOptions struct {
 // Launch starts an instance. Its name is also its Name tag. A name that a live
 // instance has is an error, as an aid to tests; EC2 allows it.
 func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Instance, error) {
+	var launched Instance
+	err := s.store.Update(ctx, func(w *World) error {
+		i, err := s.launch(w, name, o, time.Now())
+		if err == nil {
+			launched = *i
+		}
+		return err
+	})
+	return launched, err
+}
+
+// launch is Launch in a World that may be changed.
+func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (*Instance, error) {
 	setDefault(&o.Zone, s.opts.Zone)
 	setDefault(&o.Type, s.opts.InstanceType)
-	now := time.Now()
 	running := now.Add(s.chance.launch())
-	i := Instance{
+	i := &Instance{
 		ID: s.chance.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.chance.hex(16), Zone: o.Zone,
 		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
 		Launched: now, Running: running, RootVolumeID: s.chance.id("vol"),
@@ -41,26 +53,22 @@ func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Inst
 			InstanceID: i.ID, Device: i.RootDevice, DeleteOnTermination: true, Asked: now, Plugged: now, Attached: now,
 		},
 	}
-	err := s.store.Update(ctx, func(w *World) error {
-		if live := w.Live(name, now); live != nil {
-			return fmt.Errorf("launch %s: instance %s has that name", name, live.ID)
-		}
-		// The address after those of all instances that ever were; the first
-		// addresses of a subnet are AWS's own.
-		address := s.opts.Network.Addr()
-		for range len(w.Instances) + firstAddress {
-			address = address.Next()
-		}
-		if !s.opts.Network.Contains(address) {
-			return fmt.Errorf("launch %s: no address is left in %s", name, s.opts.Network)
-		}
-		i.PrivateIP = address.String()
-		recorded := i
-		w.Instances[i.ID] = &recorded
-		w.Volumes[root.ID] = root
-		return nil
-	})
-	return i, err
+	if live := w.Live(name, now); live != nil {
+		return nil, fmt.Errorf("launch %s: instance %s has that name", name, live.ID)
+	}
+	// The address after those of all instances that ever were; the first
+	// addresses of a subnet are AWS's own.
+	address := s.opts.Network.Addr()
+	for range len(w.Instances) + firstAddress {
+		address = address.Next()
+	}
+	if !s.opts.Network.Contains(address) {
+		return nil, fmt.Errorf("launch %s: no address is left in %s", name, s.opts.Network)
+	}
+	i.PrivateIP = address.String()
+	w.Instances[i.ID] = i
+	w.Volumes[root.ID] = root
+	return i, nil
 }
 
 // firstAddress is the host number of the first instance in its network.
@@ -86,23 +94,38 @@ func (s *Server) Terminate(ctx context.Context, instanceID string) error {
 		if err != nil {
 			return err
 		}
-		if !i.Terminated.IsZero() {
-			return nil
-		}
-		i.Terminated = now
-		i.ShutDown = now.Add(s.chance.remove())
-		for _, v := range attachedTo(w, instanceID, now) {
-			if v.Attachment.DeleteOnTermination {
-				v.Deleted, v.Gone = now, i.ShutDown
-				deleted = append(deleted, v.ID)
-			}
-			v.Attachment.Busy = false
-			v.Attachment.Detached = i.ShutDown
-		}
+		deleted = s.terminate(w, i, now)
 		return nil
 	})
-	if err != nil || s.opts.Disks == nil {
+	if err != nil {
 		return err
+	}
+	return s.forget(ctx, deleted)
+}
+
+// terminate is Terminate in a World that may be changed; it gives the volumes that are
+// deleted.
+func (s *Server) terminate(w *World, i *Instance, now time.Time) (deleted []string) {
+	if !i.Terminated.IsZero() {
+		return nil
+	}
+	i.Terminated = now
+	i.ShutDown = now.Add(s.chance.remove())
+	for _, v := range attachedTo(w, i.ID, now) {
+		if v.Attachment.DeleteOnTermination {
+			v.Deleted, v.Gone = now, i.ShutDown
+			deleted = append(deleted, v.ID)
+		}
+		v.Attachment.Busy = false
+		v.Attachment.Detached = i.ShutDown
+	}
+	return deleted
+}
+
+// forget deletes the data of volumes.
+func (s *Server) forget(ctx context.Context, deleted []string) (err error) {
+	if s.opts.Disks == nil {
+		return nil
 	}
 	for _, id := range deleted {
 		err = errors.Join(err, s.opts.Disks.DeleteVolume(context.WithoutCancel(ctx), id))
@@ -169,6 +192,6 @@ func (s *Server) terminateInstances(c *call) (any, error) {
 
 // stateOf returns a state with its code (API reference, InstanceState).
 func stateOf(name string) stateItem {
-	codes := map[string]int{"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
+	codes := map[string]int{"pending": 0, "running": 16, "stopped": 80, "shutting-down": 32, "terminated": 48}
 	return stateItem{Code: codes[name], Name: name}
 }

@@ -114,6 +114,9 @@ func (s *Server) Calls(ctx context.Context) ([]Call, error) {
 // World returns a copy of all that the control plane knows.
 func (s *Server) World(ctx context.Context) (World, error) {
 	var w World
+	if err := s.settle(ctx); err != nil {
+		return w, err
+	}
 	err := s.store.View(ctx, func(now *World) error {
 		w = now.clone()
 		return nil
@@ -136,6 +139,10 @@ func (s *Server) Volume(ctx context.Context, id string) (v Volume, found bool, e
 func (s *Server) denied(caller *Instance, action string) error {
 	if !slices.Contains(s.opts.Deny, action) {
 		return nil
+	}
+	if groupActions[action] != nil {
+		return fail("AccessDenied", "User: %s is not authorized to perform: autoscaling:%s because no identity-based policy allows the autoscaling:%s action",
+			s.callerARN(caller), action, action)
 	}
 	return fail("UnauthorizedOperation",
 		"You are not authorized to perform this operation. User: %s is not authorized to perform: ec2:%s on resource: arn:aws:ec2:%s:%s:* because no identity-based policy allows the ec2:%s action",

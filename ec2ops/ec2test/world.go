@@ -16,6 +16,7 @@ type World struct {
 	Volumes   map[string]*Volume
 	Snapshots map[string]*Snapshot
 	Tokens    map[string]*Token // by zone, a slash and the client token
+	Groups    map[string]*Group
 }
 
 // newWorld returns a World in which nothing exists.
@@ -36,6 +37,9 @@ func (w *World) filled() *World {
 	}
 	if w.Tokens == nil {
 		w.Tokens = map[string]*Token{}
+	}
+	if w.Groups == nil {
+		w.Groups = map[string]*Group{}
 	}
 	return w
 }
@@ -62,6 +66,9 @@ func (w *World) clone() World {
 		copied := *t
 		c.Tokens[key] = &copied
 	}
+	for name, g := range w.Groups {
+		c.Groups[name] = g.clone()
+	}
 	return *c
 }
 
@@ -83,12 +90,13 @@ type Instance struct {
 	Tags         Tags
 	Launched     time.Time
 	Running      time.Time // pending until then
+	Stopped      time.Time // asked for, and not started since
 	Terminated   time.Time // asked for
 	ShutDown     time.Time // shutting-down until then
 	RootVolumeID string
 }
 
-// State returns EC2's name for the state: pending, running, shutting-down or
+// State returns EC2's name for the state: pending, running, stopped, shutting-down or
 // terminated.
 func (i *Instance) State(now time.Time) string {
 	switch {
@@ -96,6 +104,8 @@ func (i *Instance) State(now time.Time) string {
 		return "terminated"
 	case !i.Terminated.IsZero():
 		return "shutting-down"
+	case reached(i.Stopped, now):
+		return "stopped"
 	case now.Before(i.Running):
 		return "pending"
 	}

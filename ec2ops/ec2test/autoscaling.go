@@ -1,0 +1,243 @@
+package ec2test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// handlers are the actions of an API.
+type handlers map[string]func(*Server, *call) (any, error)
+
+// groupActions are those of Amazon EC2 Auto Scaling.
+var groupActions = handlers{
+	"CreateAutoScalingGroup":              (*Server).createGroup,
+	"UpdateAutoScalingGroup":              (*Server).updateGroup,
+	"SetDesiredCapacity":                  (*Server).setDesiredCapacity,
+	"DeleteAutoScalingGroup":              (*Server).deleteGroup,
+	"DescribeAutoScalingGroups":           (*Server).describeGroups,
+	"DescribeAutoScalingInstances":        (*Server).describeMembers,
+	"DescribeScalingActivities":           (*Server).describeActivities,
+	"PutLifecycleHook":                    (*Server).putHook,
+	"DescribeLifecycleHooks":              (*Server).describeHooks,
+	"DeleteLifecycleHook":                 (*Server).deleteHook,
+	"CompleteLifecycleAction":             (*Server).completeAction,
+	"RecordLifecycleActionHeartbeat":      (*Server).recordHeartbeat,
+	"TerminateInstanceInAutoScalingGroup": (*Server).terminateMember,
+	"PutWarmPool":                         (*Server).putWarmPool,
+	"DescribeWarmPool":                    (*Server).describeWarmPool,
+}
+
+// of gives the handler of an action, or nil.
+func (h handlers) of(s *Server, action string) func(*call) (any, error) {
+	handle := h[action]
+	if handle == nil {
+		return nil
+	}
+	return func(c *call) (any, error) { return handle(s, c) }
+}
+
+// errAsItWas leaves the World unwritten.
+var errAsItWas = errors.New("nothing has changed")
+
+// settle brings the groups up to now.
+func (s *Server) settle(ctx context.Context) error {
+	any := false
+	if err := s.store.View(ctx, func(w *World) error { any = len(w.Groups) > 0; return nil }); err != nil || !any {
+		return err
+	}
+	var deleted []string
+	err := s.store.Update(ctx, func(w *World) error {
+		x := &settling{s: s, w: w, now: time.Now()}
+		for _, name := range sortedKeys(w.Groups) {
+			x.group(w.Groups[name])
+		}
+		deleted = x.deleted
+		if !x.changed {
+			return errAsItWas
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errAsItWas) {
+		return err
+	}
+	return s.forget(ctx, deleted)
+}
+
+// invalid is Auto Scaling's word for most errors.
+func invalid(format string, args ...any) *Error { return fail("ValidationError", format, args...) }
+
+// change changes a group, and has the change take effect.
+func (s *Server) change(c *call, name string, do func(w *World, g *Group) error) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	c.resource = name
+	err := s.store.Update(c.ctx, func(w *World) error {
+		g := w.Groups[name]
+		if g == nil || !g.Deleted.IsZero() {
+			return invalid("AutoScalingGroup name not found - AutoScalingGroup '%s' not found", name)
+		}
+		return do(w, g)
+	})
+	if err != nil {
+		return err
+	}
+	return s.settle(c.ctx)
+}
+
+// sizes reads the numbers of a group over those that it has.
+func (g *Group) sizes(c *call) {
+	for name, n := range map[string]*int64{"MinSize": &g.Min, "MaxSize": &g.Max, "DesiredCapacity": &g.Desired} {
+		if c.has(name) {
+			*n = c.number(name)
+		}
+	}
+	if zones := c.list("AvailabilityZones.member"); len(zones) > 0 {
+		g.Zones = zones
+	}
+	if subnets := c.text("VPCZoneIdentifier"); subnets != "" {
+		g.Subnets = subnets
+	}
+	for _, key := range []string{"LaunchTemplate.LaunchTemplateName", "LaunchTemplate.LaunchTemplateId", "LaunchTemplate.Version", "LaunchConfigurationName"} {
+		if v := c.text(key); v != "" && !strings.HasSuffix(key, "Version") {
+			g.Template = v
+		}
+	}
+}
+
+// sound says what is wrong with a group's numbers.
+func (g *Group) sound() error {
+	switch {
+	case g.Min > g.Max || g.Min < 0:
+		return invalid("Max bound, %d, must be greater than or equal to min bound, %d", g.Max, g.Min)
+	case g.Desired > g.Max:
+		return invalid("Desired capacity:%d must be between the specified min size:%d and max size:%d", g.Desired, g.Min, g.Max)
+	case g.Desired < g.Min:
+		return invalid("Desired capacity:%d must be between the specified min size:%d and max size:%d", g.Desired, g.Min, g.Max)
+	}
+	return nil
+}
+
+func (s *Server) createGroup(c *call) (any, error) {
+	g := &Group{Name: c.required("AutoScalingGroupName"), Created: c.now, Hooks: map[string]Hook{}}
+	c.required("MinSize")
+	c.required("MaxSize")
+	g.sizes(c)
+	if !c.has("DesiredCapacity") {
+		g.Desired = g.Min
+	}
+	for _, item := range c.items("LifecycleHookSpecificationList.member") {
+		name, h := c.hook(item + ".")
+		g.Hooks[name] = h
+	}
+	if g.Template == "" {
+		c.fail(invalid("Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter."))
+	}
+	if len(g.Zones) == 0 && g.Subnets == "" {
+		c.fail(invalid("At least one Availability Zone or VPC Subnet is required."))
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := g.sound(); err != nil {
+		return nil, err
+	}
+	c.resource = g.Name
+	if err := s.store.Update(c.ctx, func(w *World) error {
+		if w.Groups[g.Name] != nil {
+			return fail("AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name %s already exists", g.Name)
+		}
+		w.Groups[g.Name] = g
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.settle(c.ctx)
+}
+
+func (s *Server) updateGroup(c *call) (any, error) {
+	name := c.required("AutoScalingGroupName")
+	(&Group{}).sizes(c) // what it has is read once the group is known
+	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error {
+		changed := g.clone()
+		changed.sizes(c)
+		if err := changed.sound(); err != nil {
+			return err
+		}
+		g.sizes(c)
+		return nil
+	})
+}
+
+func (s *Server) setDesiredCapacity(c *call) (any, error) {
+	name, desired := c.required("AutoScalingGroupName"), c.number("DesiredCapacity")
+	c.required("DesiredCapacity")
+	c.truth("HonorCooldown", false)
+	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error {
+		changed := g.clone()
+		changed.Desired = desired
+		if err := changed.sound(); err != nil {
+			return err
+		}
+		g.Desired = desired
+		return nil
+	})
+}
+
+func (s *Server) deleteGroup(c *call) (any, error) {
+	name, force := c.required("AutoScalingGroupName"), c.truth("ForceDelete", false)
+	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error {
+		if len(g.Members) > 0 && !force {
+			return fail("ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group.")
+		}
+		g.Deleted = c.now
+		return nil
+	})
+}
+
+func (s *Server) terminateMember(c *call) (any, error) {
+	id, fewer := c.required("InstanceId"), c.truth("ShouldDecrementDesiredCapacity", false)
+	c.required("ShouldDecrementDesiredCapacity")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.resource = id
+	var deleted []string
+	if err := s.store.Update(c.ctx, func(w *World) error {
+		g, m := w.member(id)
+		switch {
+		case m == nil:
+			return invalid("Instance Id not found - No managed instance found for instance ID: %s", id)
+		case fewer && g.Desired == g.Min:
+			return invalid("Currently, desiredSize equals minSize (%d). Terminating instance without replacement will violate group's min size constraint.", g.Min)
+		case fewer:
+			g.Desired--
+		}
+		x := &settling{s: s, w: w, now: c.now}
+		x.terminate(g, m, "an instance was taken out of service in response to a user request.", "")
+		deleted = x.deleted
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := s.forget(c.ctx, deleted); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.settle(c.ctx)
+}
+
+func (s *Server) putWarmPool(c *call) (any, error) {
+	name := c.required("AutoScalingGroupName")
+	pool := &WarmPool{State: c.text("PoolState"), Least: c.number("MinSize"), Reaches: -1}
+	if c.has("MaxGroupPreparedCapacity") {
+		pool.Reaches = c.number("MaxGroupPreparedCapacity")
+	}
+	setDefault(&pool.State, poolStopped)
+	if !slices.Contains([]string{poolStopped, poolRunning}, pool.State) {
+		c.fail(invalid("PoolState %s is not known here: Stopped or Running", pool.State))
+	}
+	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error { g.Pool = pool; return nil })
+}

@@ -1,0 +1,216 @@
+package ec2test
+
+import (
+	"slices"
+	"time"
+)
+
+// members is a list element of Auto Scaling's.
+type members[T any] struct {
+	Items []T `xml:"member"`
+}
+
+type memberItem struct {
+	InstanceID string `xml:"InstanceId"`
+	Group      string `xml:"AutoScalingGroupName,omitempty"`
+	Type       string `xml:"InstanceType"`
+	Zone       string `xml:"AvailabilityZone"`
+	State      string `xml:"LifecycleState"`
+	Health     string `xml:"HealthStatus"`
+	Protected  bool   `xml:"ProtectedFromScaleIn"`
+}
+
+// items describes those members that are wanted.
+func (g *Group) items(w *World, now time.Time, want func(*Member) bool) (items []memberItem) {
+	for _, m := range g.Members {
+		if i := w.Instances[m.InstanceID]; want(m) {
+			health := "Healthy"
+			if i.State(now) == "terminated" {
+				health = "Unhealthy"
+			}
+			items = append(items, memberItem{m.InstanceID, g.Name, i.Type, i.Zone, m.Lifecycle(), health, false})
+		}
+	}
+	return items
+}
+
+// groups gives the groups that a call asks for, or all.
+func (w *World) groups(names []string) (all []*Group) {
+	for _, name := range sortedKeys(w.Groups) {
+		if len(names) == 0 || slices.Contains(names, name) {
+			all = append(all, w.Groups[name])
+		}
+	}
+	return all
+}
+
+type groupItem struct {
+	Name      string              `xml:"AutoScalingGroupName"`
+	ARN       string              `xml:"AutoScalingGroupARN"`
+	Min       int64               `xml:"MinSize"`
+	Max       int64               `xml:"MaxSize"`
+	Desired   int64               `xml:"DesiredCapacity"`
+	Cooldown  int64               `xml:"DefaultCooldown"`
+	Zones     members[string]     `xml:"AvailabilityZones"`
+	Subnets   string              `xml:"VPCZoneIdentifier,omitempty"`
+	Health    string              `xml:"HealthCheckType"`
+	Created   string              `xml:"CreatedTime"`
+	Status    string              `xml:"Status,omitempty"`
+	Instances members[memberItem] `xml:"Instances"`
+}
+
+type groupsAnswer struct {
+	Groups members[groupItem] `xml:"AutoScalingGroups"`
+}
+
+func (s *Server) describeGroups(c *call) (any, error) {
+	names := c.list("AutoScalingGroupNames.member")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var answer groupsAnswer
+	err := s.store.View(c.ctx, func(w *World) error {
+		for _, g := range w.groups(names) {
+			item := groupItem{
+				Name: g.Name, ARN: "arn:aws:autoscaling:" + s.opts.Region + ":" + s.opts.Account + ":autoScalingGroup::autoScalingGroupName/" + g.Name,
+				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Health: "EC2", Created: stamp(g.Created),
+				Instances: members[memberItem]{g.items(w, c.now, func(m *Member) bool { return !m.Warm })},
+			}
+			if !g.Deleted.IsZero() {
+				item.Status = "Delete in progress"
+			}
+			for n := range item.Instances.Items {
+				item.Instances.Items[n].Group = ""
+			}
+			answer.Groups.Items = append(answer.Groups.Items, item)
+		}
+		return nil
+	})
+	return answer, err
+}
+
+type membersAnswer struct {
+	Instances members[memberItem] `xml:"AutoScalingInstances"`
+}
+
+func (s *Server) describeMembers(c *call) (any, error) {
+	ids := c.list("InstanceIds.member")
+	c.number("MaxRecords")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var answer membersAnswer
+	err := s.store.View(c.ctx, func(w *World) error {
+		for _, g := range w.groups(nil) {
+			answer.Instances.Items = append(answer.Instances.Items, g.items(w, c.now, func(m *Member) bool {
+				return len(ids) == 0 || slices.Contains(ids, m.InstanceID)
+			})...)
+		}
+		return nil
+	})
+	return answer, err
+}
+
+type poolItem struct {
+	Reaches *int64 `xml:"MaxGroupPreparedCapacity,omitempty"`
+	Least   int64  `xml:"MinSize"`
+	State   string `xml:"PoolState"`
+}
+
+type poolAnswer struct {
+	Pool      *poolItem           `xml:"WarmPoolConfiguration,omitempty"`
+	Instances members[memberItem] `xml:"Instances"`
+}
+
+func (s *Server) describeWarmPool(c *call) (any, error) {
+	name := c.required("AutoScalingGroupName")
+	c.number("MaxRecords")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var answer poolAnswer
+	err := s.store.View(c.ctx, func(w *World) error {
+		for _, g := range w.groups([]string{name}) {
+			if g.Pool != nil {
+				answer.Pool = &poolItem{Least: g.Pool.Least, State: g.Pool.State}
+				if g.Pool.Reaches >= 0 {
+					answer.Pool.Reaches = &g.Pool.Reaches
+				}
+			}
+			answer.Instances.Items = g.items(w, c.now, func(m *Member) bool { return m.Warm })
+		}
+		return nil
+	})
+	return answer, err
+}
+
+type hookItem struct {
+	Name       string `xml:"LifecycleHookName"`
+	Group      string `xml:"AutoScalingGroupName"`
+	Transition string `xml:"LifecycleTransition"`
+	Timeout    int64  `xml:"HeartbeatTimeout"`
+	Global     int64  `xml:"GlobalTimeout"`
+	Default    string `xml:"DefaultResult"`
+}
+
+type hooksAnswer struct {
+	Hooks members[hookItem] `xml:"LifecycleHooks"`
+}
+
+func (s *Server) describeHooks(c *call) (any, error) {
+	name, only := c.required("AutoScalingGroupName"), c.list("LifecycleHookNames.member")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var answer hooksAnswer
+	err := s.store.View(c.ctx, func(w *World) error {
+		for _, g := range w.groups([]string{name}) {
+			for _, hook := range sortedKeys(g.Hooks) {
+				h := g.Hooks[hook]
+				if len(only) == 0 || slices.Contains(only, hook) {
+					answer.Hooks.Items = append(answer.Hooks.Items, hookItem{hook, name, onLaunch, int64(h.Timeout.Seconds()),
+						int64(min(mostWait, mostHeartbeats*h.Timeout).Seconds()), h.Default})
+				}
+			}
+		}
+		return nil
+	})
+	return answer, err
+}
+
+type activityItem struct {
+	ID          string `xml:"ActivityId"`
+	Group       string `xml:"AutoScalingGroupName"`
+	Description string `xml:"Description"`
+	Cause       string `xml:"Cause"`
+	Began       string `xml:"StartTime"`
+	Ended       string `xml:"EndTime"`
+	Status      string `xml:"StatusCode"`
+	Message     string `xml:"StatusMessage,omitempty"`
+	Progress    int    `xml:"Progress"`
+}
+
+type activitiesAnswer struct {
+	Activities members[activityItem] `xml:"Activities"`
+}
+
+// describeActivities lists them newest first, as Auto Scaling does.
+func (s *Server) describeActivities(c *call) (any, error) {
+	name := c.required("AutoScalingGroupName")
+	c.number("MaxRecords")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	var answer activitiesAnswer
+	err := s.store.View(c.ctx, func(w *World) error {
+		for _, g := range w.groups([]string{name}) {
+			for _, a := range slices.Backward(g.Activities) {
+				answer.Activities.Items = append(answer.Activities.Items, activityItem{
+					a.ID, name, a.Description, a.Cause, stamp(a.Began), stamp(a.Ended), a.Status, a.Message, 100,
+				})
+			}
+		}
+		return nil
+	})
+	return answer, err
+}

@@ -1,0 +1,345 @@
+package ec2test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Group is an Auto Scaling group.
+type Group struct {
+	Name             string
+	Min, Max         int64
+	Desired          int64
+	Zones            []string
+	Subnets          string // VPCZoneIdentifier, as given
+	Template         string // the launch template or configuration, as given
+	Created, Deleted time.Time
+	Hooks            map[string]Hook
+	Pool             *WarmPool
+	Members          []*Member
+	Launches         int // instances that it ever launched, for their names
+	Activities       []Activity
+}
+
+// Hook is a lifecycle hook for launches.
+type Hook struct {
+	Timeout time.Duration
+	Default string // CONTINUE or ABANDON
+}
+
+// WarmPool is a group's pool of instances that have been initialized.
+type WarmPool struct {
+	State   string // of its instances: Stopped or Running
+	Least   int64
+	Reaches int64 // group and pool together; negative: the group's Max
+}
+
+// Member is an instance in a group. Its State is Auto Scaling's without Warmed: in
+// front, which Warm stands for.
+type Member struct {
+	InstanceID, Name string
+	State            string
+	Warm             bool
+	Since            time.Time       // of the state
+	Until            time.Time       // a Pending:Proceed goes on then
+	Waits            map[string]Wait // by hook, of a Pending:Wait
+}
+
+// Wait is a lifecycle action.
+type Wait struct {
+	Began, Times time.Time // out of time then
+	Result       string    // "" while it is under way
+}
+
+// Activity tells why an instance came or went.
+type Activity struct {
+	ID, Description, Cause, Status, Message string
+	Began, Ended                            time.Time
+}
+
+// Lifecycle states, and where an instance stops in a pool.
+const (
+	pending     = "Pending"
+	waiting     = "Pending:Wait"
+	proceeding  = "Pending:Proceed"
+	inService   = "InService"
+	terminating = "Terminating"
+	poolStopped = "Stopped"
+	poolRunning = "Running"
+	goesOn      = "CONTINUE"
+	givesUp     = "ABANDON"
+)
+
+// Lifecycle is the state as Auto Scaling writes it.
+func (m *Member) Lifecycle() string {
+	if m.Warm {
+		return "Warmed:" + m.State
+	}
+	return m.State
+}
+
+// leaving says whether the member no longer counts.
+func (m *Member) leaving() bool { return m.State == terminating }
+
+func (g *Group) clone() *Group {
+	c := *g
+	c.Hooks, c.Activities = maps.Clone(g.Hooks), slices.Clone(g.Activities)
+	if g.Pool != nil {
+		pool := *g.Pool
+		c.Pool = &pool
+	}
+	c.Members = nil
+	for _, m := range g.Members {
+		copied := *m
+		copied.Waits = maps.Clone(m.Waits)
+		c.Members = append(c.Members, &copied)
+	}
+	return &c
+}
+
+// member finds an instance in the groups.
+func (w *World) member(instanceID string) (*Group, *Member) {
+	for _, g := range w.Groups {
+		for _, m := range g.Members {
+			if m.InstanceID == instanceID {
+				return g, m
+			}
+		}
+	}
+	return nil, nil
+}
+
+// target is what the metadata service calls target-lifecycle-state; "" outside of a
+// group.
+func (w *World) target(instanceID string) string {
+	switch g, m := w.member(instanceID); {
+	case m == nil:
+		return ""
+	case m.leaving():
+		return "Terminated"
+	case m.Warm && g.Pool != nil:
+		return "Warmed:" + g.Pool.State
+	}
+	return inService
+}
+
+// settling is a group on its way to where it is wanted, by the time that has passed.
+type settling struct {
+	s       *Server
+	w       *World
+	now     time.Time
+	changed bool
+	deleted []string // volumes
+}
+
+// group brings one group up to now.
+func (x *settling) group(g *Group) {
+	for again := true; again; {
+		before := x.changed
+		x.changed = false
+		for _, m := range slices.Clone(g.Members) {
+			x.member(g, m)
+		}
+		x.scale(g)
+		again = x.changed
+		x.changed = x.changed || before
+	}
+	if !g.Deleted.IsZero() && len(g.Members) == 0 {
+		delete(x.w.Groups, g.Name)
+		x.changed = true
+	}
+}
+
+// enter puts a member into a state.
+func (x *settling) enter(m *Member, state string, at time.Time) {
+	m.State, m.Since, x.changed = state, at, true
+}
+
+// member takes the next step of a member, if it is due.
+func (x *settling) member(g *Group, m *Member) {
+	i := x.w.Instances[m.InstanceID]
+	if !i.Terminated.IsZero() {
+		if !m.leaving() {
+			x.enter(m, terminating, i.Terminated)
+			x.tell(g, m, "Terminating EC2 instance: "+m.InstanceID, "an instance was taken out of service in response to an EC2 health check indicating it has been terminated or stopped.", i.Terminated, "")
+		}
+		if reached(i.ShutDown, x.now) {
+			g.Members = slices.DeleteFunc(g.Members, func(other *Member) bool { return other == m })
+			x.changed = true
+		}
+		return
+	}
+	switch m.State {
+	case pending:
+		if at := latest(i.Running, m.Since); !x.now.Before(at) {
+			x.await(g, m, at)
+		}
+	case waiting:
+		x.wait(g, m)
+	case proceeding:
+		if !x.now.Before(m.Until) {
+			x.arrive(g, m, i)
+		}
+	}
+}
+
+// await begins the lifecycle actions of a member that runs.
+func (x *settling) await(g *Group, m *Member, at time.Time) {
+	m.Waits = map[string]Wait{}
+	for name, h := range g.Hooks {
+		m.Waits[name] = Wait{Began: at, Times: at.Add(h.Timeout)}
+	}
+	x.enter(m, waiting, at)
+	if len(m.Waits) == 0 {
+		x.proceed(m, at)
+	}
+}
+
+func (x *settling) proceed(m *Member, at time.Time) {
+	m.Waits, m.Until = nil, at.Add(x.s.chance.launch())
+	x.enter(m, proceeding, at)
+}
+
+// wait ends the lifecycle actions that have timed out, and the wait with the last.
+func (x *settling) wait(g *Group, m *Member) {
+	at, under := m.Since, false
+	for name, wait := range m.Waits {
+		if wait.Result == "" && reached(wait.Times, x.now) {
+			wait.Result = g.Hooks[name].Default
+			m.Waits[name], x.changed = wait, true
+			at = latest(at, wait.Times)
+		}
+		if wait.Result == givesUp {
+			x.terminate(g, m, "an instance was taken out of service because its lifecycle action "+name+" was abandoned or timed out.", givesUp)
+			return
+		}
+		under = under || wait.Result == ""
+	}
+	if !under {
+		x.proceed(m, at)
+	}
+}
+
+// arrive puts a member into service, or into the pool.
+func (x *settling) arrive(g *Group, m *Member, i *Instance) {
+	if !m.Warm || g.Pool == nil {
+		m.Warm = false
+		x.enter(m, inService, m.Until)
+		return
+	}
+	if g.Pool.State == poolStopped {
+		i.Stopped = m.Until
+	}
+	x.enter(m, g.Pool.State, m.Until)
+}
+
+// terminate terminates a member's instance.
+func (x *settling) terminate(g *Group, m *Member, cause, result string) {
+	x.deleted = append(x.deleted, x.s.terminate(x.w, x.w.Instances[m.InstanceID], x.now)...)
+	x.enter(m, terminating, x.now)
+	x.tell(g, m, "Terminating EC2 instance: "+m.InstanceID, cause, x.now, result)
+}
+
+// scale launches and terminates until the numbers are those that are wanted.
+func (x *settling) scale(g *Group) {
+	desired := g.Desired
+	if !g.Deleted.IsZero() {
+		desired = 0
+	}
+	var serving, warm []*Member
+	for _, m := range g.Members {
+		switch {
+		case m.leaving():
+		case m.Warm:
+			warm = append(warm, m)
+		default:
+			serving = append(serving, m)
+		}
+	}
+	for n := int64(len(serving)); n < desired; n++ {
+		ready := slices.IndexFunc(warm, func(m *Member) bool { return m.State == poolStopped || m.State == poolRunning })
+		if ready < 0 {
+			x.launch(g, false)
+			continue
+		}
+		m := warm[ready]
+		warm = slices.Delete(warm, ready, ready+1)
+		m.Warm = false
+		if i := x.w.Instances[m.InstanceID]; !i.Stopped.IsZero() {
+			i.Stopped, i.Running = time.Time{}, x.now.Add(x.s.chance.launch())
+		}
+		x.enter(m, pending, x.now)
+		x.tell(g, m, "Launching a new EC2 instance from warm pool: "+m.InstanceID, "an instance was started in response to a difference between desired and actual capacity.", x.now, "")
+	}
+	for n := int64(len(serving)); n > desired; n-- {
+		x.terminate(g, serving[int64(len(serving))-n], "an instance was taken out of service in response to a difference between desired and actual capacity.", "")
+	}
+	wanted := g.Pool.wants(g)
+	for n := int64(len(warm)); n < wanted; n++ {
+		x.launch(g, true)
+	}
+	for n := int64(len(warm)); n > wanted; n-- {
+		x.terminate(g, warm[int64(len(warm))-n], "an instance was taken out of the warm pool.", "")
+	}
+}
+
+// wants is how many instances the pool holds. (PutWarmPool, API reference)
+func (p *WarmPool) wants(g *Group) int64 {
+	if p == nil || !g.Deleted.IsZero() {
+		return 0
+	}
+	reaches := p.Reaches
+	if reaches < 0 {
+		reaches = g.Max
+	}
+	return max(p.Least, reaches-g.Desired, 0)
+}
+
+// launch adds an instance: GROUP-1, GROUP-2 and so on.
+func (x *settling) launch(g *Group, warm bool) {
+	name := ""
+	for name == "" || x.w.Live(name, x.now) != nil {
+		g.Launches++
+		name = fmt.Sprintf("%s-%d", g.Name, g.Launches)
+	}
+	zone := x.s.opts.Zone
+	if len(g.Zones) > 0 {
+		zone = g.Zones[(g.Launches-1)%len(g.Zones)]
+	}
+	i, err := x.s.launch(x.w, name, LaunchOptions{Zone: zone, Tags: Tags{"aws:autoscaling:groupName": g.Name}}, x.now)
+	if err != nil { // no address is left
+		return
+	}
+	m := &Member{InstanceID: i.ID, Name: name, Warm: warm}
+	g.Members = append(g.Members, m)
+	x.enter(m, pending, x.now)
+	into := "Launching a new EC2 instance: "
+	if warm {
+		into = "Launching a new EC2 instance into warm pool: "
+	}
+	x.tell(g, m, into+i.ID, "an instance was started in response to a difference between desired and actual capacity.", x.now, "")
+}
+
+// tell records an activity.
+func (x *settling) tell(g *Group, m *Member, description, cause string, at time.Time, result string) {
+	a := Activity{ID: x.s.requestID(), Description: description, Began: at, Ended: at, Status: "Successful",
+		Cause: "At " + at.UTC().Format(time.RFC3339) + " " + cause}
+	if result == givesUp {
+		for n, earlier := range g.Activities { // the launch has failed
+			if strings.HasPrefix(earlier.Description, "Launching") && strings.HasSuffix(earlier.Description, m.InstanceID) {
+				g.Activities[n].Status, g.Activities[n].Message = "Cancelled", "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token was abandoned: Heartbeat Timeout or ABANDON"
+			}
+		}
+	}
+	g.Activities = append(g.Activities, a)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
