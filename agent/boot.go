@@ -30,10 +30,11 @@ type boot struct {
 	entrance *entrance      // of the instance; the run's sources share it
 	report   *SourceReport
 
-	self    ec2ops.Identity
-	created string // id of the volume that this run made
-	mounted bool
-	launch  bool // the volume has never been announced as ready
+	self       ec2ops.Identity
+	created    string // id of the volume that this run made
+	mounted    bool
+	goesWithIt bool // the volume is deleted when the instance terminates
+	launch     bool // the volume has never been announced as ready
 }
 
 // Up brings every source to where it is wanted. It may be run again after any
@@ -289,6 +290,7 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 			return err
 		}
 	}
+	b.goesWithIt = true
 	roles, err := b.announceRoles(ctx)
 	if err != nil {
 		return err

@@ -153,25 +153,41 @@ func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Vol
 const giveBackWithin = 2 * time.Minute
 
 // giveBack deletes the volume that this run made, when the run failed for good and
-// never mounted it. After a temporary failure the next run goes on with it.
+// never mounted it. After a temporary failure the next run goes on with it. One that is
+// mounted goes too, if it would outlive its instance: that is about to be turned away.
 func (b *boot) giveBack(ctx context.Context, failure error) {
 	again := ExitCode(failure) == ExitTemporary && !errors.Is(failure, ec2ops.ErrPermanent)
-	if b.created == "" || b.mounted || again {
+	outlives := b.mounted && !b.goesWithIt && b.entrance.underWay()
+	if b.created == "" || b.mounted && !outlives || again {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
 	defer cancel()
+	made := b.created + ", which this run made and never mounted,"
+	if outlives {
+		made = b.created + ", which would outlive the instance,"
+	}
 	if err := b.deleteVolume(ctx, b.created); err != nil {
-		b.note(fmt.Sprintf("%s, which this run made and never mounted, could not be deleted (%s); the next run goes on with it", b.created, Line(err)))
+		b.note(fmt.Sprintf("%s could not be deleted (%s); the next run goes on with it", made, Line(err)))
 		return
 	}
-	b.note(b.created + ", which this run made and never mounted, is deleted")
+	b.note(made + " is deleted")
 	if err := b.agent.Host.DropRecord(b.src.Name); err != nil {
 		b.note("the record of this launch is left: " + Line(err))
 	}
 }
 
 func (b *boot) deleteVolume(ctx context.Context, id string) error {
+	if b.mounted {
+		v, err := b.agent.Cloud.Volume(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := b.unmount(v); err != nil {
+			return err
+		}
+		b.mounted = false
+	}
 	if err := b.release(ctx, &step{b: b, name: Delete, start: time.Now()}, id); err != nil {
 		return err
 	}

@@ -68,7 +68,23 @@ func TestLaunchHook(t *testing.T) {
 			}
 		}, nil, 0, 3, ExitDone, 1},
 		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, ExitRefused, 0},
-		"no snapshot":      {func(w *world, _ *Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
+		"mounted, and would be left over": {func(w *world, _ *Config) {
+			w.cloud.fail = func(call string) error {
+				if strings.HasPrefix(call, "ModifyInstanceAttribute") {
+					return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
+				}
+				return nil
+			}
+		}, []string{"ABANDON"}, 0, 2, ExitDenied, 0},
+		"mounted, and goes with the instance": {func(w *world, _ *Config) {
+			w.cloud.fail = func(call string) error {
+				if strings.HasPrefix(call, "CreateTags i-") {
+					return &ec2ops.APIError{Action: "ec2:CreateTags", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
+				}
+				return nil
+			}
+		}, []string{"ABANDON"}, 0, 2, ExitDenied, 1},
+		"no snapshot": {func(w *world, _ *Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
 		"temporary failure": {func(w *world, cfg *Config) {
 			w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
 		}, nil, 3, 4, ExitTemporary, 1},

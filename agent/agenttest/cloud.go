@@ -73,6 +73,14 @@ func (c *Cloud) Start(name string) *Machine {
 	return m
 }
 
+// Join gives an instance that a group has launched.
+func (c *Cloud) Join(name string) *Machine {
+	c.t.Helper()
+	m := &Machine{Host: c.Fake.Join(name), cloud: c}
+	m.boot()
+	return m
+}
+
 // volume gives a volume as the control plane knows it now.
 func (c *Cloud) volume(id string) (ec2test.Volume, bool) {
 	v, found, err := c.Server.Volume(context.Background(), id)

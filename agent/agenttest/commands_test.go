@@ -47,7 +47,12 @@ type command struct {
 }
 
 var commands = map[string]command{
-	"up":        {nil, up, isUp},
+	"up": {nil, up, isUp},
+	"up-in-group": {func(s *scene) {
+		s.cloud.AddGroup(ec2test.Group{Name: "app", Desired: 1, Hooks: map[string]ec2test.Hook{"launch": {Timeout: 2 * time.Hour}}})
+		s.web, s.cfg.LifecycleHook = s.cloud.Join("app-1"), "launch"
+		time.Sleep(2 * time.Second) // until it waits in the hook
+	}, upInGroup, isLetIn},
 	"up-reboot": {func(s *scene) { s.must(up(s.t.Context(), s)); s.web.Reboot() }, up, isUp},
 	"up-stale":  {nil, upStale, isUp},
 	"up-rate":   {func(s *scene) { s.cfg.Sources[0].InitializationRate = 200 }, up, isUp},
@@ -171,6 +176,34 @@ func isUp(s *scene) error {
 		return fmt.Errorf("the instance has the roles %q", roles)
 	}
 	return nil
+}
+
+// upInGroup is up on the instance that the group has now.
+func upInGroup(ctx context.Context, s *scene) error {
+	time.Sleep(10 * time.Second) // one that was abandoned is gone, and the next one waits
+	for _, m := range s.cloud.World().Groups["app"].Members {
+		if m.InstanceID != s.web.ID {
+			s.web = s.cloud.Join(m.Name)
+			time.Sleep(2 * time.Second)
+		}
+	}
+	return up(ctx, s)
+}
+
+// isLetIn is isUp, and the group has taken the instance into service.
+func isLetIn(s *scene) error {
+	time.Sleep(2 * time.Second) // Pending:Proceed
+	for _, m := range s.cloud.World().Groups["app"].Members {
+		if m.InstanceID == s.web.ID && m.Lifecycle() != "InService" {
+			return fmt.Errorf("%s is %s", m.Name, m.Lifecycle())
+		}
+	}
+	for _, v := range s.cloud.World().Volumes {
+		if state := v.State(time.Now()); v.Tags[ec2ops.TagSource] == source && v.Tags[ec2ops.TagInstance] != s.web.ID && state != "" && state != "deleting" {
+			return fmt.Errorf("%s, of an instance that was abandoned, is %s", v.ID, state)
+		}
+	}
+	return isUp(s)
 }
 
 func isDown(s *scene) error {

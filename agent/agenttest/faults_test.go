@@ -68,7 +68,12 @@ var only = map[string][]string{
 		"error=CALL:IncorrectState", "error=CALL:InvalidVolume.NotFound",
 		"stale=CALL:10s", "stale=CALL:40s", "stale=CALL:20m",
 	},
-	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
+	"CompleteLifecycleAction": {
+		"error=CALL#1:ResourceContention", "error=CALL:ResourceContention", "error=CALL:ValidationError", "error=CALL:AccessDenied",
+	},
+	"RecordLifecycleActionHeartbeat": {"error=CALL:ResourceContention", "error=CALL:AccessDenied"},
+	"DescribeAutoScalingInstances":   {"error=CALL#1:ResourceContention", "error=CALL:AccessDenied"},
+	"DeleteSnapshot":                 {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
 }
 
 // metadata are the faults of the metadata service.

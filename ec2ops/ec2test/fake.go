@@ -133,6 +133,35 @@ func (f *Fake) AddSnapshot(s Snapshot) string {
 	return id
 }
 
+// AddGroup makes an Auto Scaling group outside the API. What is not set is its Max, which
+// is Desired then, and its hooks' Default, which is ABANDON.
+func (f *Fake) AddGroup(g Group) {
+	f.t.Helper()
+	g = *g.clone()
+	setDefault(&g.Max, g.Desired)
+	setDefault(&g.Created, time.Now())
+	if g.Hooks == nil {
+		g.Hooks = map[string]Hook{}
+	}
+	for name, h := range g.Hooks {
+		setDefault(&h.Default, givesUp)
+		g.Hooks[name] = h
+	}
+	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
+		w.Groups[g.Name] = &g
+		return nil
+	}))
+}
+
+// Scale changes how many instances a group wants.
+func (f *Fake) Scale(name string, desired int64) {
+	f.t.Helper()
+	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
+		w.Groups[name].Desired = desired
+		return nil
+	}))
+}
+
 // World returns a copy of all that the control plane knows.
 func (f *Fake) World() World {
 	f.t.Helper()

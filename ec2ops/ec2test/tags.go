@@ -115,8 +115,11 @@ func (s *Server) changeTags(c *call, ids []string, change func(Tags) Tags, noTag
 			}
 			next := Tags{}
 			maps.Copy(next, *tags)
-			if next = change(next); validTags(next) != nil {
-				return validTags(next)
+			next = change(next)
+			ours := maps.Clone(next)
+			maps.DeleteFunc(ours, func(key, _ string) bool { return strings.HasPrefix(key, "aws:") }) // AWS's own
+			if err := validTags(ours); err != nil {
+				return err
 			}
 			changed[tags] = next
 		}
