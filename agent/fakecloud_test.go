@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -399,58 +398,4 @@ func (c *fakeCloud) live() []*fakeVolume {
 		all = append(all, v)
 	}
 	return all
-}
-
-// fakeGroup is an Auto Scaling group, as one of its instances meets it.
-type fakeGroup struct {
-	state      string // of the instance; "" for one in no group
-	target     string // that the metadata service tells
-	hook       string // that the instance waits in, or will
-	waits      time.Time
-	heartbeats int
-	completed  []string // results
-}
-
-func (c *fakeCloud) TargetLifecycleState(context.Context) (string, error) {
-	return c.group.target, nil
-}
-
-func (c *fakeCloud) MembershipOf(ctx context.Context, _ string) (m ec2ops.Membership, err error) {
-	err = c.call(ctx, "DescribeAutoScalingInstances", func() error {
-		m = ec2ops.Membership{Group: "web", State: c.group.state}
-		if strings.HasSuffix(m.State, "Pending") && !time.Now().Before(c.group.waits) {
-			c.group.state += ":Wait"
-			m.State = c.group.state
-		}
-		return nil
-	})
-	return m, err
-}
-
-func (c *fakeCloud) waitsIn(hook string) error {
-	if !strings.HasSuffix(c.group.state, ":Wait") || hook != c.group.hook {
-		return &ec2ops.APIError{Action: "autoscaling:CompleteLifecycleAction", Kind: ec2ops.ErrNoAction, Err: ec2ops.ErrNoAction}
-	}
-	return nil
-}
-
-func (c *fakeCloud) CompleteLifecycleAction(ctx context.Context, _, hook, _, result string) error {
-	return c.call(ctx, "CompleteLifecycleAction "+result, func() error {
-		if err := c.waitsIn(hook); err != nil {
-			return err
-		}
-		c.group.state = strings.TrimSuffix(c.group.state, ":Wait") + ":Proceed"
-		c.group.completed = append(c.group.completed, result)
-		return nil
-	})
-}
-
-func (c *fakeCloud) RecordHeartbeat(ctx context.Context, _, hook, _ string) error {
-	return c.call(ctx, "RecordLifecycleActionHeartbeat", func() error {
-		if err := c.waitsIn(hook); err != nil {
-			return err
-		}
-		c.group.heartbeats++
-		return nil
-	})
 }
