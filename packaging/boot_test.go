@@ -60,8 +60,11 @@ func (m machine) boot(script string, flags ...string) string {
 	command(m.t, "ln", "-sf", units+"report.service", m.root+units+"multi-user.target.wants/report.service")
 	ctx, cancel := context.WithTimeout(m.t.Context(), bootTimeout)
 	defer cancel()
-	args := append([]string{"-q", "-b", "-D", m.root, "--register=no", "--keep-unit", "--console=pipe"}, flags...)
-	console, err := exec.CommandContext(ctx, "systemd-nspawn", args...).CombinedOutput()
+	args := append([]string{"-q", "-b", "-D", m.root, "--register=no", "--keep-unit", "--console=pipe", "--kill-signal=SIGKILL"}, flags...)
+	cmd := exec.CommandContext(ctx, "systemd-nspawn", args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // with SIGKILL it would leave the machine running
+	cmd.WaitDelay = 10 * time.Second
+	console, err := cmd.CombinedOutput()
 	report, readErr := os.ReadFile(m.root + "/report")
 	if err != nil || readErr != nil {
 		m.t.Fatalf("systemd-nspawn: %v, %v\n%s\n%s", err, readErr, console, report)
