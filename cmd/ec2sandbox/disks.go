@@ -88,6 +88,9 @@ func (d *disks) Detach(ctx context.Context, _, _ string) error {
 // errTerminated says that the instance has been terminated.
 var errTerminated = errors.New("the instance was terminated")
 
+// errStopped says that it has been stopped; its attachments stay.
+var errStopped = errors.New("the instance was stopped")
+
 // reconcile makes the instance's devices those that the world says it has, and
 // returns when to look again at the latest; zero means when the world changes.
 func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
@@ -103,6 +106,8 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 	now := time.Now()
 	if i := w.Instances[d.instanceID]; i == nil || !i.Terminated.IsZero() {
 		return next, errTerminated
+	} else if i.State(now) == "stopped" {
+		return next, errStopped
 	}
 	var errs []error
 	wanted := map[string]bool{}

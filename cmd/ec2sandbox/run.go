@@ -147,8 +147,8 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 		case <-due:
 		}
 		next, err = d.reconcile(ctx)
-		if errors.Is(err, errTerminated) {
-			complain("%s was terminated", o.name)
+		if errors.Is(err, errTerminated) || errors.Is(err, errStopped) {
+			complain("%s: %v", o.name, err)
 			i.kill()
 			next, err = time.Time{}, nil
 		}
@@ -175,6 +175,9 @@ func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test
 		return ec2test.Instance{}, err
 	}
 	if i := w.Live(name, time.Now()); i != nil {
+		if i.State(time.Now()) == "stopped" {
+			return *i, usage("%s is stopped: aws ec2 start-instances --instance-ids %s starts it, or its Auto Scaling group does", name, i.ID)
+		}
 		return *i, nil
 	}
 	return server.Launch(ctx, name, ec2test.LaunchOptions{})

@@ -53,3 +53,35 @@ aws autoscaling describe-scaling-activities --auto-scaling-group-name web --quer
 		t.Error("no web-4 was launched")
 	}
 }
+
+// TestWarmPool: an instance that a warm pool has stopped boots with the release that was
+// deployed meanwhile.
+func TestWarmPool(t *testing.T) {
+	s := deployed(t)
+	s.run("web-0", `
+aws autoscaling create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size 1 \
+	--launch-template LaunchTemplateName=web --availability-zones us-west-2c
+aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name launch \
+	--lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300
+aws autoscaling put-warm-pool --auto-scaling-group-name web --pool-state Stopped`)
+	const up = "snapsource up --lifecycle-hook launch --role app"
+	out, code := s.try("web-2", up+"\nsleep 60") // it is stopped as soon as it is let in
+	if code == 0 || !strings.Contains(out, "web-2: the instance was stopped") {
+		t.Errorf("exit code %d\n%s\nwant it to be stopped", code, out)
+	}
+	if out, code := s.try("web-2", up); code != 64 || !strings.Contains(out, "web-2 is stopped") {
+		t.Errorf("a stopped instance: exit code %d\n%s", code, out)
+	}
+	s.run("web-1", "snapsource up\necho 'release 2' >/home/deploy/codepen/RELEASE\nsnapsource snapshot --wait >/dev/null")
+	before := len(s.volumes("codepen-app"))
+	s.run("web-0", "aws autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1")
+	out = s.run("web-2", up+`
+cat /home/deploy/codepen/RELEASE
+aws autoscaling describe-auto-scaling-instances --query 'AutoScalingInstances[].LifecycleState' --output text`)
+	if !strings.HasSuffix(out, "release 2\nInService\n") || !strings.Contains(out, "roles app") {
+		t.Errorf("in service it says\n%s", out)
+	}
+	if after := len(s.volumes("codepen-app")); after != before {
+		t.Errorf("%d volumes before, %d after", before, after)
+	}
+}

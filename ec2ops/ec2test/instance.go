@@ -77,7 +77,7 @@ const firstAddress = 10
 // Live returns the instance with a name that is not being terminated, or nil.
 func (w *World) Live(name string, now time.Time) *Instance {
 	for _, i := range w.Instances {
-		if i.Name == name && (i.State(now) == "running" || i.State(now) == "pending") {
+		if state := i.State(now); i.Name == name && state != "shutting-down" && state != "terminated" {
 			return i
 		}
 	}
