@@ -30,11 +30,12 @@ type boot struct {
 	entrance *entrance      // of the instance; the run's sources share it
 	report   *SourceReport
 
-	self       ec2ops.Identity
-	created    string // id of the volume that this run made
-	mounted    bool
-	goesWithIt bool // the volume is deleted when the instance terminates
-	launch     bool // the volume has never been announced as ready
+	self        ec2ops.Identity
+	created     string // id of the volume that this run made
+	mounted     bool
+	startedOver bool // the one volume of this source is deleted, to start from a newer snapshot
+	goesWithIt  bool // the volume is deleted when the instance terminates
+	launch      bool // the volume has never been announced as ready
 }
 
 // Up brings every source to where it is wanted. It may be run again after any

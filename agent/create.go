@@ -38,6 +38,10 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 		made, err := b.agent.Cloud.CreateVolume(ctx, spec)
 		switch {
 		case errors.Is(err, ec2ops.ErrTokenMismatch):
+			if b.startedOver { // that was the volume which this run has deleted
+				usedUp = err
+				continue
+			}
 			// An earlier run asked for something else, an older snapshot maybe. Its
 			// volume is the one to go on with, unless it is gone.
 			s.waiting("the volume that an earlier run asked for")

@@ -254,6 +254,7 @@ func TestWarmPool(t *testing.T) {
 					w.reboot()
 				}
 				w.cloud.group.state, w.cloud.group.target = "Pending:Wait", "InService"
+				began := time.Now()
 				if tc.deployed {
 					w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
 				}
@@ -261,6 +262,9 @@ func TestWarmPool(t *testing.T) {
 					t.Fatal(err)
 				}
 				mustBeUp(t, w)
+				if took := time.Since(began); took >= mayAppear {
+					t.Errorf("took %s; it waits for the volume that it has deleted itself", took)
+				}
 				v := w.cloud.live()[0]
 				if v.SnapshotID != tc.want || (v.ID == warmed) == tc.deployed {
 					t.Errorf("serves %s from %s, warmed was %s; want %s", v.ID, v.SnapshotID, warmed, tc.want)

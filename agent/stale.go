@@ -120,7 +120,11 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 		return err
 	}
 	b.created = ""
-	return b.remove(ctx, v)
+	if err := b.remove(ctx, v); err != nil {
+		return err
+	}
+	b.startedOver = true
+	return nil
 }
 
 // waitCompleted looks at the source's snapshots until this one is no longer
