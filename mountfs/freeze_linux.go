@@ -142,16 +142,31 @@ func openWhole(mountpoint string) (*os.File, error) {
 	}
 	err = checkWhole(mountpoint, dir)
 	if err == nil {
-		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w: another run freezes it", ErrBusy)
-		}
+		err = lockToFreeze(dir)
 	}
 	if err != nil {
 		dir.Close()
 		return nil, err
 	}
 	return dir, nil
+}
+
+// guardEnds is how long the guard of a run that was killed may take to thaw and to let go
+// of the lock; it takes milliseconds.
+const guardEnds = 2 * time.Second
+
+// lockToFreeze takes the lock, unless another run has it. No event tells when a flock is
+// free.
+func lockToFreeze(dir *os.File) error {
+	for end := time.Now().Add(guardEnds); ; time.Sleep(lockPoll) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%w: another run freezes it", ErrBusy)
+		}
+	}
 }
 
 // checkWhole refuses the root file system and the bind of a part of any. A freeze
