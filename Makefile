@@ -79,7 +79,7 @@ packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
 .PHONY: packages-test
 packages-test: ## lintian, the packages' life on a Debian of its own, and its boot (root)
 	@.ci/need lintian rpm mmdebstrap systemd-nspawn
-	$(GO) test ./packaging -tags packages -count=1 -v
+	unshare --mount $(GO) test ./packaging -tags packages -count=1 -v
 
 $(NFPM):
 	GOBIN=$(@D) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)

@@ -291,7 +291,9 @@ func TestHeartbeatsWhileStartingOver(t *testing.T) {
 				time.AfterFunc(2*time.Minute, func() {
 					w.cloud.mu.Lock()
 					defer w.cloud.mu.Unlock()
-					w.cloud.snapshots[1].State = ec2ops.SnapshotCompleted
+					later := slices.Clone(w.cloud.snapshots) // the agent may be reading the list
+					later[1].State = ec2ops.SnapshotCompleted
+					w.cloud.snapshots = later
 				})
 			}
 			return nil
