@@ -1,0 +1,81 @@
+//go:build vm
+
+package vmtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// disks holds the data of volumes and snapshots as sparse files, and plugs volumes into
+// the machines as NVMe devices. It implements [ec2test.Disks].
+type disks struct {
+	dir string
+	lab *lab
+}
+
+var _ ec2test.Disks = (*disks)(nil)
+
+func (d *disks) volume(id string) string   { return filepath.Join(d.dir, id) }
+func (d *disks) snapshot(id string) string { return filepath.Join(d.dir, id) }
+
+// copySparse copies an image at one point in time, as far as the guest has flushed it.
+func copySparse(ctx context.Context, to, from string) error {
+	if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy an image: %w: %s", err, out)
+	}
+	return nil
+}
+
+// CreateVolume implements [ec2test.Disks].
+func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, snapshotID string) error {
+	if snapshotID != "" {
+		if err := copySparse(ctx, d.volume(volumeID), d.snapshot(snapshotID)); err != nil {
+			return err
+		}
+	} else if err := os.WriteFile(d.volume(volumeID), nil, 0o600); err != nil {
+		return err
+	}
+	return os.Truncate(d.volume(volumeID), size<<30)
+}
+
+// DeleteVolume implements [ec2test.Disks].
+func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
+	return removed(d.volume(volumeID))
+}
+
+// CreateSnapshot implements [ec2test.Disks].
+func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string) error {
+	return copySparse(ctx, d.snapshot(snapshotID), d.volume(volumeID))
+}
+
+// DeleteSnapshot implements [ec2test.Disks].
+func (d *disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
+	return removed(d.snapshot(snapshotID))
+}
+
+func removed(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Attach implements [ec2test.Disks].
+func (d *disks) Attach(_ context.Context, instanceID, volumeID string) error {
+	d.lab.machine(instanceID).attach(volumeID)
+	return nil
+}
+
+// Detach implements [ec2test.Disks].
+func (d *disks) Detach(_ context.Context, instanceID, volumeID string) error {
+	d.lab.machine(instanceID).detach(volumeID)
+	return nil
+}

@@ -1,0 +1,259 @@
+//go:build vm
+
+package vmtest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// scenarios, "all" in the environment, runs all of them and not only the first three.
+const scenarios = "VM"
+
+// app is an application that reads its Source when it starts.
+const app = `[Service]
+ExecStartPre=/bin/cat /home/deploy/codepen/RELEASE
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+`
+
+// userData launches the Source with nothing but a URL and a checksum.
+const userData = `#!/bin/sh
+set -eu
+curl -sf --retry 5 -o /usr/local/bin/snapsource http://10.0.2.2:8080/snapsource
+echo "%x  /usr/local/bin/snapsource" | sha256sum -c
+chmod 755 /usr/local/bin/snapsource
+echo 'roles: [app]' >/etc/snapsource.yaml
+cut -d' ' -f1 /proc/uptime >/run/began
+snapsource up
+cut -d' ' -f1 /proc/uptime >/run/ended
+
+cat >/etc/systemd/system/app.service <<-UNIT
+%s
+UNIT
+systemctl enable app.service
+snapsource install --before app.service
+systemctl start app.service
+`
+
+// usePackage puts the package in the place of what user-data installed.
+const usePackage = `set -e
+snapsource uninstall
+rm /usr/local/bin/snapsource
+curl -sf -o /run/snapsource.deb http://10.0.2.2:8080/snapsource.deb
+dpkg --force-confold -i /run/snapsource.deb
+snapsource install --before app.service
+`
+
+// TestMachine is the life of a service, scenario after scenario: with what one leaves, a
+// machine, an image of it or a snapshot, the next begins.
+func TestMachine(t *testing.T) {
+	l := newLab(t)
+	sum := l.offer(t)
+	first := l.snapshot(t, "one")
+	all := os.Getenv(scenarios) == "all"
+	image := "" // with the package, its unit and the application
+	step := func(name string, f func(t *testing.T)) {
+		t.Helper()
+		began := time.Now()
+		if !t.Run(name, f) {
+			t.FailNow() // what it was to leave is missing
+		}
+		t.Logf("%s: %.0f s", name, time.Since(began).Seconds())
+	}
+
+	var web *machine
+	step("user-data brings up the Source on a bare image", func(t *testing.T) {
+		web = l.launch(t, "web-1", l.image, ec2test.LaunchOptions{UserData: fmt.Sprintf(userData, sum, app)})
+		web.booted()
+		web.want("cloud-init status", "status: done")
+		web.want("cloud-init query platform", "ec2")
+		web.mounted("one")
+		web.appRead("one")
+		began, ended := web.seconds("cat /run/began"), web.seconds("cat /run/ended")
+		t.Logf("user-data: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s", ended, ended-began)
+	})
+	step("the unit brings it up again after a reboot", func(t *testing.T) {
+		web.on(t)
+		volume, name := web.volumes(), web.run("findmnt -rno SOURCE /cp")
+		web.run(usePackage)
+		web.run("systemctl --no-block reboot")
+		web.waitOff()
+		web.boot()
+		web.booted()
+		web.mounted("one")
+		web.appRead("one")
+		if now := web.volumes(); now[0] != volume[0] {
+			t.Errorf("volume %s, it was %s", now[0], volume[0])
+		}
+		if now := web.run("findmnt -rno SOURCE /cp"); now == name {
+			t.Errorf("the device node is %s again: the names were to change at the reboot", now)
+		}
+		web.orderly()
+		web.down()
+		image = web.root()
+	})
+	step("the power is cut in the middle of a launch", func(t *testing.T) {
+		l.server.SetFaults(fault(t, "kill-before=AttachVolume"))
+		web = l.launchVictim(t, "web-2", image)
+		web.waitOff()
+		l.server.SetFaults()
+		if made := web.volumes(); len(made) != 1 {
+			t.Fatalf("volumes %q when the power was cut", made)
+		}
+		web.boot()
+		web.booted()
+		web.mounted("one")
+		web.appRead("one")
+		web.orderly()
+	})
+	if !all {
+		return
+	}
+	step("a deployment under load, and a launch from its snapshot", func(t *testing.T) {
+		web.on(t)
+		web.run(`cd /home/deploy/codepen && echo two >RELEASE
+			systemd-run -q --unit load sh -c 'n=0; while :; do n=$((n + 1)); echo $n >counter.new; dd if=/dev/urandom of=blob bs=64k count=4 2>/dev/null; mv counter.new counter; done' --working-directory=$PWD`)
+		web.run("timeout 60 sh -c 'until [ -s /home/deploy/codepen/counter ]; do sleep 0.2; done'")
+		out := web.run("snapsource snapshot --wait")
+		web.run("systemctl is-active load && systemctl stop load")
+		id := regexp.MustCompile(`snap-[0-9a-f]+`).FindString(out)
+		next := l.launch(t, "web-3", image, ec2test.LaunchOptions{})
+		next.booted()
+		next.mounted("two")
+		next.appRead("two")
+		next.run("test -s /home/deploy/codepen/counter")
+		if v, _, err := l.server.Volume(t.Context(), next.volumes()[0]); err != nil || v.SnapshotID != id || id == first {
+			t.Errorf("web-3's volume is from %s, the deployment made %s: %v", v.SnapshotID, id, err)
+		}
+		next.run("snapsource down --delete")
+		next.mountedNothing()
+		next.run("systemctl restart snapsource")
+		next.mounted("two")
+		volume := next.volumes()[0]
+		check(t, l.server.Terminate(t.Context(), next.ID))
+		next.cut()
+		if v, _, err := l.server.Volume(t.Context(), volume); err != nil || v.State(time.Now().Add(time.Hour)) != "" {
+			t.Errorf("%s is %s after its instance has been terminated: %v", volume, v.State(time.Now().Add(time.Hour)), err)
+		}
+		if _, err := os.Stat(l.disks.volume(volume)); !os.IsNotExist(err) {
+			t.Errorf("the data of %s: %v", volume, err)
+		}
+	})
+	step("metadata and EC2 are late", func(t *testing.T) {
+		l.server.SetFaults(fault(t, "refuse=metadata@20s"), fault(t, "status=*@20s:503"))
+		// cloud-init waits for the metadata service by itself; without it the unit is the first.
+		late := l.launch(t, "web-4", image, ec2test.LaunchOptions{}, "cloud-init=disabled")
+		late.booted()
+		late.mounted("two")
+		late.appRead("two")
+		late.orderly()
+		if log := late.run("journalctl -b -u snapsource -o cat"); !strings.Contains(log, "metadata") {
+			t.Errorf("the journal does not say what the unit waited for:\n%s", log)
+		}
+		late.down()
+	})
+	step("there is no snapshot", func(t *testing.T) {
+		web.on(t)
+		web.run("snapsource reject latest && snapsource reject latest")
+		none := l.launch(t, "web-5", image, ec2test.LaunchOptions{})
+		none.booted()
+		none.want("systemctl show -P ExecMainStatus snapsource", "69")
+		none.want("systemctl is-active snapsource app", "failed\ninactive")
+		none.want("findmnt /cp", "")
+		none.want("cloud-init status", "status: done")
+		if !strings.Contains(none.console(), "no eligible snapshot") || !strings.Contains(none.console(), "snapsource init") {
+			t.Error("the console does not show why and what to do")
+		}
+		if made := none.volumes(); len(made) != 0 {
+			t.Errorf("volumes %q", made)
+		}
+		// The first volume is formatted under the unit's restrictions as well.
+		none.run("echo 'if-none: blank' >>/etc/snapsource.yaml && systemctl start snapsource")
+		none.want("findmnt -rno FSTYPE /cp", "xfs")
+	})
+}
+
+// offer builds what machines download, and gives the program's checksum.
+func (l *lab) offer(t *testing.T) [sha256.Size]byte {
+	t.Helper()
+	bin, dist := t.TempDir(), t.TempDir()
+	command(t, "make", "-C", "../..", "build", "BIN="+bin)
+	command(t, "make", "-C", "../..", "packages", "ARCHES=amd64", "DIST="+dist)
+	program, err := os.ReadFile(filepath.Join(bin, "snapsource"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(l.store, "snapsource"), program, 0o644))
+	debs, err := filepath.Glob(filepath.Join(dist, "*_amd64.deb"))
+	if err != nil || len(debs) != 1 {
+		t.Fatalf("%q, %v", debs, err)
+	}
+	check(t, os.Rename(debs[0], filepath.Join(l.store, "snapsource.deb")))
+	return sha256.Sum256(program)
+}
+
+func fault(t *testing.T, spec string) ec2test.Fault {
+	t.Helper()
+	f, err := ec2test.ParseFault(spec)
+	check(t, err)
+	return f
+}
+
+// mounted checks what a machine with its Source has, by the guest's own word.
+func (m *machine) mounted(release string) {
+	m.t.Helper()
+	m.want("findmnt -rno FSTYPE,OPTIONS /cp | tr ', ' '\\n\\n' | grep -xE 'xfs|rw|noatime' | xargs", "xfs rw noatime")
+	m.want("findmnt -rno FSROOT /home/deploy/codepen", "/codepen")
+	m.want("cat /home/deploy/codepen/RELEASE", release)
+	volumes := m.volumes()
+	if len(volumes) != 1 {
+		m.t.Fatalf("%s has the volumes %q, want one", m.Name, volumes)
+	}
+	m.want("lsblk -dno SERIAL $(findmnt -rno SOURCE /cp)", serialOf(volumes[0]))
+	m.want("findmnt -rno TARGET -t xfs", "/cp\n/home/deploy/codepen")
+}
+
+func (m *machine) mountedNothing() {
+	m.t.Helper()
+	m.want("findmnt -rno TARGET -t xfs", "")
+	if left := m.volumes(); len(left) != 0 {
+		m.t.Errorf("%s has the volumes %q", m.Name, left)
+	}
+}
+
+// appRead checks that the application read the Source when it started.
+func (m *machine) appRead(release string) {
+	m.t.Helper()
+	m.want("systemctl is-active app.service", "active")
+	m.want("journalctl -b -u app.service -o cat | grep -x "+release, release)
+}
+
+// orderly checks what systemd says of a boot with the unit, and tells how long it took.
+func (m *machine) orderly() {
+	m.t.Helper()
+	m.want("systemctl is-active snapsource", "active")
+	m.want("systemctl --failed --plain --no-legend", "")
+	mounted := m.seconds("systemctl show -P ActiveEnterTimestampMonotonic snapsource") / 1e6
+	if reads := m.seconds("systemctl show -P InactiveExitTimestampMonotonic app") / 1e6; reads < mounted {
+		m.t.Errorf("the application started at %.3f s, the Source was there at %.3f s", reads, mounted)
+	}
+	began := m.seconds("systemctl show -P InactiveExitTimestampMonotonic snapsource") / 1e6
+	blame := m.run("systemd-analyze blame | grep snapsource")
+	m.t.Logf("unit: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s (systemd-analyze blame: %s)", mounted, mounted-began, blame)
+}
+
+func (m *machine) seconds(script string) float64 {
+	m.t.Helper()
+	s, err := strconv.ParseFloat(m.run(script), 64)
+	check(m.t, err)
+	return s
+}
