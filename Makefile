@@ -36,7 +36,7 @@ demo: build ## a release goes from one instance to the next, on real XFS (root)
 .PHONY: test
 test: build ## all tests, with the race detector (root: kernel tests too)
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s tools; fi
-	@.ci/test
+	@.ci/test $(if $(SKIP),-skip '$(SKIP)')
 
 .PHONY: tools
 tools: ## install the programs that the tests use (root)
@@ -81,13 +81,22 @@ packages-test: ## lintian, the packages' life on a Debian of its own, and its bo
 	@.ci/need lintian rpm mmdebstrap systemd-nspawn
 	unshare --mount $(GO) test ./packaging -tags packages -count=1 -v
 
+.PHONY: test-vm
+test-vm: $(NFPM) ## a launch, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
+	@.ci/need qemu-system-x86_64 qemu-img mmdebstrap sfdisk mkfs.ext4 mkfs.xfs
+	$(GO) test ./systemd/vmtest -tags vm -count=1 -v -timeout 60m
+
+.PHONY: test-vm-all
+test-vm-all: ## all that is tested there: also deployments, late metadata, no snapshot, termination
+	VM=all $(MAKE) test-vm
+
 $(NFPM):
 	GOBIN=$(@D) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
 .PHONY: lint
 lint: $(LINTER) ## gofmt, go vet, golangci-lint
 	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet -tags packages,vm ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
 	$(LINTER) run
 

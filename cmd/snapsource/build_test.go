@@ -78,6 +78,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/mountfs":          leaf,
 		"snapsource/mountfs/looptest": leaf,
 		"snapsource/systemd":          leaf,
+		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
 		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
 		"snapsource/agent":            {"snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},

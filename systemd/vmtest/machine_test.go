@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -176,6 +177,7 @@ func (m *machine) boot(kernelParameters ...string) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	said := new(bytes.Buffer)
 	p.cmd.Stdout, p.cmd.Stderr = said, said
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing
 	check(m.t, m.network.start(p.cmd))
 	go func() {
 		defer close(p.off)
