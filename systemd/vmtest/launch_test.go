@@ -123,7 +123,7 @@ func TestMachine(t *testing.T) {
 	step("a deployment under load, and a launch from its snapshot", func(t *testing.T) {
 		web.on(t)
 		web.run(`cd /home/deploy/codepen && echo two >RELEASE
-			systemd-run -q --unit load sh -c 'n=0; while :; do n=$((n + 1)); echo $n >counter.new; dd if=/dev/urandom of=blob bs=64k count=4 2>/dev/null; mv counter.new counter; done' --working-directory=$PWD`)
+			systemd-run -q --unit load --working-directory=$PWD sh -c 'n=0; while :; do n=$((n + 1)); echo $n >counter.new; dd if=/dev/urandom of=blob bs=64k count=4 2>/dev/null; mv counter.new counter; done'`)
 		web.run("timeout 60 sh -c 'until [ -s /home/deploy/codepen/counter ]; do sleep 0.2; done'")
 		out := web.run("snapsource snapshot --wait")
 		web.run("systemctl is-active load && systemctl stop load")
