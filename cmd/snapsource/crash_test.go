@@ -245,6 +245,9 @@ STATE='`+s.dir+`'`+look), flags...)
 	again, said, _ := strings.Cut(said, "took ")
 	took, facts, _ := strings.Cut(said, "\n")
 	result.over = first == "0" && p.flag != ""
+	if result.over && strings.HasPrefix(again, "again 137\n") {
+		return result // it made fewer calls than the whole run: the next was killed for it
+	}
 	if p.flag != "" {
 		begin, _ := strconv.ParseInt(begun, 10, 64)
 		calls := s.calls(instance)
