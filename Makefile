@@ -81,9 +81,13 @@ packages-test: ## lintian, the packages' life on a Debian of its own, and its bo
 	@.ci/need lintian rpm mmdebstrap systemd-nspawn
 	unshare --mount $(GO) test ./packaging -tags packages -count=1 -v
 
-.PHONY: test-vm
-test-vm: $(NFPM) ## a launch, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
+.PHONY: vm-image
+vm-image: ## the machine image for test-vm, which is kept (root)
 	@.ci/need qemu-system-x86_64 qemu-img mmdebstrap sfdisk mkfs.ext4 mkfs.xfs
+	$(GO) test ./systemd/vmtest -tags vm -count=1 -run TestImage
+
+.PHONY: test-vm
+test-vm: $(NFPM) vm-image ## a launch, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
 	$(GO) test ./systemd/vmtest -tags vm -count=1 -v -timeout 60m
 
 .PHONY: test-vm-all

@@ -52,6 +52,16 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// TestImage makes the machine image, so that this can be done beforehand.
+func TestImage(t *testing.T) {
+	image, kernel := baseImage(t)
+	for _, path := range []string{image, kernel} {
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // baseImage gives the machine image and its kernel, which are kept under the hash of
 // what makes them.
 func baseImage(t *testing.T) (image, kernel string) {
