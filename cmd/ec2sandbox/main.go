@@ -172,6 +172,7 @@ metadata (each), metadata-token, metadata-document, metadata-role.`,
 	stateFlag(cmd, &o.state)
 	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
 	cmd.Flags().StringVar(&latency, "latency", "none", "how long EC2 takes: none or realistic")
+	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "a number with which EC2 takes the same time in every run that has it; 0 for none")
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls go wrong (repeatable)")
 	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "an action that the instance's role does not allow (repeatable)")
 	return cmd

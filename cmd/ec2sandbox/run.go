@@ -20,6 +20,7 @@ import (
 type runOptions struct {
 	state, name string
 	latency     ec2test.Latency
+	latencySeed uint64
 	faults      []ec2test.Fault
 	deny        []string
 	adjusted    bool // some of the above three were given
@@ -164,7 +165,7 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(string) error) *ec2test.Server {
 	return ec2test.NewServer(ec2test.Options{
 		Store: store, Disks: d, Network: network, Role: "ec2sandbox",
-		Latency: o.latency, Faults: o.faults, Deny: o.deny, Kill: kill,
+		Latency: o.latency, LatencySeed: o.latencySeed, Faults: o.faults, Deny: o.deny, Kill: kill,
 	})
 }
 

@@ -33,27 +33,43 @@ func ParseLatency(s string) (Latency, error) {
 
 // chance draws the durations and ids. It is safe for concurrent use.
 type chance struct {
-	mu      sync.Mutex
-	rand    *rand.Rand
 	latency Latency
+	ids     *draws
+
+	calls, volumes, attachments, detachments, snapshots, removals, launches *draws
 }
 
-// newChance returns a chance that is repeatable for a seed other than 0.
-func newChance(seed uint64, latency Latency) *chance {
+// draws are random numbers for one purpose: how many of them have been drawn for
+// another changes nothing.
+type draws struct {
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+// newChance returns a chance that is repeatable for a seed other than 0; one of the
+// durations alone for a durations other than 0.
+func newChance(seed, durations uint64, latency Latency) *chance {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	return &chance{rand: rand.New(rand.NewPCG(seed, seed)), latency: latency}
+	if durations == 0 {
+		durations = seed
+	}
+	of := func(purpose uint64) *draws { return &draws{rand: rand.New(rand.NewPCG(durations, purpose))} }
+	return &chance{
+		latency: latency, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))},
+		calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
+	}
 }
 
 // hex returns n hexadecimal digits.
 func (c *chance) hex(n int) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.ids.mu.Lock()
+	defer c.ids.mu.Unlock()
 	const digits = "0123456789abcdef"
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = digits[c.rand.IntN(len(digits))]
+		b[i] = digits[c.ids.rand.IntN(len(digits))]
 	}
 	return string(b)
 }
@@ -62,18 +78,20 @@ func (c *chance) hex(n int) string {
 // been since 2016.
 func (c *chance) id(prefix string) string { return prefix + "-0" + c.hex(16) }
 
-func (c *chance) between(least, most time.Duration) time.Duration {
+func (c *chance) between(d *draws, least, most time.Duration) time.Duration {
 	if c.latency == None {
 		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return least + time.Duration(c.rand.Int64N(int64(most-least)+1))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return least + time.Duration(d.rand.Int64N(int64(most-least)+1))
 }
 
 // call is the time one API call takes. 40–120 ms is what callers inside the
 // region commonly see; no published figure is known.
-func (c *chance) call() time.Duration { return c.between(40*time.Millisecond, 120*time.Millisecond) }
+func (c *chance) call() time.Duration {
+	return c.between(c.calls, 40*time.Millisecond, 120*time.Millisecond)
+}
 
 // create is the time from CreateVolume to available: median 1.5 s, p99 4 s, as
 // the EBS CSI driver observed (pkg/cloud/cloud.go). Log-normal: 2.326 standard
@@ -82,15 +100,15 @@ func (c *chance) create() time.Duration {
 	if c.latency == None {
 		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.volumes.mu.Lock()
+	defer c.volumes.mu.Unlock()
 	sigma := math.Log(4/1.5) / 2.326
-	return time.Duration(1.5 * math.Exp(sigma*c.rand.NormFloat64()) * float64(time.Second))
+	return time.Duration(1.5 * math.Exp(sigma*c.volumes.rand.NormFloat64()) * float64(time.Second))
 }
 
 // attach is the time from AttachVolume to attached. The EBS CSI driver: most
 // finish within 1–4 s.
-func (c *chance) attach() time.Duration { return c.between(time.Second, 2*time.Second) }
+func (c *chance) attach() time.Duration { return c.between(c.attachments, time.Second, 2*time.Second) }
 
 // plugged is how long before that the kernel shows the device.
 func (c *chance) plugged() time.Duration {
@@ -102,16 +120,20 @@ func (c *chance) plugged() time.Duration {
 
 // detach is the time from DetachVolume to available, as the EBS CSI driver
 // observed for both.
-func (c *chance) detach() time.Duration { return c.between(time.Second, 3*time.Second) }
+func (c *chance) detach() time.Duration { return c.between(c.detachments, time.Second, 3*time.Second) }
 
 // snapshot is the time from CreateSnapshot to completed, for little data.
-func (c *chance) snapshot() time.Duration { return c.between(3*time.Second, 8*time.Second) }
+func (c *chance) snapshot() time.Duration {
+	return c.between(c.snapshots, 3*time.Second, 8*time.Second)
+}
 
 // remove is the time a deleted volume or terminated instance is still shown.
-func (c *chance) remove() time.Duration { return c.between(time.Second, 5*time.Second) }
+func (c *chance) remove() time.Duration { return c.between(c.removals, time.Second, 5*time.Second) }
 
 // launch is how long an instance that already runs user-data is still shown as
 // pending: boot agents meet that state.
-func (c *chance) launch() time.Duration { return c.between(500*time.Millisecond, time.Second) }
+func (c *chance) launch() time.Duration {
+	return c.between(c.launches, 500*time.Millisecond, time.Second)
+}
 
 func percent(n int) string { return strconv.Itoa(n) + "%" }

@@ -34,6 +34,9 @@ type Options struct {
 
 	Latency Latency
 	Seed    uint64 // of ids and durations; 0 is a different one each time
+	// LatencySeed is one of the durations alone, if it is not 0: the nth call, the nth
+	// volume and so on take the same time in every Server that has it.
+	LatencySeed uint64
 	// Visibility is how long a new id stays unknown to Describe: EC2 is
 	// eventually consistent.
 	Visibility time.Duration
@@ -91,7 +94,7 @@ func NewServer(opts Options) *Server {
 	s := &Server{
 		opts:    opts,
 		store:   opts.Store,
-		chance:  newChance(opts.Seed, opts.Latency),
+		chance:  newChance(opts.Seed, opts.LatencySeed, opts.Latency),
 		tokens:  map[string]imdsToken{},
 		buckets: map[string]*bucket{},
 	}

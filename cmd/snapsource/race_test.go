@@ -1,0 +1,211 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+)
+
+// raceRounds, a number, says how many rounds of the race are run; without it there is
+// none, as one takes a minute.
+const raceRounds = "RACE"
+
+// lap is what testdata/race/stopwatch prints of a launch, and what it cost.
+type lap struct {
+	Readable, Ended, CPU time.Duration
+	RSS                  int64
+	calls, looks         int // API calls; of them DescribeVolumes after CreateVolume
+}
+
+// competitor is a way to bring a new instance's Source there.
+type competitor struct {
+	name    string
+	command []string
+	size    string // of the program, as people get it
+	laps    []lap
+}
+
+// race is the sandbox in which the competitors are launched one after the other.
+type race struct {
+	*sandbox
+	bin string
+}
+
+// TestRace launches new instances from one snapshot, each by another way, until its
+// Source is readable. In a round EC2 takes the same time for each; the order rotates.
+func TestRace(t *testing.T) {
+	rounds, _ := strconv.Atoi(os.Getenv(raceRounds))
+	if rounds == 0 {
+		t.Skip("a benchmark: " + raceRounds + "=10 runs ten rounds")
+	}
+	r := newRace(t)
+	competitors := []*competitor{
+		{name: "snapsource up", command: []string{"snapsource", "up", "--role", "app", "--output", "json"}, size: megabytes(gzipped(t, filepath.Join(r.bin, "snapsource"))) + " gzip"},
+		{name: "floor", command: []string{"floor", r.dir}, size: "-"},
+		{name: "SDK, look every 2 s", command: []string{"loop", "poll"}, size: "-"},
+		{name: "SDK, its waiters", command: []string{"loop", "waiter"}, size: "-"},
+		{name: "AWS CLI, its waiters", command: []string{"by-hand.sh"}, size: packageSize(t, "awscli") + " installed"},
+	}
+	t.Logf("load at the start: %s", loadAverage(t))
+	for round := range rounds {
+		for i := range competitors {
+			c := competitors[(round+i)%len(competitors)]
+			c.laps = append(c.laps, r.launch(c, round))
+		}
+	}
+	t.Logf("load at the end: %s", loadAverage(t))
+	t.Logf("%d rounds, %d processors, %s\n%s", rounds, runtime.NumCPU(), runtime.Version(), results(competitors))
+}
+
+func newRace(t *testing.T) *race {
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "make", "-C", "../..", "build", "BIN="+bin)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
+	goTool(t, []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", bin+"/", "./testdata/race/...")
+	script, err := os.ReadFile("testdata/race/by-hand.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "by-hand.sh"), script, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := deployed(t)
+	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin") // the program as it is shipped
+	s.program = filepath.Join(bin, "ec2sandbox")
+	return &race{s, bin}
+}
+
+// launch launches one instance. Before the clock starts the AWS CLI is used once, so
+// that the sandbox has found it and the kernel has read it.
+func (r *race) launch(c *competitor, round int) lap {
+	r.t.Helper()
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return -1
+	}, c.name) + "-" + strconv.Itoa(round)
+	out := r.run(name, `
+aws --version >/dev/null 2>&1
+stopwatch /home/deploy/codepen/RELEASE 'release 1' `+strings.Join(c.command, " ")+` 2>/run/out || { cat /run/out; exit 1; }
+sed -n '/^{/,$p' /run/out`,
+		"--latency", "realistic", "--latency-seed", strconv.Itoa(round+1))
+	decoder := json.NewDecoder(strings.NewReader(out))
+	var l lap
+	if err := decoder.Decode(&l); err != nil {
+		r.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	created := false
+	for _, call := range r.calls(name) {
+		l.calls++
+		created = created || call.Action == "CreateVolume"
+		if created && call.Action == "DescribeVolumes" {
+			l.looks++
+		}
+	}
+	r.t.Logf("%-28s readable %s, ended %s, CPU %s, %d calls", name, round3(l.Readable), round3(l.Ended), round3(l.CPU), l.calls)
+	if out, err := exec.CommandContext(r.t.Context(), r.program, "terminate", "--state", r.dir, name).CombinedOutput(); err != nil {
+		r.t.Fatalf("terminate %s: %v\n%s", name, err, out)
+	}
+	return l
+}
+
+// results draws the table: medians, and in brackets the 90th percentiles.
+func results(competitors []*competitor) string {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\treadable after (p90)\tratio\tbeyond the floor\tAPI calls\tCPU\tpeak memory\tprogram")
+	us, floor := competitors[0], competitors[1]
+	for _, c := range competitors {
+		readable := each(c.laps, func(l lap) time.Duration { return l.Readable })
+		var beyond []time.Duration
+		for i, l := range c.laps {
+			beyond = append(beyond, l.Readable-floor.laps[i].Readable)
+		}
+		fmt.Fprintf(w, "%s\t%.2f s (%.2f s)\t%.2f\t%d ms\t%d\t%d ms\t%.1f MB\t%s\n", c.name,
+			quantile(readable, 0.5).Seconds(), quantile(readable, 0.9).Seconds(),
+			quantile(readable, 0.5).Seconds()/quantile(each(us.laps, func(l lap) time.Duration { return l.Readable }), 0.5).Seconds(),
+			quantile(beyond, 0.5).Milliseconds(), quantile(each(c.laps, func(l lap) int { return l.calls }), 0.5),
+			quantile(each(c.laps, func(l lap) time.Duration { return l.CPU }), 0.5).Milliseconds(),
+			float64(quantile(each(c.laps, func(l lap) int64 { return l.RSS }), 0.5))/1e6, c.size)
+	}
+	w.Flush()
+	return table.String()
+}
+
+func each[T any](laps []lap, get func(lap) T) []T {
+	var all []T
+	for _, l := range laps {
+		all = append(all, get(l))
+	}
+	return all
+}
+
+// quantile gives the smallest value that a part of all values does not exceed.
+func quantile[T cmp.Ordered](all []T, part float64) T {
+	all = slices.Sorted(slices.Values(all))
+	return all[max(int(math.Ceil(part*float64(len(all)))), 1)-1]
+}
+
+func round3(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
+
+func loadAverage(t *testing.T) string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// gzipped is the size of a file that is compressed as far as gzip does.
+func gzipped(t *testing.T, file string) int64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return int64(out.Len())
+}
+
+// packageSize is what dpkg says that a package takes, without what it depends on.
+func packageSize(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "dpkg-query", "-W", "-f", "${Installed-Size}", name).Output()
+	kib, parseErr := strconv.ParseInt(string(out), 10, 64)
+	if err != nil || parseErr != nil {
+		return "unknown"
+	}
+	return megabytes(kib << 10)
+}
+

@@ -1,0 +1,82 @@
+// Stopwatch runs a command and prints, as JSON, when a file could be read, when the
+// command had ended, and what it has used:
+//
+//	stopwatch FILE CONTENT COMMAND [ARG]...
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lap is what is printed. Times are in nanoseconds.
+type Lap struct {
+	Readable time.Duration // from the command's start until the file had the content
+	Ended    time.Duration // from its start until its end
+	CPU      time.Duration // user and system time, with all its children
+	RSS      int64         // bytes, of the largest of its processes
+}
+
+func main() {
+	lap, err := run(os.Args[1], os.Args[2], os.Args[3:])
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(lap)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stopwatch:", err)
+		os.Exit(1)
+	}
+}
+
+func run(file, content string, argv []string) (lap Lap, err error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return lap, err
+	}
+	defer mounts.Close()
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return lap, err
+	}
+	readable := make(chan time.Duration, 1)
+	ended := make(chan struct{})
+	go func() {
+		for {
+			if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == content {
+				readable <- time.Since(start)
+				return
+			}
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			// The kernel tells when a mount has changed. (proc(5), /proc/pid/mounts)
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}, 1000)
+		}
+	}()
+	err = cmd.Wait()
+	lap.Ended = time.Since(start)
+	close(ended)
+	if err != nil {
+		return lap, err
+	}
+	select {
+	case lap.Readable = <-readable:
+	default:
+		return lap, fmt.Errorf("%s did not become %q", file, content)
+	}
+	used := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	lap.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	lap.RSS = used.Maxrss << 10
+	return lap, nil
+}
