@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -29,9 +27,10 @@ const (
 // errStuck ends the wait for an attachment.
 var errStuck = &kindError{ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter)}
 
-// attach has the volume attached, and returns once EC2 says attached and the
-// kernel shows the device: either alone does not suffice. An attachment that is stuck
-// is undone and asked for again, under another name, as it may be the name's fault.
+// attach has the volume attached, and returns once the kernel shows its device. EC2's
+// own word for it is needed too, but not yet: see [boot.attachOnce]. An attachment that
+// is stuck is undone and asked for again, under another name, as it may be the name's
+// fault.
 func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err error) {
 	s := b.begin(Attach)
 	defer s.end(&err)
@@ -55,15 +54,16 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 	if err != nil {
 		return at, err
 	}
-	if !at.attachment.DeleteOnTermination {
-		at.onTermination = b.deleteOnTermination(ctx, at)
-	}
+	at.settled = b.settle(ctx, at)
 	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
 	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
 	return at, nil
 }
 
-// attachOnce goes on with an attachment or asks for one, and waits for it.
+// attachOnce goes on with an attachment or asks for one, and waits for the device. EC2
+// says attached some time after the kernel shows it. A launch does not wait for that
+// before it mounts, where the device is known by the volume's id and holds a snapshot's
+// data; announce does. Whatever may be formatted is looked at only when both agree.
 func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (at attached, err error) {
 	at.volume = v
 	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
@@ -76,22 +76,32 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 		return at, err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
-	limited, cancel := context.WithTimeoutCause(ctx, stuckAfter, errStuck)
-	defer cancel()
-	group, groupCtx := errgroup.WithContext(limited)
+	either, fail := context.WithCancelCause(ctx) // when one wait fails, so does the other
 	shown := make(chan struct{})
-	group.Go(func() error {
-		var err error
-		at.volume, err = b.waitAttached(groupCtx, s, v, shown)
-		return err
+	at.confirmed = start(b, func() (ec2ops.Volume, error) {
+		limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+		defer cancel()
+		v, err := b.waitAttached(limited, s, v, shown)
+		if err != nil {
+			fail(err)
+		}
+		return v, err
 	})
-	group.Go(func() error {
-		var err error
-		at.device, err = watch.Wait(groupCtx)
-		close(shown)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+	defer cancel()
+	if at.device, err = watch.Wait(limited); err != nil {
+		fail(err)
+		_, _ = at.confirmed.wait() // its failure is this one, or is this one's cause
+		if ctx.Err() == nil {
+			err = context.Cause(either)
+		}
+		return at, err
+	}
+	close(shown)
+	if v.SnapshotID != "" && at.device.ByID() {
+		return at, nil
+	}
+	if at.volume, err = at.confirmed.wait(); err != nil {
 		return at, err
 	}
 	at.attachment, _ = at.volume.AttachmentTo(b.self.InstanceID)
@@ -165,10 +175,17 @@ func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume, shown
 	}, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
 }
 
-// deleteOnTermination is set while the file system is inspected and mounted;
-// announce waits for it.
-func (b *boot) deleteOnTermination(ctx context.Context, at attached) *later[struct{}] {
+// settle has EC2 delete the volume when its instance terminates, once it says attached.
+// It goes on beside the steps that follow; announce waits for it.
+func (b *boot) settle(ctx context.Context, at attached) *later[struct{}] {
 	return start(b, func() (struct{}, error) {
-		return struct{}{}, b.agent.Cloud.DeleteOnTermination(ctx, b.self.InstanceID, at.attachment.Device, at.volume.ID)
+		v, err := at.confirmed.wait()
+		if err != nil {
+			return struct{}{}, err
+		}
+		if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.DeleteOnTermination {
+			return struct{}{}, nil
+		}
+		return struct{}{}, b.agent.Cloud.DeleteOnTermination(ctx, b.self.InstanceID, at.attachment.Device, v.ID)
 	})
 }

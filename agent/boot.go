@@ -29,6 +29,7 @@ type boot struct {
 	beside   sync.WaitGroup // calls that run beside the steps
 	entrance *entrance      // of the instance; the run's sources share it
 	report   *SourceReport
+	telling  sync.Mutex // held while Events is called
 
 	self        ec2ops.Identity
 	created     string // id of the volume that this run made
@@ -194,10 +195,11 @@ func describeCreated(v ec2ops.Volume, created bool) string {
 
 // attached is a volume at work on this instance.
 type attached struct {
-	volume        ec2ops.Volume
-	attachment    ec2ops.Attachment
-	device        mountfs.Device
-	onTermination *later[struct{}] // delete-on-termination, while the rest goes on
+	volume     ec2ops.Volume
+	attachment ec2ops.Attachment
+	device     mountfs.Device
+	confirmed  *later[ec2ops.Volume] // EC2 says attached
+	settled    *later[struct{}]      // and deletes it on termination
 }
 
 // inspect holds the device, looks at what is on it, and makes a file system where,
@@ -283,13 +285,11 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	s := b.begin(Announce)
 	defer s.end(&err)
-	if at.onTermination != nil {
-		leave := b.inEC2.enter()
-		_, err := at.onTermination.wait()
-		leave()
-		if err != nil {
-			return err
-		}
+	leave := b.inEC2.enter()
+	_, err = at.settled.wait()
+	leave()
+	if err != nil {
+		return err
 	}
 	b.goesWithIt = true
 	roles, err := b.announceRoles(ctx)

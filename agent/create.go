@@ -161,6 +161,10 @@ const giveBackWithin = 2 * time.Minute
 // mounted goes too, if it would outlive its instance: that is about to be turned away.
 func (b *boot) giveBack(ctx context.Context, failure error) {
 	again := ExitCode(failure) == ExitTemporary && !errors.Is(failure, ec2ops.ErrPermanent)
+	if b.mounted && errors.Is(failure, errStuck) {
+		b.letGo(ctx)
+		return
+	}
 	outlives := b.mounted && !b.goesWithIt && b.entrance.underWay()
 	if b.created == "" || b.mounted && !outlives || again {
 		return
@@ -181,7 +185,21 @@ func (b *boot) giveBack(ctx context.Context, failure error) {
 	}
 }
 
-func (b *boot) deleteVolume(ctx context.Context, id string) error {
+// letGo undoes an attachment that EC2 has not confirmed although its file system could
+// be mounted, so that the next run asks for another.
+func (b *boot) letGo(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
+	defer cancel()
+	id := b.report.Volume
+	if err := b.free(ctx, id); err != nil {
+		b.note(fmt.Sprintf("%s, which EC2 does not call attached, could not be detached (%s); the next run goes on with it", id, Line(err)))
+		return
+	}
+	b.note(id + ", which EC2 does not call attached, is unmounted and detached; the next run goes on with it")
+}
+
+// free unmounts and detaches a volume.
+func (b *boot) free(ctx context.Context, id string) error {
 	if b.mounted {
 		v, err := b.agent.Cloud.Volume(ctx, id)
 		if err != nil {
@@ -192,7 +210,11 @@ func (b *boot) deleteVolume(ctx context.Context, id string) error {
 		}
 		b.mounted = false
 	}
-	if err := b.release(ctx, &step{b: b, name: Delete, start: time.Now()}, id); err != nil {
+	return b.release(ctx, &step{b: b, name: Delete, start: time.Now()}, id)
+}
+
+func (b *boot) deleteVolume(ctx context.Context, id string) error {
+	if err := b.free(ctx, id); err != nil {
 		return err
 	}
 	return b.agent.Cloud.DeleteVolume(ctx, id)

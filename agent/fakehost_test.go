@@ -67,7 +67,7 @@ func (h *fakeHost) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	if size == 0 {
 		size = v.Bytes()
 	}
-	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size}, nil
+	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size, By: "serial"}, nil
 }
 
 type fakeWatch struct {

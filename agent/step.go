@@ -63,6 +63,7 @@ type step struct {
 	name   Step
 	start  time.Time
 	detail string
+	over   bool // guarded by boot.telling
 }
 
 // begin starts a step; the caller defers its end.
@@ -72,9 +73,15 @@ func (b *boot) begin(name Step) *step {
 	return s
 }
 
-// waiting tells what the step waits for.
+// waiting tells what the step waits for. Calls of the step that still go on when it is
+// over have nothing to tell.
 func (s *step) waiting(reason string) {
-	s.b.emit(Event{Step: s.name, Phase: Waiting, Detail: reason, At: time.Now(), Took: time.Since(s.start)})
+	s.b.telling.Lock()
+	defer s.b.telling.Unlock()
+	if s.over {
+		return
+	}
+	s.b.tell(Event{Step: s.name, Phase: Waiting, Detail: reason, At: time.Now(), Took: time.Since(s.start)})
 }
 
 // end finishes the step with the error that *err holds by then.
@@ -88,7 +95,10 @@ func (s *step) end(err *error) {
 		report.Failure = Line(*err)
 	}
 	s.b.report.Steps = append(s.b.report.Steps, report)
-	s.b.emit(e)
+	s.b.telling.Lock()
+	defer s.b.telling.Unlock()
+	s.over = true
+	s.b.tell(e)
 }
 
 // note tells a remark that is not a step's.
@@ -98,6 +108,13 @@ func (b *boot) note(text string) {
 }
 
 func (b *boot) emit(e Event) {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	b.tell(e)
+}
+
+// tell is emit for who has the lock.
+func (b *boot) tell(e Event) {
 	e.Source = b.src.Name
 	b.agent.Events(e)
 }

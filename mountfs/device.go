@@ -18,3 +18,7 @@ type Device struct {
 	// 0 before Linux 5.15. With it OpenDisk sees that a node was reused.
 	Seq uint64
 }
+
+// ByID says whether the volume's id is what the device was found by: the kernel shows
+// it as the serial number, or udev by a link. Otherwise only its name and size agree.
+func (d Device) ByID() bool { return d.By == "serial" || d.By == "link" }
