@@ -89,7 +89,10 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 	})
 	limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
 	defer cancel()
-	if at.device, err = watch.Wait(limited); err != nil {
+	over := b.await(OnKernel, "the device")
+	at.device, err = watch.Wait(limited)
+	over()
+	if err != nil {
 		fail(err)
 		_, _ = at.confirmed.wait() // its failure is this one, or is this one's cause
 		if ctx.Err() == nil {

@@ -30,6 +30,7 @@ type boot struct {
 	entrance *entrance      // of the instance; the run's sources share it
 	report   *SourceReport
 	telling  sync.Mutex // held while Events is called
+	waits    sync.Mutex // guards report.Waits
 
 	self        ec2ops.Identity
 	created     string // id of the volume that this run made
@@ -215,6 +216,7 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 		s.detail = "mounted already"
 		return nil
 	}
+	over := b.await(OnKernel, "the device's contents")
 	disk, err := b.agent.Host.OpenDisk(at.device)
 	if err != nil {
 		return err
@@ -222,6 +224,7 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 	defer func() { err = errors.Join(err, disk.Close()) }()
 	uuid := mountfs.UUIDFor(at.volume.ID)
 	contents, err := disk.Probe(uuid)
+	over()
 	if err != nil {
 		return err
 	}
@@ -232,7 +235,10 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 	ours := format
 	if format {
 		s.waiting("mkfs.xfs on " + at.device.Node)
-		if err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: b.src.Name}); err != nil {
+		over := b.await(OnKernel, "mkfs.xfs")
+		err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: b.src.Name})
+		over()
+		if err != nil {
 			return err
 		}
 		s.detail = "blank, formatted as XFS"
@@ -252,6 +258,7 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 func (b *boot) mount(_ context.Context, at attached) (err error) {
 	s := b.begin(Mount)
 	defer s.end(&err)
+	defer b.await(OnKernel, "the mounts")()
 	mounted, err := b.agent.Host.MountXFS(at.device, b.src.Mount, b.src.MountOptions)
 	if err != nil {
 		return err
@@ -285,14 +292,15 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	s := b.begin(Announce)
 	defer s.end(&err)
-	leave := b.inEC2.enter()
+	leave, over := b.inEC2.enter(), b.await(OnCalls, "the attachment")
 	_, err = at.settled.wait()
+	over()
 	leave()
 	if err != nil {
 		return err
 	}
 	b.goesWithIt = true
-	roles, err := b.announceRoles(ctx)
+	roles, err := b.announceRoles(ctx, at.device)
 	if err != nil {
 		return err
 	}

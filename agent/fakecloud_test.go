@@ -32,6 +32,7 @@ type fakeCloud struct {
 	tokens       map[string]string // token → volume id
 	params       map[string]string // token → what was asked for
 	instanceTags map[string]string
+	metadataTags bool     // the metadata service shows them
 	others       []string // further instances that exist
 	names        []string // device names that are taken by others
 	createTakes  time.Duration
@@ -360,6 +361,10 @@ func (c *fakeCloud) Instance(ctx context.Context, id string) (out ec2ops.Instanc
 		return nil
 	})
 	return out, err
+}
+
+func (c *fakeCloud) OwnTags(context.Context, []string) (map[string]string, bool) {
+	return maps.Clone(c.instanceTags), c.metadataTags
 }
 
 // tagsOf gives the tags of a resource for a change.

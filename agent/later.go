@@ -27,7 +27,7 @@ func (l *later[T]) wait() (T, error) {
 // owning runs a flow; whatever it started beside itself is over when it returns,
 // cancelled if nobody waited for it.
 func (b *boot) owning(ctx context.Context, flow func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(b.pauses(ctx))
 	defer b.beside.Wait()
 	defer cancel()
 	return flow(ctx)

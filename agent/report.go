@@ -41,8 +41,11 @@ type SourceReport struct {
 	Began    time.Time     `json:"began"`
 	Took     time.Duration `json:"took_ns"`
 	EC2      time.Duration `json:"ec2_ns"`          // of it, waiting for EC2
+	Own      time.Duration `json:"own_ns"`          // of it, spent on itself: see [Report.AddCalls]
 	Taken    *Taken        `json:"taken,omitempty"` // the snapshot that this run took
 	Steps    []StepReport  `json:"steps,omitempty"`
+	Calls    []CallReport  `json:"calls,omitempty"`
+	Waits    []WaitReport  `json:"waits,omitempty"`
 	Actions  []PlanAction  `json:"actions,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
 	Error    string        `json:"error,omitempty"`

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"snapsource/mountfs"
 )
 
 // tagValueMax is EC2's limit for a tag's value, in characters. (CreateTags, API
@@ -105,7 +107,7 @@ func splitList(v string) []string {
 
 // announceRoles puts the roles on the instance, if all its sources are ready now,
 // and gives what a person reads about it.
-func (b *boot) announceRoles(ctx context.Context) (string, error) {
+func (b *boot) announceRoles(ctx context.Context, dev mountfs.Device) (string, error) {
 	if b.cfg.Roles.none() {
 		return "", nil
 	}
@@ -116,16 +118,30 @@ func (b *boot) announceRoles(ctx context.Context) (string, error) {
 		return "roles once " + waitsFor + " is ready", nil
 	}
 	defer b.inEC2.enter()()
-	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+	have, err := b.tagsNow(ctx, dev)
 	if err != nil {
 		return "", err
 	}
-	if set := b.cfg.Roles.put(instance.Tags); len(set) > 0 {
+	if set := b.cfg.Roles.put(have); len(set) > 0 {
 		if err := b.agent.Cloud.Tag(ctx, b.self.InstanceID, set); err != nil {
 			return "", err
 		}
 	}
 	return "roles " + strings.Join(b.cfg.Roles.Roles, ","), nil
+}
+
+// tagsNow gives the instance's tags, of which ours have to be among. On an instance
+// built on Nitro, which a volume that is an NVMe device proves, the metadata service
+// follows every change of them; if it shows them, EC2 need not be asked.
+func (b *boot) tagsNow(ctx context.Context, dev mountfs.Device) (map[string]string, error) {
+	if dev.NVMe() {
+		keys := []string{b.cfg.Roles.RolesTag, b.cfg.Roles.StagesTag, b.cfg.Roles.ProjectTag}
+		if tags, known := b.agent.Cloud.OwnTags(ctx, keys); known {
+			return tags, nil
+		}
+	}
+	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+	return instance.Tags, err
 }
 
 // all gives every source of the instance.

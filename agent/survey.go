@@ -29,7 +29,9 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 		return b.agent.Cloud.Volumes(ctx, self.InstanceID, b.src.Name)
 	})
 	sv.targets, err = b.lookTargets()
+	over := b.await(OnCalls, "its volumes")
 	found, listErr := volumes.wait()
+	over()
 	if err := errors.Join(err, listErr); err != nil {
 		return sv, err
 	}
@@ -91,8 +93,9 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	defer s.end(&err)
 	c = sv.choice
 	if c.volume == nil || b.entrance.intoService() {
-		leave := b.inEC2.enter()
+		leave, over := b.inEC2.enter(), b.await(OnCalls, "its snapshots")
 		snapshots, listErr := sv.snapshots.wait()
+		over()
 		leave()
 		if listErr != nil {
 			return c, listErr

@@ -29,6 +29,7 @@ type Cloud interface {
 	Detach(ctx context.Context, volumeID, instanceID string) error
 	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
+	OwnTags(ctx context.Context, keys []string) (tags map[string]string, known bool)
 	Tag(ctx context.Context, id string, tags map[string]string) error
 	Untag(ctx context.Context, id string, keys []string) error
 	TargetLifecycleState(ctx context.Context) (string, error)

@@ -17,10 +17,14 @@ import (
 
 // Call is one exchange with AWS, as told to [Options.OnCall].
 type Call struct {
-	Action string // "CreateVolume"
-	Start  time.Time
-	Took   time.Duration
-	Err    error // nil, or the translated error
+	Service  string // "ec2", "autoscaling", or "metadata" for the instance metadata service
+	Action   string // "CreateVolume"
+	Start    time.Time
+	Took     time.Duration
+	Sent     time.Time // when the first request of it was sent; zero if none was
+	Answered time.Time // when the last answer had come
+	Attempts int       // requests that were sent: retries, and further pages
+	Err      error     // nil, or the translated error
 }
 
 // Options of [New].
@@ -64,7 +68,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("read the AWS SDK's settings: %w", err)
 	}
 	c.cfg = cfg
-	c.cfg.HTTPClient = frozen(cfg.HTTPClient)
+	c.cfg.HTTPClient = timed{frozen(cfg.HTTPClient)}
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
@@ -90,7 +94,8 @@ func call[Out any](ctx context.Context, c *Client, action, resource string, do f
 func callTo[Out any](ctx context.Context, c *Client, service, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
 	start := time.Now()
 	var attempts failure
-	out, err := do(context.WithValue(ctx, failureKey{}, &attempts))
+	var sent exchanges
+	out, err := do(context.WithValue(context.WithValue(ctx, failureKey{}, &attempts), exchangesKey{}, &sent))
 	if err != nil && ctx.Err() != nil {
 		if last := attempts.last(); last != nil {
 			err = last
@@ -100,6 +105,14 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}
-	c.onCall(Call{Action: action, Start: start, Took: time.Since(start), Err: err})
+	made := Call{Service: service, Action: action, Start: start, Took: time.Since(start), Err: err}
+	sent.addTo(&made)
+	c.onCall(made)
 	return out, err
+}
+
+// toldMetadata tells OnCall of an exchange with the metadata service.
+func (c *Client) toldMetadata(what string, start time.Time, err error) {
+	now := time.Now()
+	c.onCall(Call{Service: "metadata", Action: what, Start: start, Took: now.Sub(start), Sent: start, Answered: now, Attempts: 1, Err: err})
 }

@@ -35,7 +35,7 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	defer cancel()
 	start := time.Now()
 	doc, err := c.identityDocument(ctx, waiting)
-	c.onCall(Call{Action: "InstanceIdentity", Start: start, Took: time.Since(start), Err: err})
+	c.toldMetadata("InstanceIdentity", start, err)
 	if err != nil {
 		return Identity{}, err
 	}

@@ -98,8 +98,11 @@ func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
 type roleMetadata struct{ c *Client }
 
 func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
-	return m.c.imds.GetMetadata(ctx, in, append(more, func(o *imds.Options) {
+	start := time.Now()
+	out, err := m.c.imds.GetMetadata(ctx, in, append([]func(*imds.Options){func(o *imds.Options) {
 		o.HTTPClient = m.c.metadata.client // leaves the status of Identify's last answer as it is
 		o.Retryer = m.c.patient()
-	})...)
+	}}, more...)...)
+	m.c.toldMetadata(in.Path, start, err)
+	return out, err
 }

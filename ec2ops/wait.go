@@ -22,6 +22,7 @@ func backoffFrom(first, limit time.Duration) *pauses { return &pauses{first, lim
 
 // sleep waits for the next pause, or until ctx ends and then gives its error.
 func (p *pauses) sleep(ctx context.Context) error {
+	defer pausing(ctx)()
 	d := p.next - p.next/5 + rand.N(2*p.next/5+1)
 	p.next = min(p.next*time.Duration(100+p.growth)/100, p.limit)
 	t := time.NewTimer(d)

@@ -1,5 +1,10 @@
 package mountfs
 
+import (
+	"path/filepath"
+	"strings"
+)
+
 // Volume is what EC2 says about an EBS volume that we look for.
 type Volume struct {
 	ID   string // "vol-0123456789abcdef0"
@@ -22,3 +27,7 @@ type Device struct {
 // ByID says whether the volume's id is what the device was found by: the kernel shows
 // it as the serial number, or udev by a link. Otherwise only its name and size agree.
 func (d Device) ByID() bool { return d.By == "serial" || d.By == "link" }
+
+// NVMe says whether the device is an NVMe disk, as all volumes are on instances that are
+// built on Nitro.
+func (d Device) NVMe() bool { return strings.HasPrefix(filepath.Base(d.Node), "nvme") }

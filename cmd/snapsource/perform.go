@@ -46,6 +46,7 @@ func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do 
 		}
 	}}
 	report, err := do(c.Context(), a, cfg)
+	report.AddCalls(calls.all())
 	if err == nil && up {
 		systemd.Ready()
 	}
@@ -63,7 +64,7 @@ func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do 
 	}
 	table.finish(report)
 	if timeline {
-		table.timeline(report, calls.all())
+		table.timeline(report)
 	}
 	return err
 }

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
-
 )
 
 // raceRounds, a number, says how many rounds of the race are run; without it there is
@@ -208,4 +207,3 @@ func packageSize(t *testing.T, name string) string {
 	}
 	return megabytes(kib << 10)
 }
-

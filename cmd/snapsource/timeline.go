@@ -4,41 +4,114 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"snapsource/agent"
-	"snapsource/ec2ops"
 )
 
 // timelineWidth is how many characters the whole run is wide.
 const timelineWidth = 40
 
-// timeline draws each step, and below it the calls that began in it, as bars over
-// the time of the run.
-func (t *table) timeline(r agent.Report, calls []ec2ops.Call) {
+// The marks of a timeline's bars.
+const (
+	stepMark = '█'
+	callMark = '▒'
+	waitMark = '░'
+)
+
+// row is a line of a timeline: what happened once or several times under one name.
+type row struct {
+	name  string
+	mark  rune
+	parts []part
+}
+
+type part struct{ start, took time.Duration }
+
+// timeline draws each step, and below it the calls and the waits that began in it, as
+// bars over the time of the run.
+func (t *table) timeline(r agent.Report) {
 	for _, s := range r.Sources {
 		if len(s.Steps) == 0 {
 			continue
 		}
-		fmt.Fprintf(t.out, "Timeline of %s\n", s.Source)
+		fmt.Fprintf(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
 		for _, step := range s.Steps {
-			fmt.Fprintf(t.out, "  %-26s %s %9s\n", step.Step, bar('█', step.Start, step.Took, s.Took), span(step.Took))
-			for _, c := range calls {
-				at := c.Start.Sub(s.Began)
-				if at >= step.Start && at < step.Start+step.Took {
-					fmt.Fprintf(t.out, "    %-24s %s %9s\n", c.Action, bar('▒', at, c.Took, s.Took), span(c.Took))
-				}
+			t.row("  ", row{string(step.Step), stepMark, []part{{step.Start, step.Took}}}, s.Took)
+			for _, below := range within(step, s) {
+				t.row("    ", below, s.Took)
 			}
 		}
+		fmt.Fprintf(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
 	}
 }
 
-// bar marks the part of the whole from start on, at least one character.
-func bar(mark rune, start, took, whole time.Duration) string {
+// within gives the rows below a step, in the order of their beginnings.
+func within(step agent.StepReport, s *agent.SourceReport) []row {
+	var rows []row
+	add := func(name string, mark rune, start, took time.Duration) {
+		if start < step.Start || start >= step.Start+step.Took {
+			return
+		}
+		for i := range rows {
+			if rows[i].name == name {
+				rows[i].parts = append(rows[i].parts, part{start, took})
+				return
+			}
+		}
+		rows = append(rows, row{name, mark, []part{{start, took}}})
+	}
+	calls, waits := s.Calls, s.Waits // each in the order of their beginnings
+	for len(calls)+len(waits) > 0 {
+		if len(waits) == 0 || len(calls) > 0 && calls[0].Start <= waits[0].Start {
+			c := calls[0]
+			calls = calls[1:]
+			name := c.Action
+			if c.Result != "ok" {
+				name += ": " + c.Result
+			}
+			add(name, callMark, c.Start, c.Took)
+			continue
+		}
+		w := waits[0]
+		waits = waits[1:]
+		add("for "+w.For, waitMark, w.Start, w.Took)
+	}
+	return rows
+}
+
+// nameWidth is the room for a row's name, its indentation included.
+const nameWidth = 32
+
+func (t *table) row(indent string, r row, whole time.Duration) {
+	name := indent + r.name
+	if len(r.parts) > 1 {
+		name += fmt.Sprintf(" ×%d", len(r.parts))
+	}
+	if room := nameWidth - utf8.RuneCountInString(name); room >= 0 {
+		name += strings.Repeat(" ", room)
+	} else {
+		name = string([]rune(name)[:nameWidth-1]) + "…"
+	}
+	total := time.Duration(0)
+	for _, p := range r.parts {
+		total += p.took
+	}
+	fmt.Fprintf(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
+}
+
+// bar marks the parts of the whole, each by at least one character.
+func bar(mark rune, parts []part, whole time.Duration) string {
 	scale := func(d time.Duration) int {
 		return int(float64(d) / float64(max(whole, 1)) * timelineWidth)
 	}
-	from := min(scale(start), timelineWidth-1)
-	width := min(max(scale(start+took)-from, 1), timelineWidth-from)
-	return "│" + strings.Repeat(" ", from) + strings.Repeat(string(mark), width) +
-		strings.Repeat(" ", timelineWidth-from-width) + "│"
+	cells := []rune(strings.Repeat(" ", timelineWidth))
+	for _, p := range parts {
+		from := min(max(scale(p.start), 0), timelineWidth-1)
+		to := min(max(scale(p.start+p.took), from+1), timelineWidth)
+		for i := from; i < to; i++ {
+			cells[i] = mark
+		}
+	}
+	return "│" + string(cells) + "│"
 }

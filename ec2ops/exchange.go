@@ -1,0 +1,91 @@
+package ec2ops
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// exchanges are the HTTP exchanges of one call: its attempts, and its pages.
+type exchanges struct {
+	mu     sync.Mutex
+	sent   time.Time // the first request
+	answer time.Time // what was read last of the last answer
+	count  int
+}
+
+type exchangesKey struct{}
+
+func (x *exchanges) begin() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.count == 0 {
+		x.sent = time.Now()
+	}
+	x.count++
+}
+
+func (x *exchanges) answered() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answer = time.Now()
+}
+
+// addTo notes the exchanges in what is told of the call.
+func (x *exchanges) addTo(c *Call) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.Sent, c.Answered, c.Attempts = x.sent, x.answer, x.count
+}
+
+// timed is an HTTP client that notes the exchanges of a call.
+type timed struct{ client aws.HTTPClient }
+
+func (t timed) Do(r *http.Request) (*http.Response, error) {
+	x, ok := r.Context().Value(exchangesKey{}).(*exchanges)
+	if !ok {
+		return t.client.Do(r)
+	}
+	x.begin()
+	resp, err := t.client.Do(r)
+	x.answered()
+	if resp != nil {
+		resp.Body = timedBody{resp.Body, x}
+	}
+	return resp, err
+}
+
+type timedBody struct {
+	io.ReadCloser
+	of *exchanges
+}
+
+func (b timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.of.answered()
+	return n, err
+}
+
+type pausesKey struct{}
+
+// WithPauses gives a context whose user's pauses are told: what passes between two looks
+// at something, or before a call is made once more. The calls themselves, with the SDK's
+// pauses between the attempts at one, are told to [Options.OnCall]. told is called from
+// whichever goroutine has paused.
+func WithPauses(ctx context.Context, told func(start time.Time, took time.Duration)) context.Context {
+	return context.WithValue(ctx, pausesKey{}, told)
+}
+
+// pausing begins a pause; the function it returns ends it.
+func pausing(ctx context.Context) (over func()) {
+	told, ok := ctx.Value(pausesKey{}).(func(time.Time, time.Duration))
+	if !ok {
+		return func() {}
+	}
+	start := time.Now()
+	return func() { told(start, time.Since(start)) }
+}
