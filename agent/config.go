@@ -120,7 +120,12 @@ func (s Source) volumeTags(instanceID, snapshotID string) map[string]string {
 
 // sourceName keeps out what EC2's filters take for wildcards (* ? \) and what has
 // no place in a label or a log line.
-var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+=:@/-]{0,126}$`)
+var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+=:@/-]*$`)
+
+// sourceNameMax is the longest source name, in bytes. It is a limit apart, as are those
+// of the other patterns: a counted repeat is unrolled when the pattern is compiled, and
+// that is at every start of the program.
+const sourceNameMax = 127
 
 // volumeTypes are EC2's names. (CreateVolume, API reference)
 var volumeTypes = []string{"gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"}
@@ -143,7 +148,7 @@ func (c Config) Validate() error {
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return usagef("output: %q is neither text nor json", c.Output)
 	}
-	if c.LifecycleHook != "" && !hookNames.MatchString(c.LifecycleHook) {
+	if c.LifecycleHook != "" && (len(c.LifecycleHook) > hookNameMax || !hookNames.MatchString(c.LifecycleHook)) {
 		return usagef("lifecycle-hook: %q is no name of a lifecycle hook", c.LifecycleHook)
 	}
 	if err := c.Roles.validate(); err != nil {
@@ -178,7 +183,7 @@ func distinct(sources []Source) error {
 
 func (s Source) validate() error {
 	switch {
-	case !sourceName.MatchString(s.Name) || strings.HasPrefix(strings.ToLower(s.Name), "aws:"):
+	case len(s.Name) > sourceNameMax || !sourceName.MatchString(s.Name) || strings.HasPrefix(strings.ToLower(s.Name), "aws:"):
 		return usagef("source: the name must be 1 to 127 of the characters A-Z a-z 0-9 . _ + = : @ / -, begin with a letter or digit, and not with aws:")
 	case !ec2ops.ValidDeviceName(s.Device):
 		return usagef("device: EC2 takes no volume as %q; use /dev/sdf to /dev/sdp", s.Device)

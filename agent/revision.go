@@ -18,7 +18,10 @@ const revisionMax = 8 << 20
 // revision is what version control systems name releases by: git's commits are 40 or
 // 64 hexadecimal digits, Subversion's revisions are numbers. Nothing else of a file
 // that the deployment's user can write comes into a tag.
-var revision = regexp.MustCompile(`^[0-9a-fA-F]{1,64}$`)
+var revision = regexp.MustCompile(`^[0-9a-fA-F]+$`)
+
+// revisionLength is the longest revision, in digits.
+const revisionLength = 64
 
 // revisionOf gives the revision of the release in a Source directory: of what its
 // link "current" names, else of itself; "" when there is none.
@@ -29,7 +32,7 @@ func revisionOf(dir string) string {
 			func(dir string) (string, error) { return firstLine(filepath.Join(dir, "REVISION")) },
 			gitRevision,
 		} {
-			if found, err := find(release); err == nil && revision.MatchString(found) {
+			if found, err := find(release); err == nil && len(found) <= revisionLength && revision.MatchString(found) {
 				return found
 			}
 		}

@@ -68,7 +68,7 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
 	}
 	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
-		if v != "" && !word.MatchString(v) {
+		if v != "" && (len(v) > wordLength || !word.MatchString(v)) {
 			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}
 	}
@@ -77,7 +77,10 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 
 // word is what all of an identity is made of. The region becomes part of a host
 // name, the rest goes into tags, filters and tables.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// wordLength is the longest of them, in bytes.
+const wordLength = 64
 
 func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {
 	pause := backoffFrom(100*time.Millisecond, 2*time.Second)

@@ -12,8 +12,8 @@ import (
 )
 
 // metadataKey is what a tag's key may consist of on an instance whose metadata service
-// shows its tags. (EC2 user guide, "Work with instance tags in instance metadata")
-var metadataKey = regexp.MustCompile(`^[A-Za-z0-9+=.,_:@-]{1,128}$`)
+// shows its tags, up to EC2's limit of 128 characters. (EC2 user guide, "Work with instance tags in instance metadata")
+var metadataKey = regexp.MustCompile(`^[A-Za-z0-9+=.,_:@-]+$`)
 
 // OwnTags gives the values that tags with these keys have on this instance, without
 // those that it does not have, from its metadata service. known is false where that does
