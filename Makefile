@@ -43,7 +43,9 @@ tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
-bench: ## calls by snapshots, a writer's wait, a launch's waits in vain, a fleet at EC2's limits (root)
+bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
+	@.ci/need mkfs.xfs findmnt losetup aws curl
+	RACE=10 $(GO) test ./cmd/snapsource -count=1 -timeout 30m -v -run 'TestRace$$' | grep -v -- '---\|==='
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
 	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches

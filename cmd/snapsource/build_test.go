@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"os"
 	"os/exec"
@@ -11,8 +13,12 @@ import (
 	"testing"
 )
 
-// maxSize is the budget of the stripped binary, in bytes.
-const maxSize = 12_000_000
+// maxSize is the budget of the stripped binary, in bytes; maxDownload that of what is
+// downloaded, compressed by gzip -9.
+const (
+	maxSize     = 12_000_000
+	maxDownload = 4_500_000
+)
 
 func goTool(t *testing.T, env []string, args ...string) string {
 	t.Helper()
@@ -46,9 +52,10 @@ func TestShippedBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d bytes", info.Size())
-	if info.Size() > maxSize {
-		t.Errorf("%d bytes, the budget is %d", info.Size(), maxSize)
+	compressed := gzipped(t, file)
+	t.Logf("%d bytes, %d compressed", info.Size(), compressed)
+	if info.Size() > maxSize || compressed > maxDownload {
+		t.Errorf("%d bytes, %d compressed; the budgets are %d and %d", info.Size(), compressed, maxSize, maxDownload)
 	}
 	binary, err := elf.Open(file)
 	if err != nil {
@@ -66,6 +73,26 @@ func TestShippedBinary(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), file, "version").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "snapsource 1.2.3 (go1.") {
 		t.Errorf("version says %q, %v", out, err)
+	}
+}
+
+// banned are packages that must not get into the program by any way: code that keeps the
+// linker from leaving out what we don't use, profilers, tests. (cobra does import
+// text/template, which is as bad; that it is not reached is for TestShippedBinary.)
+var banned = []string{"html/template", "net/http/pprof", "expvar", "plugin", "encoding/gob", "go/ast", "testing", "net/http/httptest"}
+
+// TestBannedImports: none of them is imported, on any system.
+func TestBannedImports(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin"} {
+		deps := strings.Fields(goTool(t, []string{"GOOS=" + goos, "CGO_ENABLED=0"}, "list", "-deps", "-tags", "nethttpomithttp2", "."))
+		if len(deps) < 100 {
+			t.Fatalf("only %d packages", len(deps))
+		}
+		for _, path := range banned {
+			if slices.Contains(deps, path) {
+				t.Errorf("%s: %s is imported; go list -deps finds by whom", goos, path)
+			}
+		}
 	}
 }
 
@@ -102,4 +129,25 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// gzipped is the size of a file that is compressed as far as gzip does.
+func gzipped(t *testing.T, file string) int64 {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return int64(out.Len())
 }

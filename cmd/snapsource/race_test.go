@@ -3,15 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,6 +18,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"snapsource/agent"
 )
 
 // raceRounds, a number, says how many rounds of the race are run; without it there is
@@ -29,7 +30,10 @@ const raceRounds = "RACE"
 type lap struct {
 	Readable, Ended, CPU time.Duration
 	RSS                  int64
-	calls, looks         int // API calls; of them DescribeVolumes after CreateVolume
+	calls, looks         int // API calls; of them looks at the new volume until it was available
+
+	report         *agent.SourceReport // of snapsource
+	again, version *lap
 }
 
 // competitor is a way to bring a new instance's Source there.
@@ -55,7 +59,7 @@ func TestRace(t *testing.T) {
 	}
 	r := newRace(t)
 	competitors := []*competitor{
-		{name: "snapsource up", command: []string{"snapsource", "up", "--role", "app", "--output", "json"}, size: megabytes(gzipped(t, filepath.Join(r.bin, "snapsource"))) + " gzip"},
+		{name: "snapsource up", command: theProgram, size: megabytes(gzipped(t, filepath.Join(r.bin, "snapsource"))) + " gzip"},
 		{name: "floor", command: []string{"floor", r.dir}, size: "-"},
 		{name: "SDK, look every 2 s", command: []string{"loop", "poll"}, size: "-"},
 		{name: "SDK, its waiters", command: []string{"loop", "waiter"}, size: "-"},
@@ -92,61 +96,88 @@ func newRace(t *testing.T) *race {
 	return &race{s, bin}
 }
 
+// theProgram is the competitor that the others are compared with.
+var theProgram = []string{"snapsource", "up", "--role", "app", "--output", "json"}
+
 // launch launches one instance. Before the clock starts the AWS CLI is used once, so
-// that the sandbox has found it and the kernel has read it.
+// that the sandbox has found it and the kernel has read it. Once our own program is done,
+// it is run again, and asked for its version.
 func (r *race) launch(c *competitor, round int) lap {
 	r.t.Helper()
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
-			return r
-		}
-		return -1
-	}, c.name) + "-" + strconv.Itoa(round)
-	out := r.run(name, `
-aws --version >/dev/null 2>&1
-stopwatch /home/deploy/codepen/RELEASE 'release 1' `+strings.Join(c.command, " ")+` 2>/run/out || { cat /run/out; exit 1; }
-sed -n '/^{/,$p' /run/out`,
-		"--latency", "realistic", "--latency-seed", strconv.Itoa(round+1))
+	name := instanceNames.ReplaceAllString(c.name, "-") + "-" + strconv.Itoa(round)
+	const clock = "stopwatch /home/deploy/codepen/RELEASE 'release 1' "
+	script := "aws --version >/dev/null 2>&1\n" + clock + strings.Join(c.command, " ") + " 2>/run/out || { cat /run/out; exit 1; }\n"
+	ours := slices.Equal(c.command, theProgram)
+	if ours {
+		script += "sed -n '/^{$/,$p' /run/out\n" + clock + "snapsource up --role app 2>/dev/null\n" + clock + "snapsource version 2>/dev/null\n"
+	}
+	out := r.run(name, script, "--latency", "realistic", "--latency-seed", strconv.Itoa(round+1))
 	decoder := json.NewDecoder(strings.NewReader(out))
+	decode := func(v any) {
+		r.t.Helper()
+		if err := decoder.Decode(v); err != nil {
+			r.t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+	}
 	var l lap
-	if err := decoder.Decode(&l); err != nil {
-		r.t.Fatalf("%s: %v\n%s", name, err, out)
+	decode(&l)
+	if ours {
+		var report agent.Report
+		decode(&report)
+		l.report = report.Sources[0]
+		l.again, l.version = &lap{}, &lap{}
+		decode(l.again)
+		decode(l.version)
 	}
 	created := false
 	for _, call := range r.calls(name) {
 		l.calls++
-		created = created || call.Action == "CreateVolume"
 		if created && call.Action == "DescribeVolumes" {
 			l.looks++
 		}
+		created = created && call.Action != "AttachVolume" || call.Action == "CreateVolume"
 	}
-	r.t.Logf("%-28s readable %s, ended %s, CPU %s, %d calls", name, round3(l.Readable), round3(l.Ended), round3(l.CPU), l.calls)
 	if out, err := exec.CommandContext(r.t.Context(), r.program, "terminate", "--state", r.dir, name).CombinedOutput(); err != nil {
 		r.t.Fatalf("terminate %s: %v\n%s", name, err, out)
 	}
 	return l
 }
 
-// results draws the table: medians, and in brackets the 90th percentiles.
+// instanceNames are made of what a competitor is called without these.
+var instanceNames = regexp.MustCompile("[^A-Za-z0-9]+")
+
+// results draws the table. Figures are medians; in brackets are the 90th percentiles.
 func results(competitors []*competitor) string {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\treadable after (p90)\tratio\tbeyond the floor\tAPI calls\tCPU\tpeak memory\tprogram")
+	fmt.Fprintln(w, "\treadable after\tratio\tbeyond the floor\tended after\tAPI calls\tof them looks\tCPU\tpeak memory\tprogram")
 	us, floor := competitors[0], competitors[1]
+	readable := func(l lap) time.Duration { return l.Readable }
 	for _, c := range competitors {
-		readable := each(c.laps, func(l lap) time.Duration { return l.Readable })
 		var beyond []time.Duration
 		for i, l := range c.laps {
 			beyond = append(beyond, l.Readable-floor.laps[i].Readable)
 		}
-		fmt.Fprintf(w, "%s\t%.2f s (%.2f s)\t%.2f\t%d ms\t%d\t%d ms\t%.1f MB\t%s\n", c.name,
-			quantile(readable, 0.5).Seconds(), quantile(readable, 0.9).Seconds(),
-			quantile(readable, 0.5).Seconds()/quantile(each(us.laps, func(l lap) time.Duration { return l.Readable }), 0.5).Seconds(),
-			quantile(beyond, 0.5).Milliseconds(), quantile(each(c.laps, func(l lap) int { return l.calls }), 0.5),
-			quantile(each(c.laps, func(l lap) time.Duration { return l.CPU }), 0.5).Milliseconds(),
-			float64(quantile(each(c.laps, func(l lap) int64 { return l.RSS }), 0.5))/1e6, c.size)
+		fmt.Fprintf(w, "%s\t%.2f s (%.2f s)\t%.2f\t%s (%s)\t%.2f s\t%d\t%d\t%s\t%s\t%s\n", c.name,
+			quantile(each(c.laps, readable), 0.5).Seconds(), quantile(each(c.laps, readable), 0.9).Seconds(),
+			quantile(each(c.laps, readable), 0.5).Seconds()/quantile(each(us.laps, readable), 0.5).Seconds(),
+			span(quantile(beyond, 0.5)), span(quantile(beyond, 0.9)),
+			quantile(each(c.laps, func(l lap) time.Duration { return l.Ended }), 0.5).Seconds(),
+			quantile(each(c.laps, func(l lap) int { return l.calls }), 0.5), quantile(each(c.laps, func(l lap) int { return l.looks }), 0.5),
+			span(quantile(each(c.laps, func(l lap) time.Duration { return l.CPU }), 0.5)),
+			megabytes(quantile(each(c.laps, func(l lap) int64 { return l.RSS }), 0.5)), c.size)
 	}
 	w.Flush()
+	of := func(what string, get func(lap) time.Duration) {
+		all := each(us.laps, get)
+		fmt.Fprintf(&table, "%s %s (%s)\n", what, quantile(all, 0.5).Round(100*time.Microsecond), quantile(all, 0.9).Round(100*time.Microsecond))
+	}
+	fmt.Fprintln(&table, us.name+":")
+	of("  for itself, of a launch:", func(l lap) time.Duration { return l.report.Own })
+	of("  before and after that, for the process to start and to end:", func(l lap) time.Duration { return l.Ended - l.report.Took })
+	of("  run again, CPU:", func(l lap) time.Duration { return l.again.CPU })
+	of("  run again, until it ended:", func(l lap) time.Duration { return l.again.Ended })
+	of("  its version, until it ended:", func(l lap) time.Duration { return l.version.Ended })
 	return table.String()
 }
 
@@ -164,8 +195,6 @@ func quantile[T cmp.Ordered](all []T, part float64) T {
 	return all[max(int(math.Ceil(part*float64(len(all)))), 1)-1]
 }
 
-func round3(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
 
 func loadAverage(t *testing.T) string {
@@ -174,27 +203,6 @@ func loadAverage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(text))
-}
-
-// gzipped is the size of a file that is compressed as far as gzip does.
-func gzipped(t *testing.T, file string) int64 {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return int64(out.Len())
 }
 
 // packageSize is what dpkg says that a package takes, without what it depends on.
