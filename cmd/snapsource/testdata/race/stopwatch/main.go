@@ -24,6 +24,9 @@ type Lap struct {
 	RSS      int64         // bytes, of the largest of its processes
 }
 
+// lookEvery, in milliseconds, is for a command that ends without mounting anything.
+const lookEvery = 1000
+
 func main() {
 	lap, err := run(os.Args[1], os.Args[2], os.Args[3:])
 	if err == nil {
@@ -50,18 +53,23 @@ func run(file, content string, argv []string) (lap Lap, err error) {
 	readable := make(chan time.Duration, 1)
 	ended := make(chan struct{})
 	go func() {
+		last := false // the command has ended before we look
 		for {
 			if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == content {
 				readable <- time.Since(start)
 				return
 			}
-			select {
-			case <-ended:
+			if last {
+				close(readable)
 				return
-			default:
 			}
 			// The kernel tells when a mount has changed. (proc(5), /proc/pid/mounts)
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}, 1000)
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}, lookEvery)
+			select {
+			case <-ended:
+				last = true
+			default:
+			}
 		}
 	}()
 	err = cmd.Wait()
@@ -70,9 +78,8 @@ func run(file, content string, argv []string) (lap Lap, err error) {
 	if err != nil {
 		return lap, err
 	}
-	select {
-	case lap.Readable = <-readable:
-	default:
+	var ok bool
+	if lap.Readable, ok = <-readable; !ok {
 		return lap, fmt.Errorf("%s did not become %q", file, content)
 	}
 	used := cmd.ProcessState.SysUsage().(*syscall.Rusage)
