@@ -25,9 +25,7 @@ import (
 )
 
 const (
-	// maxBackoff bounds the pause before a throttled call is tried again. EC2
-	// refills 5 tokens a second for calls that change something, so longer
-	// pauses only leave tokens unused.
+	// maxBackoff bounds the pause before a call that failed is made again.
 	maxBackoff = 8 * time.Second
 
 	// maxAttempts is only a backstop: the caller's deadline ends the retries.
@@ -46,7 +44,7 @@ var passing = []string{"RequestExpired", "ConcurrentTagAccess"}
 // is never retried, may be made twice. And on an instance the metadata service, which has
 // answered before, will give credentials again.
 func (c *Client) patient(but ...string) aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
+	return retryer{client: c, Standard: retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(backoff)
@@ -65,12 +63,15 @@ func (c *Client) patient(but ...string) aws.Retryer {
 			}
 			return aws.UnknownTernary
 		})}, o.Retryables...)
-	})
+	})}
 }
 
-// backoff gives a pause of full jitter: 0 to 0.25 s, then to 0.5 s, … 8 s. Full
-// jitter spreads a fleet that was throttled at the same moment.
-func backoff(attempt int, _ error) (time.Duration, error) {
+// backoff gives a pause of full jitter: 0 to 0.5 s, then to 1 s, … 8 s, and longer ones
+// after a refusal for the rate of calls.
+func backoff(attempt int, err error) (time.Duration, error) {
+	if isThrottled(err) {
+		return throttledPause(attempt), nil
+	}
 	limit := maxBackoff
 	if attempt < 6 {
 		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,6 +51,7 @@ type Client struct {
 	onCall      func(Call)
 
 	onInstance bool // Identify has had an answer
+	throttled  atomic.Bool
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +52,10 @@ func TestIdentify(t *testing.T) {
 	if !strings.HasPrefix(self.InstanceID, "i-") {
 		t.Errorf("instance id %q", self.InstanceID)
 	}
-	self.InstanceID = ""
+	if since := time.Since(self.Launched); since < 0 || since > time.Minute || !self.PrivateIP.Is4() {
+		t.Errorf("launched %s ago, with the address %s", since, self.PrivateIP)
+	}
+	self.InstanceID, self.Launched, self.PrivateIP = "", time.Time{}, netip.Addr{}
 	want := ec2ops.Identity{InstanceType: "m5.large", AccountID: "123456789012", Region: "us-west-2", Zone: "us-west-2c", Architecture: "x86_64"}
 	if self != want {
 		t.Errorf("got %+v, want %+v", self, want)

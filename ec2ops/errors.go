@@ -18,6 +18,9 @@ var (
 	// ErrTemporary: the same call may succeed later (throttling, EC2 or network
 	// trouble, an expired token, a resource that is not ready yet).
 	ErrTemporary = errors.New("temporary AWS error")
+	// ErrThrottled: EC2 refuses the call for the rate of such calls in this account.
+	// It is an ErrTemporary.
+	ErrThrottled = fmt.Errorf("%w: too many calls", ErrTemporary)
 	// ErrDenied: the credentials lack the permission for the call.
 	ErrDenied = errors.New("permission denied")
 	// ErrNoCredentials: no AWS credentials were found to sign the call with.
@@ -105,10 +108,10 @@ var kinds = map[string]error{
 	"AuthFailure":             ErrTemporary, // stale role credentials; the SDK fetches new ones
 	"ExpiredToken":            ErrTemporary,
 	"RequestExpired":          ErrTemporary, // clock more than 15 min off
-	"RequestLimitExceeded":    ErrTemporary,
-	"EC2ThrottledException":   ErrTemporary,
-	"Throttling":              ErrTemporary,
-	"ThrottlingException":     ErrTemporary,
+	"RequestLimitExceeded":    ErrThrottled,
+	"EC2ThrottledException":   ErrThrottled,
+	"Throttling":              ErrThrottled,
+	"ThrottlingException":     ErrThrottled,
 	"InternalError":           ErrTemporary,
 	"InternalFailure":         ErrTemporary,
 	"Unavailable":             ErrTemporary,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ type Identity struct {
 	Region       string
 	Zone         string // availability zone: "us-west-2c"
 	Architecture string
+	PrivateIP    netip.Addr // IPv4; zero where there is none
+	Launched     time.Time  // or started after a stop; zero where it is not told
 }
 
 // IMDSPatience is how long [Client.Identify] goes on asking when nothing answers.
@@ -63,6 +66,7 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		Region:       doc.Region,
 		Zone:         doc.AvailabilityZone,
 		Architecture: doc.Architecture,
+		Launched:     doc.PendingTime,
 	}
 	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
 		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
@@ -71,6 +75,9 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		if v != "" && (len(v) > wordLength || !word.MatchString(v)) {
 			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}
+	}
+	if ip, err := netip.ParseAddr(doc.PrivateIP); err == nil && ip.Is4() {
+		id.PrivateIP = ip
 	}
 	return id, nil
 }
