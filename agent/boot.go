@@ -28,6 +28,7 @@ type boot struct {
 	inEC2    stopwatch
 	beside   sync.WaitGroup // calls that run beside the steps
 	entrance *entrance      // of the instance; the run's sources share it
+	queue    *queue         // likewise; nil: does not queue
 	report   *SourceReport
 	telling  sync.Mutex // held while Events is called
 	waits    sync.Mutex // guards report.Waits
@@ -61,8 +62,9 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 
 // upEach brings every source to where it is wanted.
 func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, error) {
+	line := &queue{sources: len(cfg.Sources)}
 	return a.eachSource(cfg, func(b *boot) error {
-		b.entrance = way
+		b.entrance, b.queue = way, line
 		if r, ok := b.nothingToDo(); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady

@@ -35,7 +35,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 	appears := mayAppear // a list that is waited for once need not be waited for again
 	for generation := 1; generation <= generations; generation++ {
 		spec.Token = ec2ops.Token(b.self.InstanceID, b.self.Zone, b.src.Name, generation)
-		made, err := b.agent.Cloud.CreateVolume(ctx, spec)
+		made, err := b.createInTurn(ctx, s, spec)
 		switch {
 		case errors.Is(err, ec2ops.ErrTokenMismatch):
 			if b.startedOver { // that was the volume which this run has deleted

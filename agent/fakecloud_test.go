@@ -355,6 +355,11 @@ func (c *fakeCloud) DeleteOnTermination(ctx context.Context, _, _, id string) er
 	})
 }
 
+func (c *fakeCloud) Launches(ctx context.Context, _, _ time.Time, _ string) (list []ec2ops.Launch, whole bool, err error) {
+	err = c.call(ctx, "DescribeInstances", func() error { list = []ec2ops.Launch{{ID: theInstance.InstanceID}}; return nil })
+	return list, true, err
+}
+
 func (c *fakeCloud) Instance(ctx context.Context, id string) (out ec2ops.Instance, err error) {
 	err = c.call(ctx, "DescribeInstances", func() error {
 		out = ec2ops.Instance{ID: id, State: "running", DeviceNames: c.names, Tags: maps.Clone(c.instanceTags)}

@@ -24,14 +24,17 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 	s := b.begin(Survey)
 	defer s.end(&err)
 	defer b.inEC2.enter()()
-	sv.snapshots = start(b, func() ([]ec2ops.Snapshot, error) { return b.agent.Cloud.Snapshots(ctx, b.src.Name) })
-	volumes := start(b, func() ([]ec2ops.Volume, error) {
+	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return b.agent.Cloud.Volumes(ctx, self.InstanceID, b.src.Name)
-	})
+	}
+	once := b.firstCalls(ctx)
+	sv.snapshots = start(b, func() ([]ec2ops.Snapshot, error) { return b.agent.Cloud.Snapshots(once, b.src.Name) })
+	volumes := start(b, func() ([]ec2ops.Volume, error) { return list(once) })
 	sv.targets, err = b.lookTargets()
 	over := b.await(OnCalls, "its volumes")
 	found, listErr := volumes.wait()
 	over()
+	found, listErr = inTurn(ctx, s, found, listErr, list)
 	if err := errors.Join(err, listErr); err != nil {
 		return sv, err
 	}
@@ -96,6 +99,9 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 		leave, over := b.inEC2.enter(), b.await(OnCalls, "its snapshots")
 		snapshots, listErr := sv.snapshots.wait()
 		over()
+		snapshots, listErr = inTurn(ctx, s, snapshots, listErr, func(ctx context.Context) ([]ec2ops.Snapshot, error) {
+			return b.agent.Cloud.Snapshots(ctx, b.src.Name)
+		})
 		leave()
 		if listErr != nil {
 			return c, listErr

@@ -44,7 +44,7 @@ var passing = []string{"RequestExpired", "ConcurrentTagAccess"}
 // is never retried, may be made twice. And on an instance the metadata service, which has
 // answered before, will give credentials again.
 func (c *Client) patient(but ...string) aws.Retryer {
-	return retryer{client: c, Standard: retry.NewStandard(func(o *retry.StandardOptions) {
+	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(backoff)
@@ -69,8 +69,8 @@ func (c *Client) patient(but ...string) aws.Retryer {
 // backoff gives a pause of full jitter: 0 to 0.5 s, then to 1 s, … 8 s, and longer ones
 // after a refusal for the rate of calls.
 func backoff(attempt int, err error) (time.Duration, error) {
-	if isThrottled(err) {
-		return throttledPause(attempt), nil
+	if refused, ok := errors.AsType[*throttledError](err); ok {
+		return rand.N(throttledPause(refused.operation, attempt)), nil
 	}
 	limit := maxBackoff
 	if attempt < 6 {
@@ -82,10 +82,10 @@ func backoff(attempt int, err error) (time.Duration, error) {
 // connect makes the clients of the services with the present configuration.
 func (c *Client) connect() {
 	c.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
-		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure)
+		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure, c.rememberThrottled)
 	})
 	c.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
-		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure)
+		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure, c.rememberThrottled)
 	})
 }
 

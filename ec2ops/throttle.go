@@ -3,12 +3,13 @@ package ec2ops
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // What EC2 allows the callers of one account in a region together, as token buckets: so
@@ -22,13 +23,14 @@ const (
 	MutationsShared = 4 // a launch's calls, if all that change something draw on one such bucket, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go)
 )
 
+// A call that was refused for its rate is made again after a pause of full jitter, which
+// spreads those who were refused at the same moment. Whoever waits behind n others can't
+// be served within n/20 or n/5 s, so shorter pauses only make more refusals.
 const (
-	// firstThrottled and lastThrottled are the longest pauses before a call that was
-	// refused for its rate is made again the first time, and any later time: twice as
-	// long each time. Whoever waits behind n others at 5 a second can't be served
-	// within n/5 s, so shorter pauses only make more refusals.
-	firstThrottled = 2 * time.Second
-	lastThrottled  = 16 * time.Second
+	describePause = 4 * time.Second
+	// firstMutation is doubled after each refusal, up to lastMutation.
+	firstMutation = 2 * time.Second
+	lastMutation  = 16 * time.Second
 )
 
 type onceKey struct{}
@@ -41,37 +43,46 @@ func Once(ctx context.Context) context.Context { return context.WithValue(ctx, o
 // that many are at work in this account.
 func (c *Client) Throttled() bool { return c.throttled.Load() }
 
-// isThrottled says whether EC2 has refused a call for its rate.
-func isThrottled(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && errors.Is(kinds[api.ErrorCode()], ErrThrottled)
+// throttledError is an attempt that was refused for its rate.
+type throttledError struct {
+	operation string
+	err       error
+}
+
+func (e *throttledError) Error() string { return e.err.Error() }
+func (e *throttledError) Unwrap() error { return e.err }
+
+// rememberThrottled notes that calls are refused, and tells of which action the error is.
+func (c *Client) rememberThrottled(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberThrottled", func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleFinalize(ctx, in)
+		if api, ok := errors.AsType[smithy.APIError](err); ok && errors.Is(kinds[api.ErrorCode()], ErrThrottled) {
+			c.throttled.Store(true)
+			err = &throttledError{middleware.GetOperationName(ctx), err}
+		}
+		return out, metadata, err
+	}), "Retry", middleware.After)
 }
 
 // retryer is the SDK's, which knows of [Once].
-type retryer struct {
-	*retry.Standard
-	client *Client
-}
+type retryer struct{ *retry.Standard }
 
-// GetRetryToken decides, with the call's context, whether there is another attempt.
+// GetRetryToken decides, by the call's context, whether there is another attempt.
 func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
-	if isThrottled(err) {
-		r.client.throttled.Store(true)
-		if ctx.Value(onceKey{}) != nil {
-			return nil, ErrThrottled
-		}
+	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(onceKey{}) != nil {
+		return nil, ErrThrottled
 	}
 	return r.Standard.GetRetryToken(ctx, err)
 }
 
 var _ aws.RetryerV2 = retryer{}
 
-// throttledPause gives a pause of full jitter, which spreads those who were refused at
-// the same moment. Attempts count from 1.
-func throttledPause(attempt int) time.Duration {
-	limit := lastThrottled
-	if attempt < 5 {
-		limit = min(limit, firstThrottled<<max(attempt-1, 0))
+// throttledPause is the longest pause after the nth refusal of a call, from 1.
+func throttledPause(operation string, n int) time.Duration {
+	if strings.HasPrefix(operation, "Describe") {
+		return describePause
 	}
-	return rand.N(limit)
+	return min(lastMutation, firstMutation<<min(max(n-1, 0), 10))
 }

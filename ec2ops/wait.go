@@ -40,6 +40,21 @@ type Pace struct {
 	First  time.Duration // before the first look
 	Next   time.Duration // between the first two; grows from there
 	Growth int           // by so many percent; 0: by 30
+	// The same for a client that has been refused calls for their rate: many are
+	// waiting, and one look each has to do.
+	FirstOfMany, NextOfMany time.Duration
+}
+
+// before gives the pause before the first look, and those between looks.
+func (p Pace) before(many bool) (first time.Duration, between *pauses) {
+	if many {
+		return p.FirstOfMany, backoffFrom(p.NextOfMany, lastPoll)
+	}
+	between = backoffFrom(p.Next, lastPoll)
+	if p.Growth != 0 {
+		between.growth = p.Growth
+	}
+	return p.First, between
 }
 
 var (
@@ -48,12 +63,15 @@ var (
 	// These looks find it 0.15 s late (median), of which one call takes half, with three
 	// looks (median). To be 0.02 s less late takes a look more for each launch; with no
 	// more looks than these nothing is gained by another first pause, from 1.1 to 1.3 s.
-	PaceCreated = Pace{First: 1150 * time.Millisecond, Next: 120 * time.Millisecond, Growth: 10}
+	PaceCreated = Pace{
+		First: 1150 * time.Millisecond, Next: 120 * time.Millisecond, Growth: 10,
+		FirstOfMany: 3 * time.Second, NextOfMany: time.Second,
+	}
 	// PaceAttached is for an attachment whose device the kernel shows already, so that
 	// EC2 will say attached soon.
-	PaceAttached = Pace{First: 150 * time.Millisecond, Next: 150 * time.Millisecond}
+	PaceAttached = Pace{First: 150 * time.Millisecond, Next: 150 * time.Millisecond, FirstOfMany: 400 * time.Millisecond, NextOfMany: 400 * time.Millisecond}
 	// PaceAny is for what may be as wanted already, or may take long.
-	PaceAny = Pace{Next: firstPoll}
+	PaceAny = Pace{Next: firstPoll, NextOfMany: time.Second}
 )
 
 const (
@@ -83,16 +101,13 @@ const notSeen = "not seen yet"
 // was seen and has been unknown for goneAfter is [ErrNotFound]. When ctx ends, the error tells in
 // what state the volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
-	pause := backoffFrom(pace.Next, lastPoll)
-	if pace.Growth != 0 {
-		pause.growth = pace.Growth
-	}
+	first, pause := pace.before(c.Throttled())
 	unknownUntil := time.Now().Add(unknownFor)
 	last := notSeen
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
-	if err := backoffFrom(pace.First, pace.First).sleep(ctx); err != nil {
+	if err := backoffFrom(first, first).sleep(ctx); err != nil {
 		return Volume{}, outOfTime(err)
 	}
 	for {
@@ -115,6 +130,9 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 			return Volume{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
 		default:
 			return Volume{}, err
+		}
+		if c.Throttled() {
+			pause.next = max(pause.next, pace.NextOfMany)
 		}
 		if err := pause.sleep(ctx); err != nil {
 			return Volume{}, outOfTime(err)

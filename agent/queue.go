@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+const (
+	// lately is how long after its launch an instance may belong to a crowd of
+	// launches: EC2 serves 15,000 in this time.
+	lately = 50 * time.Minute
+	// crowdWithin is how long before it the first of its crowd may have been launched.
+	crowdWithin = 10 * time.Minute
+
+	// sampled is how many launches one that is counted in a sample stands for.
+	sampled = 10
+	// sampleFrom is the window from which on a sample is counted first: who gets there
+	// has been refused so often that one page would not hold all.
+	sampleFrom = 2
+
+	// firstRefused and lastRefused bound the pause after a refusal in one's own turn.
+	firstRefused = 4 * time.Second
+	lastRefused  = 64 * time.Second
+
+	// lastChance is how long before its deadline a run tries, whose turn is later.
+	lastChance = 30 * time.Second
+)
+
+// queue is where a run stands among the launches of its account. Its sources share it.
+type queue struct {
+	sources  int
+	begun    time.Time // the first call
+	asked    bool      // the crowd has been counted, or can't be
+	crowd    crowd     // of size 0: unknown
+	limits   limits
+	late     bool
+	refusals int // in its turn
+}
+
+// firstCalls gives the context of a run's first calls, which are what shows that there is
+// a crowd.
+func (b *boot) firstCalls(ctx context.Context) context.Context {
+	if b.queue == nil {
+		return ctx
+	}
+	if b.queue.begun.IsZero() {
+		b.queue.begun = time.Now()
+	}
+	return ec2ops.Once(ctx)
+}
+
+// inTurn gives what a call has given, made with [ec2ops.Once]. If EC2 refused it for its
+// rate, it is made again when this launch's turn comes.
+func inTurn[T any](ctx context.Context, s *step, v T, err error, again func(context.Context) (T, error)) (T, error) {
+	if !errors.Is(err, ec2ops.ErrThrottled) {
+		return v, err
+	}
+	if err := s.b.queueUp(ctx, s); err != nil {
+		return v, err
+	}
+	return again(ctx)
+}
+
+// createInTurn has EC2 make the volume, as soon as its limits allow.
+func (b *boot) createInTurn(ctx context.Context, s *step, spec ec2ops.VolumeSpec) (ec2ops.Volume, error) {
+	for b.queue != nil {
+		v, err := b.agent.Cloud.CreateVolume(ec2ops.Once(ctx), spec)
+		switch {
+		case !errors.Is(err, ec2ops.ErrThrottled):
+			return v, err
+		case !b.queue.asked:
+			err = b.queueUp(ctx, s)
+		default:
+			err = b.queueAgain(ctx, s)
+		}
+		if err != nil {
+			return v, err
+		}
+		if b.queue.crowd.size == 0 {
+			break
+		}
+	}
+	return b.agent.Cloud.CreateVolume(ctx, spec)
+}
+
+// queueUp counts the crowd, once in a run, and waits for this launch's turn.
+func (b *boot) queueUp(ctx context.Context, s *step) error {
+	q := b.queue
+	if q == nil || q.asked {
+		return nil
+	}
+	q.asked = true
+	if since := time.Since(b.self.Launched); b.self.Launched.IsZero() || since > lately {
+		return nil // those who are only rebooted create nothing
+	}
+	c, err := b.count(ctx, s)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		b.note("EC2 refuses calls, and how many instances are being launched is not known (" + Line(err) + "): trying again at random")
+		return nil
+	}
+	q.crowd = c
+	return b.waitTurn(ctx, s)
+}
+
+// queueAgain waits after a refusal in one's turn: a moment, and then for a turn in a
+// queue by the other limits that EC2 may have.
+func (b *boot) queueAgain(ctx context.Context, s *step) error {
+	q := b.queue
+	q.refusals++
+	if q.limits == perAction && !q.late && q.refusals > 1 {
+		q.limits = shared
+		return b.waitTurn(ctx, s)
+	}
+	s.waiting("EC2 refuses CreateVolume: too many calls")
+	limit := lastRefused
+	if q.refusals < 5 {
+		limit = firstRefused << (q.refusals - 1)
+	}
+	return pause(ctx, rand.N(limit))
+}
+
+// waitTurn waits until this launch may create its volume.
+func (b *boot) waitTurn(ctx context.Context, s *step) error {
+	q := b.queue
+	now := time.Now()
+	p := placeIn(q.crowd, q.limits, b.self.InstanceID, q.begun, now)
+	q.late = p.late
+	wait := p.at.Sub(now)
+	if wait <= 0 {
+		return nil
+	}
+	told := fmt.Sprintf("%.0f instances are being launched; EC2's limits let this one create its volume in %s",
+		q.crowd.size/float64(q.sources), wait.Round(time.Second))
+	if end, ok := ctx.Deadline(); ok && p.at.After(end.Add(-lastChance)) {
+		told += ", when its time is over"
+		wait = max(0, end.Sub(now)-lastChance)
+	}
+	s.waiting(told)
+	return pause(ctx, wait)
+}
+
+// count finds out how many launches there are. Where it is one's own turn to ask depends
+// on how often EC2 has refused to tell.
+func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
+	q := b.queue
+	s.waiting("EC2 refuses calls: too many at the same time")
+	many := false // more than fit a page
+	for n := 0; ; n++ {
+		at, ok := countAt(n, lot(b.self.InstanceID, "count"))
+		at = max(0, at-time.Since(q.begun))
+		if end, has := ctx.Deadline(); !ok || has && time.Until(end) < at {
+			return crowd{}, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
+		}
+		if err := pause(ctx, at); err != nil {
+			return crowd{}, err
+		}
+		if !many && n < sampleFrom {
+			launches, whole, err := b.launches(ctx, "")
+			if err == nil && whole {
+				return b.crowdOf(launches, 1), nil
+			}
+			if err != nil && !errors.Is(err, ec2ops.ErrThrottled) {
+				return crowd{}, err
+			}
+			many = err == nil
+		}
+		if many || n >= sampleFrom {
+			address := b.self.PrivateIP.String()
+			launches, _, err := b.launches(ctx, address[len(address)-1:])
+			if err == nil {
+				return b.crowdOf(launches, sampled), nil
+			}
+			if !errors.Is(err, ec2ops.ErrThrottled) {
+				return crowd{}, err
+			}
+		}
+	}
+}
+
+func (b *boot) launches(ctx context.Context, endings string) ([]ec2ops.Launch, bool, error) {
+	return b.agent.Cloud.Launches(ec2ops.Once(ctx), b.self.Launched.Add(-crowdWithin), time.Now(), endings)
+}
+
+func (b *boot) crowdOf(launches []ec2ops.Launch, each float64) crowd {
+	return crowdOf(ec2ops.Launch{ID: b.self.InstanceID, At: b.self.Launched}, launches, each*float64(b.queue.sources))
+}
+
+// pause waits for a while, or until ctx ends and then gives its error.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("wait for EC2's limits: %w", context.Cause(ctx))
+	case <-t.C:
+		return nil
+	}
+}
