@@ -36,6 +36,10 @@ func countAt(n int, lot float64) (at time.Duration, ok bool) {
 	return from + share(lot, countUntil[n]-from), true
 }
 
+// order is the purpose of the lots by which the launches of a crowd count it and have their
+// turns: who is to be first has to know first.
+const order = "order"
+
 // lot draws a number from 0 to 1 for an instance, the same each time.
 func lot(instanceID, purpose string) float64 {
 	sum := sha256.Sum256([]byte(purpose + "\x00" + instanceID))
@@ -51,6 +55,9 @@ type crowd struct {
 	before time.Duration // how long before this launch the first of them was
 }
 
+// atOnce is the time in which launches that were asked for together follow each other.
+const atOnce = 15 * time.Second
+
 // crowdOf finds the crowd of one launch among those of the last minutes, each of which
 // stands for so many volumes: of several sources, and of those that a sample leaves
 // out. EC2 has caught up with a crowd when it had the time to serve all of it.
@@ -60,14 +67,14 @@ func crowdOf(self ec2ops.Launch, launches []ec2ops.Launch, each float64) crowd {
 		launches = append(launches, self) // EC2 does not list it yet
 	}
 	slices.SortFunc(launches, func(a, b ec2ops.Launch) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(lot(a.ID, "order"), lot(b.ID, "order")))
+		return cmp.Or(a.At.Truncate(atOnce).Compare(b.At.Truncate(atOnce)), cmp.Compare(lot(a.ID, order), lot(b.ID, order)))
 	})
 	me := slices.IndexFunc(launches, func(l ec2ops.Launch) bool { return l.ID == self.ID })
 	first, after := 0, len(launches)
 	unserved := 0.0
 	for n, l := range launches {
 		if n > 0 {
-			unserved -= l.At.Sub(launches[n-1].At).Seconds() * ec2ops.AttachRate
+			unserved -= l.At.Truncate(atOnce).Sub(launches[n-1].At.Truncate(atOnce)).Seconds() * ec2ops.AttachRate
 		}
 		if unserved <= 0 && n <= me {
 			first, unserved = n, 0
@@ -102,11 +109,16 @@ const (
 	pace       = 0.98
 	sharedPace = 0.9
 
+	// unqueued is how many of a crowd do not queue, because EC2 has answered their first
+	// calls, whoever they are: at most ec2ops.DescribeBurst, and fewer when one of the two
+	// is refused.
+	unqueued = 75
+
 	// lateFor is how long a turn that is missed is kept: the bucket fills in 10 s.
 	lateFor = 8 * time.Second
 	// behind is how much longer the queue is for those who knew of their turn too
 	// late. Half of them go at once: about as many turns are not taken.
-	behind = 0.08
+	behind = 0.1
 )
 
 // turn gives when, after the crowd's first launch has made its first call, this one is to
@@ -116,9 +128,8 @@ func (c crowd) turn(l limits) (mine, last time.Duration) {
 		var seconds float64
 		switch l {
 		case perAction:
-			// The first calls of so many were answered, whoever they are. They do not wait.
-			served := min(c.size, ec2ops.DescribeBurst)
-			n := served + ahead*(c.size-served)/c.size
+			first := min(c.size, unqueued)
+			n := first + ahead*(c.size-first)/c.size
 			seconds = (n - ec2ops.AttachBurst) / (ec2ops.AttachRate * pace)
 		case shared:
 			seconds = (ec2ops.MutationsShared*ahead - ec2ops.AttachBurst) / (ec2ops.AttachRate * sharedPace)

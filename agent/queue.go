@@ -154,7 +154,7 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 	s.waiting("EC2 refuses calls: too many at the same time")
 	many := false // more than fit a page
 	for n := 0; ; n++ {
-		at, ok := countAt(n, lot(b.self.InstanceID, "count"))
+		at, ok := countAt(n, lot(b.self.InstanceID, order))
 		at = max(0, at-time.Since(q.begun))
 		if end, has := ctx.Deadline(); !ok || has && time.Until(end) < at {
 			return crowd{}, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)

@@ -1,0 +1,3 @@
+package agenttest_test
+
+func plotFleets([]fleet) []byte { return nil }
