@@ -84,10 +84,11 @@ func crowdOf(self ec2ops.Launch, launches []ec2ops.Launch, each float64) crowd {
 		}
 		unserved += each
 	}
+	earliest := slices.MinFunc(launches[first:after], func(a, b ec2ops.Launch) int { return a.At.Compare(b.At) })
 	return crowd{
 		size:   float64(after-first) * each,
 		ahead:  (float64(me-first) + lot(self.ID, "within")) * each,
-		before: launches[me].At.Sub(launches[first].At),
+		before: launches[me].At.Sub(earliest.At),
 	}
 }
 

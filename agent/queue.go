@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"snapsource/ec2ops"
@@ -124,7 +123,7 @@ func (b *boot) queueAgain(ctx context.Context, s *step) error {
 	if q.refusals < 5 {
 		limit = firstRefused << (q.refusals - 1)
 	}
-	return pause(ctx, rand.N(limit))
+	return pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit))
 }
 
 // waitTurn waits until this launch may create its volume.

@@ -19,9 +19,9 @@ import (
 // available, it asks again; waiting, when not nil, is told why. Besides the usual
 // errors: [ErrDeviceNameTaken], [ErrVolumeInUse].
 func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
-	pause := backoffFrom(firstPoll, lastPoll)
+	pause := c.backoffFrom("attach", firstPoll, lastPoll)
 	for {
-		err := known(ctx, func() error {
+		err := c.known(ctx, func() error {
 			_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
 				return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
 					VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
@@ -64,7 +64,7 @@ const mappedWithin = 30 * time.Second
 // DeleteOnTermination tells EC2 to delete the volume that is attached as device
 // when its instance terminates; volumes attached after launch otherwise stay.
 func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
-	pause := backoffFrom(firstPoll, lastPoll)
+	pause := c.backoffFrom("mapping", firstPoll, lastPoll)
 	for until := time.Now().Add(mappedWithin); ; {
 		_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
 			return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
@@ -96,7 +96,7 @@ type Instance struct {
 
 // Instance describes one instance, of which EC2 may have learnt only a moment ago.
 func (c *Client) Instance(ctx context.Context, id string) (i Instance, err error) {
-	err = known(ctx, func() error {
+	err = c.known(ctx, func() error {
 		i, err = c.instance(ctx, id)
 		return err
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -47,7 +46,7 @@ func (c *Client) patient(but ...string) aws.Retryer {
 	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
-		o.Backoff = retry.BackoffDelayerFunc(backoff)
+		o.Backoff = retry.BackoffDelayerFunc(c.backoff)
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(but, api.ErrorCode()) {
 				return aws.FalseTernary
@@ -68,15 +67,15 @@ func (c *Client) patient(but ...string) aws.Retryer {
 
 // backoff gives a pause of full jitter: 0 to 0.5 s, then to 1 s, … 8 s, and longer ones
 // after a refusal for the rate of calls.
-func backoff(attempt int, err error) (time.Duration, error) {
+func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	if refused, ok := errors.AsType[*throttledError](err); ok {
-		return rand.N(throttledPause(refused.operation, attempt)), nil
+		return c.jitter(refused.operation, throttledPause(refused.operation, attempt)), nil
 	}
 	limit := maxBackoff
 	if attempt < 6 {
 		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))
 	}
-	return rand.N(limit), nil
+	return c.jitter("failure", limit), nil
 }
 
 // connect makes the clients of the services with the present configuration.

@@ -35,6 +35,9 @@ type Options struct {
 	// OnCall, when set, is told of every finished call, retries included in its
 	// time. It is called from whichever goroutine made the call.
 	OnCall func(Call)
+	// Seed is of the jitter of pauses: clients that have the same make the same pauses
+	// for the same answers. 0 is a different one each time.
+	Seed uint64
 	// Dial, when set, opens connections in place of the network; for tests and
 	// simulations.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -52,12 +55,13 @@ type Client struct {
 
 	onInstance bool // Identify has had an answer
 	throttled  atomic.Bool
+	chance     chance
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
 // Without a region in those settings, [Client.Identify] sets the instance's own.
 func New(ctx context.Context, o Options) (*Client, error) {
-	c := &Client{onCall: o.OnCall}
+	c := &Client{onCall: o.OnCall, chance: newChance(o.Seed)}
 	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(httpClient(o.Dial)),

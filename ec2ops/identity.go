@@ -90,7 +90,7 @@ var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 const wordLength = 64
 
 func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {
-	pause := backoffFrom(100*time.Millisecond, 2*time.Second)
+	pause := c.backoffFrom("identity", 100*time.Millisecond, 2*time.Second)
 	reason := "no answer yet"
 	for {
 		out, err := c.imds.GetInstanceIdentityDocument(ctx, nil)

@@ -23,7 +23,7 @@ const (
 // Tag puts tags on one resource (a volume, snapshot or instance id); tags with
 // other keys stay.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	return known(ctx, func() error {
+	return c.known(ctx, func() error {
 		_, err := call(ctx, c, "CreateTags", id, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 			return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 		})

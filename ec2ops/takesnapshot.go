@@ -115,7 +115,7 @@ const (
 // [Client.WaitVolume]. A snapshot that EC2 could not complete is ErrTemporary: the
 // next one may well succeed.
 func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
-	pause := backoffFrom(firstLook, lastLook)
+	pause := c.backoffFrom("snapshot", firstLook, lastLook)
 	unknownUntil := time.Now().Add(unknownFor)
 	last := notSeen
 	outOfTime := func(err error) error {
@@ -151,7 +151,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 // SnapshotsWithin is [Client.SnapshotsTagged], asked again for up to d while there is
 // none: EC2's lists may lack what was made a moment ago.
 func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]Snapshot, error) {
-	pause := backoffFrom(firstPoll, lastPoll)
+	pause := c.backoffFrom("snapshot", firstPoll, lastPoll)
 	for until := time.Now().Add(d); ; {
 		all, err := c.SnapshotsTagged(ctx, key, value)
 		if err != nil || len(all) > 0 || !time.Now().Before(until) {

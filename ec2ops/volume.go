@@ -203,7 +203,7 @@ func (c *Client) volumes(ctx context.Context, what string, filters ...types.Filt
 // empty: a volume made a moment ago may be missing from it.
 func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]Volume, error) {
 	until := time.Now().Add(d)
-	pause := backoffFrom(firstPoll, lastPoll)
+	pause := c.backoffFrom("volumes", firstPoll, lastPoll)
 	for {
 		all, err := c.Volumes(ctx, instanceID, source)
 		if err != nil || len(all) > 0 || !time.Now().Before(until) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -13,17 +12,21 @@ import (
 type pauses struct {
 	next, limit time.Duration
 	growth      int // in percent
+	jitter      func(time.Duration) time.Duration
 }
 
 // usualGrowth is by how many percent a pause is longer than the one before.
 const usualGrowth = 30
 
-func backoffFrom(first, limit time.Duration) *pauses { return &pauses{first, limit, usualGrowth} }
+// backoffFrom begins pauses; what names what for.
+func (c *Client) backoffFrom(what string, first, limit time.Duration) *pauses {
+	return &pauses{first, limit, usualGrowth, func(most time.Duration) time.Duration { return c.jitter(what, most) }}
+}
 
 // sleep waits for the next pause, or until ctx ends and then gives its error.
 func (p *pauses) sleep(ctx context.Context) error {
 	defer pausing(ctx)()
-	d := p.next - p.next/5 + rand.N(2*p.next/5+1)
+	d := p.next - p.next/5 + p.jitter(2*p.next/5+1)
 	p.next = min(p.next*time.Duration(100+p.growth)/100, p.limit)
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -45,16 +48,16 @@ type Pace struct {
 	FirstOfMany, NextOfMany time.Duration
 }
 
-// before gives the pause before the first look, and those between looks.
-func (p Pace) before(many bool) (first time.Duration, between *pauses) {
-	if many {
-		return p.FirstOfMany, backoffFrom(p.NextOfMany, lastPoll)
+// looks gives the pause before the first look at a volume, and those between looks.
+func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
+	if c.Throttled() {
+		return pace.FirstOfMany, c.backoffFrom("volume", pace.NextOfMany, lastPoll)
 	}
-	between = backoffFrom(p.Next, lastPoll)
-	if p.Growth != 0 {
-		between.growth = p.Growth
+	between = c.backoffFrom("volume", pace.Next, lastPoll)
+	if pace.Growth != 0 {
+		between.growth = pace.Growth
 	}
-	return p.First, between
+	return pace.First, between
 }
 
 var (
@@ -101,13 +104,13 @@ const notSeen = "not seen yet"
 // was seen and has been unknown for goneAfter is [ErrNotFound]. When ctx ends, the error tells in
 // what state the volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
-	first, pause := pace.before(c.Throttled())
+	first, pause := c.looks(pace)
 	unknownUntil := time.Now().Add(unknownFor)
 	last := notSeen
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
-	if err := backoffFrom(first, first).sleep(ctx); err != nil {
+	if err := c.backoffFrom("volume", first, first).sleep(ctx); err != nil {
 		return Volume{}, outOfTime(err)
 	}
 	for {
@@ -142,8 +145,8 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 
 // known makes a call about what exists for sure, and makes it again for goneAfter while
 // EC2 does not know it.
-func known(ctx context.Context, do func() error) error {
-	pause := backoffFrom(firstPoll, lastPoll)
+func (c *Client) known(ctx context.Context, do func() error) error {
+	pause := c.backoffFrom("known", firstPoll, lastPoll)
 	for until := time.Now().Add(goneAfter); ; {
 		err := do()
 		if !errors.Is(err, ErrNotFound) || !time.Now().Before(until) {

@@ -50,8 +50,10 @@ func (f fleet) each(calls map[string]int) float64 {
 // most is what a fleet may take: of the bound, and of refused calls for each instance.
 func (f fleet) most() (ratio, throttled float64) {
 	switch {
-	case f.throttle == ec2test.SharedMutations && f.size > 50:
-		return 1.5, 15
+	case f.throttle == ec2test.SharedMutations && f.size > 100:
+		return 1.25, 15
+	case f.throttle == ec2test.SharedMutations && f.size > 10:
+		return 1.7, 10
 	case f.size <= 100:
 		return 1.15, 3
 	case f.size <= 1000:
@@ -60,23 +62,31 @@ func (f fleet) most() (ratio, throttled float64) {
 	return 1.15, 5
 }
 
-// buckets are what the test is run with, by name.
-var buckets = map[string]ec2test.Throttle{"per action": ec2test.PerAction, "shared": ec2test.SharedMutations}
+// kinds are the ways in which EC2 may limit calls, with the sizes that they are tried with
+// if none are given.
+var kinds = []struct {
+	name     string
+	throttle ec2test.Throttle
+	sizes    string
+}{
+	{"per action", ec2test.PerAction, "10,100,300"},
+	{"shared", ec2test.SharedMutations, "10,100"},
+}
 
 // TestFleet launches many instances at the same moment, by the virtual clock: EC2's limits
 // for the account are what they wait for. All must come up, with one volume each, in
 // little more than the time that the limits allow, and with few calls in vain.
 func TestFleet(t *testing.T) {
 	var fleets []fleet
-	for _, name := range slices.Sorted(maps.Keys(buckets)) {
-		for text := range strings.SplitSeq(cmp.Or(os.Getenv(fleetSizes), "10,100,300"), ",") {
+	for _, kind := range kinds {
+		for text := range strings.SplitSeq(cmp.Or(os.Getenv(fleetSizes), kind.sizes), ",") {
 			size, err := strconv.Atoi(text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Run(name+"/"+text, func(t *testing.T) {
+			t.Run(kind.name+"/"+text, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					f := launchFleet(t, size, buckets[name])
+					f := launchFleet(t, size, kind.throttle)
 					fleets = append(fleets, f)
 					t.Logf("%s", f)
 					ratio, throttled := f.most()

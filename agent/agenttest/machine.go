@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type Machine struct {
 	volumes []string // by minor number, from 1
 	records map[string]agent.Record
 	events  []agent.Event
+
+	processes int // that have begun
 }
 
 var _ agent.Host = (*Machine)(nil)
@@ -53,7 +56,12 @@ func (m *Machine) Reboot() {
 
 // Agent begins a process: the agent with a client of its own.
 func (m *Machine) Agent() *agent.Agent {
-	client, err := ec2ops.New(context.Background(), ec2ops.Options{UserAgent: "agenttest", Dial: m.Dial})
+	m.mu.Lock()
+	m.processes++
+	name := fnv.New64a()
+	fmt.Fprint(name, m.ID, m.processes)
+	m.mu.Unlock()
+	client, err := ec2ops.New(context.Background(), ec2ops.Options{UserAgent: "agenttest", Dial: m.Dial, Seed: name.Sum64()})
 	if err != nil {
 		m.cloud.t.Fatal(err)
 	}

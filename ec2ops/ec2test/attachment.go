@@ -25,7 +25,7 @@ func (s *Server) attachVolume(c *call) (any, error) {
 		if err != nil {
 			return err
 		}
-		took := s.chance.attach()
+		took := c.chance.attach()
 		v.Attachment = &Attachment{
 			InstanceID: instanceID, Device: device, Asked: c.now,
 			Plugged: c.now.Add(took - s.chance.plugged()), Attached: c.now.Add(took),

@@ -30,6 +30,7 @@ type call struct {
 	caller   *Instance // nil for the operator
 	resource string    // for the ledger
 	hit      faults
+	chance   *chance
 }
 
 // EC2 returns the endpoint for the calls that one instance makes. The instance
@@ -51,10 +52,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	}
 	action := r.Form.Get("Action")
 	hit := s.count(action, time.Now())
-	if s.before(w, r, hit, s.chance.call()) {
+	chance := s.chance.of(instanceID, action)
+	if s.before(w, r, hit, chance.call()) {
 		return
 	}
-	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now(), hit: hit}
+	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now(), hit: hit, chance: chance}
 	var body any
 	err := s.identify(c, instanceID)
 	if err == nil {

@@ -2,6 +2,8 @@ package ec2test
 
 import (
 	"fmt"
+	"hash/fnv"
+	"io"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -34,8 +36,17 @@ func ParseLatency(s string) (Latency, error) {
 // chance draws the durations and ids. It is safe for concurrent use.
 type chance struct {
 	latency Latency
+	seed    uint64
 	ids     *draws
+	*durations
+	fixed bool // the durations have a seed of their own
 
+	mu      sync.Mutex
+	streams map[string]*chance
+}
+
+// durations are of what takes time.
+type durations struct {
 	calls, volumes, attachments, detachments, snapshots, removals, launches *draws
 }
 
@@ -47,19 +58,42 @@ type draws struct {
 }
 
 // newChance returns a chance that is repeatable for a seed other than 0; one of the
-// durations alone for a durations other than 0.
-func newChance(seed, durations uint64, latency Latency) *chance {
+// durations alone for a times other than 0.
+func newChance(seed, times uint64, latency Latency) *chance {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	if durations == 0 {
-		durations = seed
+	fixed := times != 0
+	if !fixed {
+		times = seed
 	}
-	of := func(purpose uint64) *draws { return &draws{rand: rand.New(rand.NewPCG(durations, purpose))} }
+	of := func(purpose uint64) *draws { return &draws{rand: rand.New(rand.NewPCG(times, purpose))} }
 	return &chance{
-		latency: latency, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))},
-		calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
+		latency: latency, seed: seed, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))}, fixed: fixed,
+		durations: &durations{
+			calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
+		},
+		streams: map[string]*chance{},
 	}
+}
+
+// of returns the chance of one caller's calls of one action: what it draws is the same in
+// whichever order all callers come. Durations with a seed of their own are the same for
+// all callers, in the order in which they come.
+func (c *chance) of(caller, action string) *chance {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := caller + "\x00" + action
+	if c.streams[name] == nil {
+		sum := fnv.New64a()
+		_, _ = io.WriteString(sum, name) // a hash never fails
+		stream := newChance(max(c.seed^sum.Sum64(), 1), 0, c.latency)
+		if c.fixed {
+			stream.durations = c.durations
+		}
+		c.streams[name] = stream
+	}
+	return c.streams[name]
 }
 
 // hex returns n hexadecimal digits.

@@ -66,7 +66,7 @@ func (s *Server) createVolume(c *call) (any, error) {
 		}
 	}
 	v := r.volume
-	v.ID = s.chance.id("vol")
+	v.ID = c.chance.id("vol")
 	// The data is made before the volume is recorded: nobody ever sees a volume
 	// without data, whenever we are killed.
 	var known *Volume
@@ -137,7 +137,7 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 		return nil, err
 	}
 	v.Created = now
-	v.Available = now.Add(s.chance.create())
+	v.Available = now.Add(c.chance.create())
 	v.Visible = now.Add(s.unseen(c))
 	v.Failing = c.hit.has(Broken)
 	v.Doomed = s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
