@@ -36,6 +36,7 @@ type queue struct {
 	begun    time.Time // the first call
 	asked    bool      // the crowd has been counted, or can't be
 	crowd    crowd     // of size 0: unknown
+	about    string    // "about " if it is estimated
 	limits   limits
 	late     bool
 	refusals int // in its turn
@@ -59,32 +60,30 @@ func inTurn[T any](ctx context.Context, s *step, v T, err error, again func(cont
 	if !errors.Is(err, ec2ops.ErrThrottled) {
 		return v, err
 	}
-	if err := s.b.queueUp(ctx, s); err != nil {
-		return v, err
+	if waitErr := s.b.queueUp(ctx, s); waitErr != nil {
+		return v, fmt.Errorf("%w: %w", err, waitErr)
 	}
 	return again(ctx)
 }
 
 // createInTurn has EC2 make the volume, as soon as its limits allow.
 func (b *boot) createInTurn(ctx context.Context, s *step, spec ec2ops.VolumeSpec) (ec2ops.Volume, error) {
-	for b.queue != nil {
+	for {
 		v, err := b.agent.Cloud.CreateVolume(ec2ops.Once(ctx), spec)
-		switch {
-		case !errors.Is(err, ec2ops.ErrThrottled):
+		if !errors.Is(err, ec2ops.ErrThrottled) {
 			return v, err
-		case !b.queue.asked:
-			err = b.queueUp(ctx, s)
-		default:
-			err = b.queueAgain(ctx, s)
 		}
-		if err != nil {
-			return v, err
+		wait := b.queueAgain
+		if !b.queue.asked {
+			wait = b.queueUp
+		}
+		if waitErr := wait(ctx, s); waitErr != nil {
+			return v, fmt.Errorf("%w: %w", err, waitErr)
 		}
 		if b.queue.crowd.size == 0 {
-			break
+			return b.agent.Cloud.CreateVolume(ctx, spec)
 		}
 	}
-	return b.agent.Cloud.CreateVolume(ctx, spec)
 }
 
 // queueUp counts the crowd, once in a run, and waits for this launch's turn.
@@ -136,8 +135,8 @@ func (b *boot) waitTurn(ctx context.Context, s *step) error {
 	if wait <= 0 {
 		return nil
 	}
-	told := fmt.Sprintf("%.0f instances are being launched; EC2's limits let this one create its volume in %s",
-		q.crowd.size/float64(q.sources), wait.Round(time.Second))
+	told := fmt.Sprintf("%s%.0f instances are being launched; EC2's limits let this one create its volume in %s",
+		q.about, q.crowd.size/float64(q.sources), wait.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && p.at.After(end.Add(-lastChance)) {
 		told += ", when its time is over"
 		wait = max(0, end.Sub(now)-lastChance)
@@ -175,6 +174,7 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 			address := b.self.PrivateIP.String()
 			launches, _, err := b.launches(ctx, address[len(address)-1:])
 			if err == nil {
+				q.about = "about "
 				return b.crowdOf(launches, sampled), nil
 			}
 			if !errors.Is(err, ec2ops.ErrThrottled) {
