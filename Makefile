@@ -49,7 +49,7 @@ bench: ## one launch against other ways to do it, a writer's wait, waits in vain
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
 	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches
-	FLEET=10,100,1000 $(GO) test ./agent/agenttest -count=1 -v -run TestFleet | grep -v -- '---\|==='
+	FLEET=10,100,1000,5000 FLEET_SVG=$(CURDIR)/docs/fleet.svg $(GO) test ./agent/agenttest -count=1 -timeout 2h -v -run TestFleet | grep -v -- '---\|==='
 
 .PHONY: crash-matrix
 crash-matrix: ## SIGKILL at every moment of every command, and what the next run makes of it (root)

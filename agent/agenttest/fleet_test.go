@@ -68,9 +68,10 @@ var kinds = []struct {
 	name     string
 	throttle ec2test.Throttle
 	sizes    string
+	largest  int // of the sizes that are given: what takes hours shows nothing new
 }{
-	{"per action", ec2test.PerAction, "10,100,300"},
-	{"shared", ec2test.SharedMutations, "10,100"},
+	{"per action", ec2test.PerAction, "10,100,300", 20000},
+	{"shared", ec2test.SharedMutations, "10,100", 1000},
 }
 
 // TestFleet launches many instances at the same moment, by the virtual clock: EC2's limits
@@ -83,6 +84,9 @@ func TestFleet(t *testing.T) {
 			size, err := strconv.Atoi(text)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if size > kind.largest {
+				continue
 			}
 			t.Run(kind.name+"/"+text, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
