@@ -3,6 +3,7 @@ package agenttest_test
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -88,7 +89,7 @@ func TestPlotFleets(t *testing.T) {
 	}))
 	for decoder := xml.NewDecoder(strings.NewReader(drawing)); ; {
 		_, err := decoder.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
