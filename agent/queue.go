@@ -26,8 +26,13 @@ const (
 	firstRefused = 4 * time.Second
 	lastRefused  = 64 * time.Second
 
-	// lastChance is how long before its deadline a run tries, whose turn is later.
+	// lastChance is how long before its deadline a run tries at the earliest, whose turn
+	// is later.
 	lastChance = 30 * time.Second
+
+	// slowBoot is the longest time from a launch to its first run. A run that begins
+	// later is not the first, whose turn it keeps.
+	slowBoot = 5 * time.Minute
 )
 
 // queue is where a run stands among the launches of its account. Its sources share it.
@@ -93,7 +98,7 @@ func (b *boot) queueUp(ctx context.Context, s *step) error {
 		return nil
 	}
 	q.asked = true
-	if since := time.Since(b.self.Launched); b.self.Launched.IsZero() || since > lately {
+	if b.self.Launched.IsZero() || time.Since(b.self.Launched) > lately || !b.self.PrivateIP.IsValid() {
 		return nil // those who are only rebooted create nothing
 	}
 	c, err := b.count(ctx, s)
@@ -129,7 +134,11 @@ func (b *boot) queueAgain(ctx context.Context, s *step) error {
 func (b *boot) waitTurn(ctx context.Context, s *step) error {
 	q := b.queue
 	now := time.Now()
-	p := placeIn(q.crowd, q.limits, b.self.InstanceID, q.begun, now)
+	begun := q.begun
+	if first := b.self.Launched.Add(slowBoot); begun.After(first) {
+		begun = first
+	}
+	p := placeIn(q.crowd, q.limits, b.self.InstanceID, begun, now)
 	q.late = p.late
 	wait := p.at.Sub(now)
 	if wait <= 0 {
@@ -139,14 +148,14 @@ func (b *boot) waitTurn(ctx context.Context, s *step) error {
 		q.about, q.crowd.size/float64(q.sources), wait.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && p.at.After(end.Add(-lastChance)) {
 		told += ", when its time is over"
-		wait = max(0, end.Sub(now)-lastChance)
+		wait = max(0, end.Sub(now)-share(lot(b.self.InstanceID, "last chance"), lastChance))
 	}
 	s.waiting(told)
 	return pause(ctx, wait)
 }
 
-// count finds out how many launches there are. Where it is one's own turn to ask depends
-// on how often EC2 has refused to tell.
+// count finds out how many launches there are; when it asks depends on how often EC2 has
+// refused to tell.
 func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 	q := b.queue
 	s.waiting("EC2 refuses calls: too many at the same time")
@@ -160,26 +169,25 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 		if err := pause(ctx, at); err != nil {
 			return crowd{}, err
 		}
+		var err error
 		if !many && n < sampleFrom {
-			launches, whole, err := b.launches(ctx, "")
-			if err == nil && whole {
+			launches, whole, listErr := b.launches(ctx, "")
+			if listErr == nil && whole {
 				return b.crowdOf(launches, 1), nil
 			}
-			if err != nil && !errors.Is(err, ec2ops.ErrThrottled) {
-				return crowd{}, err
-			}
-			many = err == nil
+			many, err = listErr == nil, listErr
 		}
 		if many || n >= sampleFrom {
 			address := b.self.PrivateIP.String()
-			launches, _, err := b.launches(ctx, address[len(address)-1:])
-			if err == nil {
+			launches, _, listErr := b.launches(ctx, address[len(address)-1:])
+			if listErr == nil {
 				q.about = "about "
 				return b.crowdOf(launches, sampled), nil
 			}
-			if !errors.Is(err, ec2ops.ErrThrottled) {
-				return crowd{}, err
-			}
+			err = listErr
+		}
+		if !errors.Is(err, ec2ops.ErrThrottled) {
+			return crowd{}, err
 		}
 	}
 }
