@@ -70,7 +70,7 @@ var kinds = []struct {
 	sizes    string
 	largest  int // of the sizes that are given: what takes hours shows nothing new
 }{
-	{"per action", ec2test.PerAction, "10,100,300", 20000},
+	{"per action", ec2test.PerAction, "10,100,200", 20000},
 	{"shared", ec2test.SharedMutations, "10,100", 1000},
 }
 
