@@ -127,7 +127,7 @@ func (b *boot) queueAgain(ctx context.Context, s *step) error {
 	if q.refusals < 5 {
 		limit = firstRefused << (q.refusals - 1)
 	}
-	return pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit))
+	return b.pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit))
 }
 
 // waitTurn waits until this launch may create its volume.
@@ -151,7 +151,7 @@ func (b *boot) waitTurn(ctx context.Context, s *step) error {
 		wait = max(0, end.Sub(now)-share(lot(b.self.InstanceID, "last chance"), lastChance))
 	}
 	s.waiting(told)
-	return pause(ctx, wait)
+	return b.pause(ctx, wait)
 }
 
 // count finds out how many launches there are; when it asks depends on how often EC2 has
@@ -166,7 +166,7 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 		if end, has := ctx.Deadline(); !ok || has && time.Until(end) < at {
 			return crowd{}, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 		}
-		if err := pause(ctx, at); err != nil {
+		if err := b.pause(ctx, at); err != nil {
 			return crowd{}, err
 		}
 		var err error
@@ -201,10 +201,11 @@ func (b *boot) crowdOf(launches []ec2ops.Launch, each float64) crowd {
 }
 
 // pause waits for a while, or until ctx ends and then gives its error.
-func pause(ctx context.Context, d time.Duration) error {
+func (b *boot) pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
+	defer b.await(OnEC2, "its turn")()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
