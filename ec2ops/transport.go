@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -103,6 +104,6 @@ func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput
 		o.HTTPClient = m.c.metadata.client // leaves the status of Identify's last answer as it is
 		o.Retryer = m.c.patient()
 	}}, more...)...)
-	m.c.toldMetadata(in.Path, start, err)
+	m.c.toldMetadata(strings.Trim(in.Path, "/"), start, err)
 	return out, err
 }

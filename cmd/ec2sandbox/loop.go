@@ -22,8 +22,11 @@ const (
 )
 
 // loopTries bounds how often a free loop device is asked for: another process
-// may take the one that we were told of.
-const loopTries = 64
+// may take the one that we were told of, or may still be letting go of it.
+const (
+	loopTries = 64
+	loopPause = 10 * time.Millisecond // before the next try
+)
 
 // loop is a loop device that shows a volume's image in one instance's /dev.
 type loop struct {
@@ -64,6 +67,7 @@ func attachLoop(dev, image, volumeID string) (*loop, error) {
 		if !errors.Is(err, unix.EBUSY) {
 			return nil, fmt.Errorf("attach %s as loop%d: %w", volumeID, number, err)
 		}
+		time.Sleep(loopPause)
 	}
 	return nil, fmt.Errorf("attach %s: other processes took each of %d free loop devices", volumeID, loopTries)
 }

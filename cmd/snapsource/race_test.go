@@ -137,6 +137,7 @@ func (r *race) launch(c *competitor, round int) lap {
 		}
 		created = created && call.Action != "AttachVolume" || call.Action == "CreateVolume"
 	}
+	r.t.Logf("%s: readable after %s, ended after %s, %d calls", name, span(l.Readable), span(l.Ended), l.calls)
 	if out, err := exec.CommandContext(r.t.Context(), r.program, "terminate", "--state", r.dir, name).CombinedOutput(); err != nil {
 		r.t.Fatalf("terminate %s: %v\n%s", name, err, out)
 	}
