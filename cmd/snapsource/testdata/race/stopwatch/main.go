@@ -24,8 +24,12 @@ type Lap struct {
 	RSS      int64         // bytes, of the largest of its processes
 }
 
-// lookEvery, in milliseconds, is for a command that ends without mounting anything.
-const lookEvery = 1000
+const (
+	// lookEvery, in milliseconds, is for a command that ends without mounting anything.
+	lookEvery = 1000
+	// looksSoon is how many looks follow upon a mount, 1 ms apart.
+	looksSoon = 20
+)
 
 func main() {
 	lap, err := run(os.Args[1], os.Args[2], os.Args[3:])
@@ -53,6 +57,7 @@ func run(file, content string, argv []string) (lap Lap, err error) {
 	readable := make(chan time.Duration, 1)
 	ended := make(chan struct{})
 	go func() {
+		soon := 0
 		last := false // the command has ended before we look
 		for {
 			if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == content {
@@ -63,8 +68,15 @@ func run(file, content string, argv []string) (lap Lap, err error) {
 				close(readable)
 				return
 			}
-			// The kernel tells when a mount has changed. (proc(5), /proc/pid/mounts)
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}, lookEvery)
+			// The kernel tells when a mount has changed (proc(5), /proc/pid/mounts), but
+			// a moment before it can be seen.
+			wait := lookEvery
+			if soon > 0 {
+				wait, soon = 1, soon-1
+			}
+			if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}, wait); n > 0 {
+				soon = looksSoon
+			}
 			select {
 			case <-ended:
 				last = true
