@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -190,9 +189,13 @@ func each[T any](laps []lap, get func(lap) T) []T {
 	return all
 }
 
-// quantile gives the smallest value that a part of all values does not exceed.
-func quantile[T cmp.Ordered](all []T, part float64) T {
+// quantile gives the smallest value that a part of all values does not exceed; for a half
+// of an even number of values, the mean of the two in the middle.
+func quantile[T ~int | ~int64](all []T, part float64) T {
 	all = slices.Sorted(slices.Values(all))
+	if n := len(all); part == 0.5 && n%2 == 0 {
+		return (all[n/2-1] + all[n/2]) / 2
+	}
 	return all[max(int(math.Ceil(part*float64(len(all)))), 1)-1]
 }
 
