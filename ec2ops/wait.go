@@ -63,7 +63,7 @@ func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
 var (
 	// PaceCreated is for a volume that was just asked for. It takes 1.5 s (median) to
 	// 4 s (99th percentile) until it is available (measured by the EBS CSI driver).
-	// These looks find it 0.15 s late (median), of which one call takes half, with three
+	// These looks find it 0.15 s late (median), of which one call takes half, with two
 	// looks (median). To be 0.02 s less late takes a look more for each launch; with no
 	// more looks than these nothing is gained by another first pause, from 1.1 to 1.3 s.
 	PaceCreated = Pace{
