@@ -45,7 +45,7 @@ tools: ## install the programs that the tests use (root)
 .PHONY: bench
 bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
 	@.ci/need mkfs.xfs findmnt losetup aws curl
-	RACE=10 $(GO) test ./cmd/snapsource -count=1 -timeout 30m -v -run 'TestRace$$' | grep -v -- '---\|==='
+	$(GO) test ./cmd/snapsource -tags bench -count=1 -timeout 30m -v -run 'TestRace$$' | grep -v -- '---\|==='
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
 	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches
@@ -102,7 +102,7 @@ $(NFPM):
 .PHONY: lint
 lint: $(LINTER) ## gofmt, go vet, golangci-lint
 	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
-	$(GO) vet -tags packages,vm ./...
+	$(GO) vet -tags packages,vm,bench ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
 	$(LINTER) run
 
