@@ -60,6 +60,10 @@ crash-matrix: ## SIGKILL at every moment of every command, and what the next run
 histories: ## 2,000 random histories of an account, with crashes, and what must hold after each event
 	HISTORIES=2000 $(GO) test ./agent/agenttest -count=1 -v -run TestHistories
 
+.PHONY: fleet
+fleet: ## 500 launches at the same moment, at EC2's limits: FLEET=10,1000 for other sizes
+	FLEET=$(or $(FLEET),500) $(GO) test ./agent/agenttest -count=1 -timeout 2h -v -run TestFleet/per
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@.ci/fuzz
