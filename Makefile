@@ -43,6 +43,8 @@ tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
+bench: SHELL = bash
+bench: .SHELLFLAGS = -o pipefail -c
 bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
 	@.ci/need mkfs.xfs findmnt losetup aws curl
 	$(GO) test ./cmd/snapsource -tags bench -count=1 -timeout 30m -v -run 'TestRace$$' | grep -v -- '---\|==='

@@ -221,6 +221,7 @@ func (b *boot) inspect(ctx context.Context, at attached) (err error) {
 	over := b.await(OnKernel, "the device's contents")
 	disk, err := b.agent.Host.OpenDisk(at.device)
 	if err != nil {
+		over()
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()

@@ -118,13 +118,9 @@ func (b *boot) letIn(ctx context.Context) error {
 		if !time.Now().Before(until) {
 			return usagef("lifecycle-hook: %s is %s in %s, but does not wait in the hook %s", b.self.InstanceID, e.State, e.Group, e.hook)
 		}
-		over := b.await(OnEC2, "the lifecycle hook "+e.hook)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the lifecycle hook %s: %w", e.hook, context.Cause(ctx))
-		case <-time.After(hookPoll):
+		if err := b.pause(ctx, hookPoll, "the lifecycle hook "+e.hook); err != nil {
+			return err
 		}
-		over()
 	}
 }
 

@@ -33,6 +33,9 @@ const (
 	// slowBoot is the longest time from a launch to its first run. A run that begins
 	// later is not the first, whose turn it keeps.
 	slowBoot = 5 * time.Minute
+
+	// itsTurn is what a launch waits for.
+	itsTurn = "EC2's limits"
 )
 
 // queue is where a run stands among the launches of its account. Its sources share it.
@@ -127,7 +130,7 @@ func (b *boot) queueAgain(ctx context.Context, s *step) error {
 	if q.refusals < 5 {
 		limit = firstRefused << (q.refusals - 1)
 	}
-	return b.pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit))
+	return b.pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit), itsTurn)
 }
 
 // waitTurn waits until this launch may create its volume.
@@ -151,7 +154,7 @@ func (b *boot) waitTurn(ctx context.Context, s *step) error {
 		wait = max(0, end.Sub(now)-share(lot(b.self.InstanceID, "last chance"), lastChance))
 	}
 	s.waiting(told)
-	return b.pause(ctx, wait)
+	return b.pause(ctx, wait, itsTurn)
 }
 
 // count finds out how many launches there are; when it asks depends on how often EC2 has
@@ -166,7 +169,7 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 		if end, has := ctx.Deadline(); !ok || has && time.Until(end) < at {
 			return crowd{}, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 		}
-		if err := b.pause(ctx, at); err != nil {
+		if err := b.pause(ctx, at, itsTurn); err != nil {
 			return crowd{}, err
 		}
 		var err error
@@ -198,20 +201,4 @@ func (b *boot) launches(ctx context.Context, endings string) ([]ec2ops.Launch, b
 
 func (b *boot) crowdOf(launches []ec2ops.Launch, each float64) crowd {
 	return crowdOf(ec2ops.Launch{ID: b.self.InstanceID, At: b.self.Launched}, launches, each*float64(b.queue.sources))
-}
-
-// pause waits for a while, or until ctx ends and then gives its error.
-func (b *boot) pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	defer b.await(OnEC2, "its turn")()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("wait for EC2's limits: %w", context.Cause(ctx))
-	case <-t.C:
-		return nil
-	}
 }

@@ -136,13 +136,9 @@ func (b *boot) waitCompleted(ctx context.Context, s ec2ops.Snapshot) (err error)
 	step.detail = s.ID
 	for s.State == ec2ops.SnapshotPending {
 		step.waiting(fmt.Sprintf("%s is pending, %s", s.ID, s.Progress))
-		over := b.await(OnEC2, s.ID+" to be completed")
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", s.ID, context.Cause(ctx))
-		case <-time.After(pendingPoll):
+		if err := b.pause(ctx, pendingPoll, s.ID); err != nil {
+			return err
 		}
-		over()
 		all, err := b.agent.Cloud.Snapshots(ctx, b.src.Name)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -98,6 +99,23 @@ func result(err error) string {
 func (b *boot) await(on, what string) (over func()) {
 	start := time.Now()
 	return func() { b.waited(on, what, start, time.Since(start)) }
+}
+
+// pause waits for something that EC2 does not tell by itself, or until ctx ends and then
+// gives its error.
+func (b *boot) pause(ctx context.Context, d time.Duration, what string) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	defer b.await(OnEC2, what)()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+	case <-t.C:
+		return nil
+	}
 }
 
 func (b *boot) waited(on, what string, start time.Time, took time.Duration) {

@@ -19,8 +19,9 @@ import (
 // connect gives a client of an instance of the fake.
 func connect(t *testing.T, fake *ec2test.Fake) (*ec2ops.Client, ec2ops.Identity) {
 	t.Helper()
-	useEnv(t, fake.Launch("web-1").Env())
-	c, err := ec2ops.New(t.Context(), ec2ops.Options{UserAgent: "test"})
+	host := fake.Launch("web-1")
+	useEnv(t, host.Env())
+	c, err := ec2ops.New(t.Context(), ec2ops.Options{UserAgent: "test", Dial: host.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,22 +13,6 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// inMemory gives a client of an instance of a fake in memory.
-func inMemory(t *testing.T, fake *ec2test.Fake) (*ec2ops.Client, ec2ops.Identity) {
-	t.Helper()
-	host := fake.Launch("web-1")
-	useEnv(t, host.Env())
-	c, err := ec2ops.New(t.Context(), ec2ops.Options{UserAgent: "test", Dial: host.Dial})
-	if err != nil {
-		t.Fatal(err)
-	}
-	self, err := c.Identify(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, self
-}
-
 // TestLaunches: one call shows who was launched in the minutes that are asked for, and
 // whether that is all.
 func TestLaunches(t *testing.T) {
@@ -36,7 +20,7 @@ func TestLaunches(t *testing.T) {
 		fake := ec2test.NewInMemory(t, ec2test.Options{})
 		early := fake.Launch("early").ID
 		time.Sleep(90 * time.Second)
-		c, self := inMemory(t, fake)
+		c, self := connect(t, fake)
 		want := []string{self.InstanceID}
 		for n := range 20 {
 			want = append(want, fake.Launch(fmt.Sprintf("web-%d", n+2)).ID)
@@ -89,7 +73,7 @@ func TestLaunches(t *testing.T) {
 func TestLaunchesMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := ec2test.NewInMemory(t, ec2test.Options{})
-		c, self := inMemory(t, fake)
+		c, self := connect(t, fake)
 		for n := range ec2ops.LaunchesMax {
 			fake.Launch(fmt.Sprintf("web-%d", n+2))
 		}
@@ -108,7 +92,7 @@ func TestOnce(t *testing.T) {
 			{Effect: ec2test.Fail, Action: "DescribeVolumes", Nth: 3, Code: "RequestLimitExceeded"},
 			{Effect: ec2test.Fail, Action: "DescribeSnapshots", Nth: 1, Code: "InternalError"},
 		}})
-		c, self := inMemory(t, fake)
+		c, self := connect(t, fake)
 		once := ec2ops.Once(t.Context())
 		if _, err := c.Volumes(once, self.InstanceID, "app"); err != nil {
 			t.Error(err)

@@ -17,8 +17,7 @@ import (
 // for the Amazon EC2 API")
 const (
 	DescribeBurst   = 100 // of each Describe action, with a filter, an id or a page size
-	DescribeRate    = 20
-	AttachBurst     = 50 // of AttachVolume: the scarcest of a launch's calls
+	AttachBurst     = 50  // of AttachVolume: the scarcest of a launch's calls
 	AttachRate      = 5
 	MutationsShared = 4 // a launch's calls, if all that change something draw on one such bucket, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go)
 )

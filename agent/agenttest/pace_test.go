@@ -15,10 +15,10 @@ import (
 const launches = 300
 
 // TestPace measures, by the virtual clock, how long launches go on waiting for what is
-// there already: the volume that is available, the attachment that is attached. What
-// one call takes, 40 to 120 ms, is among it, as EC2 does not tell by itself.
+// there already: the volume that is available, the device that is plugged in. What one
+// call takes, 40 to 120 ms, is among the first, as EC2 does not tell by itself.
 func TestPace(t *testing.T) {
-	var volume, attachment []time.Duration
+	var volume, device []time.Duration
 	var polls []int
 	for seed := range uint64(launches) {
 		synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestPace(t *testing.T) {
 			}
 			v := cloud.World().Volumes[r.Volume]
 			volume = append(volume, over[agent.Create].Sub(v.Available))
-			attachment = append(attachment, over[agent.Attach].Sub(v.Attachment.Attached))
+			device = append(device, over[agent.Attach].Sub(v.Attachment.Plugged))
 			n := 0
 			for _, c := range cloud.Calls() {
 				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && c.Time.Before(over[agent.Create]) {
@@ -51,8 +51,8 @@ func TestPace(t *testing.T) {
 		return all[len(all)/2].Round(time.Millisecond)
 	}
 	slices.Sort(polls)
-	t.Logf("of %d launches: waited for an available volume %s (median), with %d looks at it (median), %d (most); for an attached one %s (median)",
-		launches, median(volume), polls[len(polls)/2], polls[len(polls)-1], median(attachment))
+	t.Logf("of %d launches: waited for an available volume %s (median), with %d looks at it (median), %d (most); for a device that is there %s (median)",
+		launches, median(volume), polls[len(polls)/2], polls[len(polls)-1], median(device))
 	if polls[len(polls)/2] > 3 {
 		t.Errorf("a volume is looked at %d times (median), want at most 3", polls[len(polls)/2])
 	}

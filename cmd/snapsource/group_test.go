@@ -3,19 +3,26 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
+
+// waitingGroup is shell that makes a group of at most so many instances, with a launch
+// hook that it waits for.
+func waitingGroup(most int) string {
+	return fmt.Sprintf(`
+aws autoscaling create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size %d \
+	--launch-template LaunchTemplateName=web --availability-zones us-west-2c
+aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name launch \
+	--lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300`, most)
+}
 
 // TestUpInGroup: an instance that an Auto Scaling group launched enters service once its
 // Source is there, and one that can't have it is replaced.
 func TestUpInGroup(t *testing.T) {
 	s := deployed(t)
-	s.run("web-0", `
-aws autoscaling create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size 3 \
-	--launch-template LaunchTemplateName=web --availability-zones us-west-2c
-aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name launch \
-	--lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300
+	s.run("web-0", waitingGroup(3)+`
 # Its name is one that an instance has: the group takes the next.
 aws autoscaling set-desired-capacity --auto-scaling-group-name web --desired-capacity 1`)
 	const member = "web-2" // web-1 has deployed
@@ -58,11 +65,7 @@ aws autoscaling describe-scaling-activities --auto-scaling-group-name web --quer
 // deployed meanwhile.
 func TestWarmPool(t *testing.T) {
 	s := deployed(t)
-	s.run("web-0", `
-aws autoscaling create-auto-scaling-group --auto-scaling-group-name web --min-size 0 --max-size 1 \
-	--launch-template LaunchTemplateName=web --availability-zones us-west-2c
-aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hook-name launch \
-	--lifecycle-transition autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 300
+	s.run("web-0", waitingGroup(1)+`
 aws autoscaling put-warm-pool --auto-scaling-group-name web --pool-state Stopped`)
 	const up = "snapsource up --lifecycle-hook launch --role app"
 	out, code := s.try("web-2", up+"\nsleep 60") // it is stopped as soon as it is let in

@@ -18,7 +18,7 @@ import (
 
 // inMemory runs a test in a bubble, on a fake with one fault, with the real SDK's client
 // of one instance. The bubble's clock is exact.
-func inMemory(t *testing.T, fault string, test func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client)) {
+func connect(t *testing.T, fault string, test func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client)) {
 	t.Helper()
 	f, err := ec2test.ParseFault(fault)
 	if err != nil {
@@ -60,7 +60,7 @@ func TestEffects(t *testing.T) {
 		"huge":                {"huge=CreateVolume", "ok", 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, test.fault, func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
+			connect(t, test.fault, func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
 				before, begin := len(fake.World().Volumes), time.Now()
 				_, err := create(t, c, nil)
 				if got := code(err); !strings.Contains(got, test.want) && !strings.Contains(err.Error(), test.want) {
@@ -88,7 +88,7 @@ func TestFaultForAWhile(t *testing.T) {
 		"refuse=CreateVolume@15s":               {"reset", "refused", "ok", "ok"},
 	} {
 		t.Run(fault, func(t *testing.T) {
-			inMemory(t, fault, func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
+			connect(t, fault, func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
 				for n, want := range want {
 					_, err := create(t, c, nil)
 					if got := code(err); !strings.Contains(got, want) {
@@ -115,7 +115,7 @@ func TestStateFaults(t *testing.T) {
 		"unplugged=AttachVolume": {"available", "in-use attached", "available"},
 	} {
 		t.Run(fault, func(t *testing.T) {
-			inMemory(t, fault, func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client) {
+			connect(t, fault, func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client) {
 				v, err := create(t, c, nil)
 				wantCode(t, err, "ok")
 				id := aws.ToString(v.VolumeId)
@@ -164,7 +164,7 @@ func TestMetadataFaults(t *testing.T) {
 		"drop-before=metadata-document": {"200 AQAEA", "EOF", "200 ec2test"},
 	} {
 		t.Run(fault, func(t *testing.T) {
-			inMemory(t, fault, func(t *testing.T, _ *ec2test.Fake, web *ec2test.Host, _ *ec2.Client) {
+			connect(t, fault, func(t *testing.T, _ *ec2test.Fake, web *ec2test.Host, _ *ec2.Client) {
 				c := dialing(web)
 				answer := func(method, path, header, value string) string {
 					r, err := http.NewRequestWithContext(context.Background(), method, web.IMDSURL+path, nil)

@@ -23,8 +23,8 @@ type disks struct {
 
 var _ ec2test.Disks = (*disks)(nil)
 
-func (d *disks) volume(id string) string   { return filepath.Join(d.dir, id) }
-func (d *disks) snapshot(id string) string { return filepath.Join(d.dir, id) }
+// image is the file with the data of a volume or snapshot.
+func (d *disks) image(id string) string { return filepath.Join(d.dir, id) }
 
 // copySparse copies an image at one point in time, as far as the guest has flushed it.
 func copySparse(ctx context.Context, to, from string) error {
@@ -37,28 +37,28 @@ func copySparse(ctx context.Context, to, from string) error {
 // CreateVolume implements [ec2test.Disks].
 func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, snapshotID string) error {
 	if snapshotID != "" {
-		if err := copySparse(ctx, d.volume(volumeID), d.snapshot(snapshotID)); err != nil {
+		if err := copySparse(ctx, d.image(volumeID), d.image(snapshotID)); err != nil {
 			return err
 		}
-	} else if err := os.WriteFile(d.volume(volumeID), nil, 0o600); err != nil {
+	} else if err := os.WriteFile(d.image(volumeID), nil, 0o600); err != nil {
 		return err
 	}
-	return os.Truncate(d.volume(volumeID), size<<30)
+	return os.Truncate(d.image(volumeID), size<<30)
 }
 
 // DeleteVolume implements [ec2test.Disks].
 func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
-	return removed(d.volume(volumeID))
+	return removed(d.image(volumeID))
 }
 
 // CreateSnapshot implements [ec2test.Disks].
 func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string) error {
-	return copySparse(ctx, d.snapshot(snapshotID), d.volume(volumeID))
+	return copySparse(ctx, d.image(snapshotID), d.image(volumeID))
 }
 
 // DeleteSnapshot implements [ec2test.Disks].
 func (d *disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
-	return removed(d.snapshot(snapshotID))
+	return removed(d.image(snapshotID))
 }
 
 func removed(path string) error {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -139,9 +140,25 @@ func (l *lab) snapshot(t *testing.T, release string) string {
 	// mkfs.xfs fills a file system by itself: the name of a boot file, sizes, and a tree.
 	tree := filepath.Join(filepath.Dir(content), "tree")
 	check(t, os.WriteFile(tree, fmt.Appendf(nil, "/\n0 0\nd--755 0 0\ncodepen d--755 0 0\nRELEASE ---644 0 0 %s\n$\n$\n", content), 0o644))
-	image := l.disks.snapshot(id)
+	image := l.disks.image(id)
 	check(t, os.WriteFile(image, nil, 0o600))
 	check(t, os.Truncate(image, 1<<30))
 	command(t, "mkfs.xfs", "-q", "-p", tree, image)
 	return id
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }

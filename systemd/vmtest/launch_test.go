@@ -146,7 +146,7 @@ func TestMachine(t *testing.T) {
 		if v, _, err := l.server.Volume(t.Context(), volume); err != nil || v.State(time.Now().Add(time.Hour)) != "" {
 			t.Errorf("%s is %s after its instance has been terminated: %v", volume, v.State(time.Now().Add(time.Hour)), err)
 		}
-		if _, err := os.Stat(l.disks.volume(volume)); !os.IsNotExist(err) {
+		if _, err := os.Stat(l.disks.image(volume)); !os.IsNotExist(err) {
 			t.Errorf("the data of %s: %v", volume, err)
 		}
 	})
