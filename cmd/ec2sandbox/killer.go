@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"snapsource/ec2ops/ec2test"
 )
 
 // killer kills the process of an instance that made a call, for the kill faults.
@@ -34,7 +36,7 @@ func (k *killer) kill(clientAddr string) error {
 		return err
 	}
 	if len(pids) == 0 {
-		return fmt.Errorf("no process of the instance has the connection from %s", clientAddr)
+		return fmt.Errorf("no process of the instance has the connection from %s: %w", clientAddr, ec2test.ErrGone)
 	}
 	var errs []error
 	for _, pid := range pids {
@@ -70,7 +72,7 @@ func socketInode(address string) (string, error) {
 	if err := lines.Err(); err != nil {
 		return "", fmt.Errorf("find the connection from %s: %w", address, err)
 	}
-	return "", fmt.Errorf("find the connection from %s: the client has closed it", address)
+	return "", fmt.Errorf("find the connection from %s: %w", address, ec2test.ErrGone)
 }
 
 // holders returns the processes of the instance that have a file open.

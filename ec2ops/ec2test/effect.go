@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,12 +61,15 @@ func (s *Server) after(r *http.Request, hit faults) {
 	}
 }
 
+// ErrGone is what Options.Kill says of a client that has closed its connection.
+var ErrGone = errors.New("the client has closed the connection")
+
 // kill kills the client and breaks the connection: nobody is left to answer.
 func (s *Server) kill(r *http.Request) {
 	if s.opts.Kill == nil {
 		panic("ec2test: a kill fault needs Options.Kill")
 	}
-	if err := s.opts.Kill(r.RemoteAddr); err != nil {
+	if err := s.opts.Kill(r.RemoteAddr); err != nil && !errors.Is(err, ErrGone) {
 		panic(fmt.Sprintf("ec2test: kill the client at %s: %v", r.RemoteAddr, err))
 	}
 	panic(http.ErrAbortHandler)

@@ -59,7 +59,8 @@ type Options struct {
 	Deny   []string
 	Faults []Fault
 	// Kill kills the process behind a client address ("127.0.0.1:4711"); the
-	// kill faults need it.
+	// kill faults need it. It says ErrGone if the client has closed the connection: one
+	// that waits for no answer is not killed for it.
 	Kill func(clientAddr string) error
 
 	Metadata Metadata
