@@ -25,6 +25,7 @@ import (
 // Debian's Capistrano and OpenSSH: to one instance, to those that were launched from
 // its snapshot as well, and back again.
 func TestCapistrano(t *testing.T) {
+	t.Parallel()
 	d := newDeployment(t)
 
 	d.boot("web-1", "snapsource init\nchown deploy: /home/deploy/codepen")
@@ -56,6 +57,7 @@ func TestCapistrano(t *testing.T) {
 
 // TestCapistranoWithoutServers: a deployment to nobody fails and says why.
 func TestCapistranoWithoutServers(t *testing.T) {
+	t.Parallel()
 	d := newDeployment(t)
 	out, code := d.sandbox.try("workstation", "cd "+d.project+"\ncap production deploy")
 	if code == 0 || !strings.Contains(out, "has role app, stage production") || !strings.Contains(out, "snapsource hosts failed") {

@@ -13,6 +13,7 @@ import (
 // TestFaults: the real program meets on a real kernel what the fault matrix of package
 // agenttest simulates. Then it is run again without the fault.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	for _, test := range []struct {
 		name, fault, flags string

@@ -21,6 +21,7 @@ aws autoscaling put-lifecycle-hook --auto-scaling-group-name web --lifecycle-hoo
 // TestUpInGroup: an instance that an Auto Scaling group launched enters service once its
 // Source is there, and one that can't have it is replaced.
 func TestUpInGroup(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.run("web-0", waitingGroup(3)+`
 # Its name is one that an instance has: the group takes the next.
@@ -64,6 +65,7 @@ aws autoscaling describe-scaling-activities --auto-scaling-group-name web --quer
 // TestWarmPool: an instance that a warm pool has stopped boots with the release that was
 // deployed meanwhile.
 func TestWarmPool(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.run("web-0", waitingGroup(1)+`
 aws autoscaling put-warm-pool --auto-scaling-group-name web --pool-state Stopped`)

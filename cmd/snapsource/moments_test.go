@@ -32,7 +32,7 @@ const (
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("RUN_TEST_AS_PROGRAM") == "":
-		os.Exit(withTemplate(m.Run))
+		os.Exit(withLab(m.Run))
 	case os.Getenv(listMoments) == "" && os.Getenv(killAtMoment) == "":
 		main()
 	}

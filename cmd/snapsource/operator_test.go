@@ -28,6 +28,7 @@ func addSnapshots(s *sandbox, ages map[string]time.Duration) {
 // TestRollBackByCommand: the newest is rejected, a launch takes the one before, and
 // it is promoted again.
 func TestRollBackByCommand(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-1", `
 snapsource up >/dev/null
@@ -55,6 +56,7 @@ cat /home/deploy/codepen/RELEASE`); !strings.HasSuffix(out, "release 2\n") {
 // TestManySnapshots: with ten thousand snapshots of the source in the account, on
 // ten pages, a launch still takes the newest.
 func TestManySnapshots(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	const many = 10_000
 	ages := map[string]time.Duration{}
@@ -79,6 +81,7 @@ func TestManySnapshots(t *testing.T) {
 
 // TestPruneByCommand: the dry run says what prune then deletes, and nothing else.
 func TestPruneByCommand(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	const old, older, rejected = "snap-00000000000000001", "snap-00000000000000002", "snap-00000000000000003"
 	addSnapshots(s, map[string]time.Duration{old: 24 * time.Hour, older: 72 * time.Hour, rejected: 96 * time.Hour})
@@ -119,6 +122,7 @@ snapsource prune --keep 2`)
 // TestDownByCommand: everything is undone, what is in use is not, and up works
 // again.
 func TestDownByCommand(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", `
 snapsource up --role app --stage production
@@ -151,6 +155,7 @@ cat /home/deploy/codepen/RELEASE`)
 func TestStaleByCommand(t *testing.T) {
 	for policy, want := range map[string]string{"warn": "is newer; the Source is the older release", "fail": "code=75", "wait": "release 1\n"} {
 		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
 			s := deployed(t)
 			var newer string
 			s.change(func(w *ec2test.World) { // a copy of the release, two seconds younger and pending as long

@@ -95,6 +95,7 @@ func (s *sandbox) fingerprint(volumeID string) string {
 // TestForeignSnapshots: what is not an XFS is refused by name, and the volume that
 // was made for it is gone again.
 func TestForeignSnapshots(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	s.run("web-1", "true")
 	for i, f := range foreign {
@@ -122,6 +123,7 @@ func TestForeignSnapshots(t *testing.T) {
 // TestForeignDataOnOurVolume: a volume with all of our tags, on which somebody put
 // something else, keeps every byte.
 func TestForeignDataOnOurVolume(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	s.run("web-1", "true")
 	me := instanceID(s, "web-1")
@@ -154,6 +156,7 @@ func TestForeignDataOnOurVolume(t *testing.T) {
 // TestBadInput: each is refused with its exit code and in clear words, before
 // anything is changed in EC2.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	hour := time.Hour
 	s.change(func(w *ec2test.World) {
@@ -224,6 +227,7 @@ func TestBadInput(t *testing.T) {
 // TestMetadata: an instance whose metadata service gives no token, or which has no
 // role.
 func TestMetadata(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	for name, tc := range map[string]struct {
 		token, role int
@@ -259,6 +263,7 @@ func TestMetadata(t *testing.T) {
 // TestDenied: each action that a boot uses, denied, ends with exit code 77 and the
 // name of the permission that is missing, and leaves no volume that is not in use.
 func TestDenied(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.run("whole", "snapsource up")
 	s.run("first", "snapsource init --source another")
@@ -291,6 +296,7 @@ func TestDenied(t *testing.T) {
 
 // TestDeviceNameTaken: another volume has /dev/sdf.
 func TestDeviceNameTaken(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.run("web-2", "true")
 	out := s.run("web-2", "me="+instanceID(s, "web-2")+`
@@ -306,6 +312,7 @@ cat /home/deploy/codepen/RELEASE`)
 
 // TestGrows: a volume larger than the snapshot's file system.
 func TestGrows(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", "snapsource up --size 7\ndf --output=size -BG /cp | tail -1")
 	if !strings.Contains(out, "grown from 5 GiB to 7 GiB") || !strings.HasSuffix(out, " 7G\n") {
@@ -315,6 +322,7 @@ func TestGrows(t *testing.T) {
 
 // TestSeveralSourcesOfAFile: two sources on one instance.
 func TestSeveralSourcesOfAFile(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", `
 cat >/etc/snapsource.yaml <<EOF
@@ -339,6 +347,7 @@ snapsource plan --source assets`)
 
 // TestSignal: a run that is interrupted says so, exits 75, and the next goes on.
 func TestSignal(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", `
 snapsource up >/run/out 2>&1 & pid=$!

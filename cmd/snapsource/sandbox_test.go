@@ -11,31 +11,34 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"snapsource/ec2ops/ec2test"
 )
 
-// template is the state of a sandbox in which web-1 has deployed a release; the
-// first test that needs it makes it, with the AWS CLI, and the others copy it.
-var template struct {
-	dir  string
-	made bool
+// lab is what all tests of this process share: the programs, and the state of a sandbox
+// in which web-1 has deployed a release. The first test that needs one makes it.
+var lab struct {
+	dir      string
+	programs sync.Once
+	template sync.Once
 }
 
-func withTemplate(run func() int) int {
-	dir, err := os.MkdirTemp("", "deployed")
+func withLab(run func() int) int {
+	dir, err := os.MkdirTemp("", "lab")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	template.dir = dir
+	lab.dir = dir
 	return run()
 }
 
-// sandbox is EC2 for one host, with snapsource in the instances' PATH.
+// sandbox is EC2 for one host, with snapsource in the instances' PATH. Sandboxes don't
+// see each other, so that tests may run at the same time.
 type sandbox struct {
 	t       *testing.T
 	dir     string
@@ -52,12 +55,20 @@ func newSandbox(t *testing.T) *sandbox {
 			t.Skipf("needs %s: %v", tool, err)
 		}
 	}
+	bin := filepath.Join(lab.dir, "bin")
+	lab.programs.Do(func() { makePrograms(t, bin) })
+	return &sandbox{t: t, dir: t.TempDir(), program: filepath.Join(bin, "ec2sandbox")}
+}
+
+// makePrograms builds ec2sandbox, and has the test binary be snapsource.
+func makePrograms(t *testing.T, bin string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "snapsource/cmd/ec2sandbox")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin+"/", "snapsource/cmd/ec2sandbox")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build ec2sandbox: %v\n%s", err, out)
 	}
@@ -66,8 +77,9 @@ func newSandbox(t *testing.T) *sandbox {
 	if err := os.WriteFile(filepath.Join(bin, "snapsource"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin")
-	return &sandbox{t: t, dir: t.TempDir(), program: filepath.Join(bin, "ec2sandbox")}
+	if err := os.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // sandboxTimeout bounds one run in the sandbox; most take a second.
@@ -153,16 +165,11 @@ aws ec2 wait snapshot-completed --owner-ids self --filters Name=tag:Name,Values=
 func deployed(t *testing.T) *sandbox {
 	t.Helper()
 	s := newSandbox(t)
-	if !template.made {
-		own := s.dir
-		s.dir = template.dir
-		s.run("web-1", "snapsource init\necho 'release 1' >/home/deploy/codepen/RELEASE"+takeSnapshot)
-		s.dir, template.made = own, true
-	}
-	if out, err := exec.CommandContext(t.Context(), "cp", "-a", "--sparse=always", template.dir+"/.", s.dir).CombinedOutput(); err != nil {
-		t.Fatalf("copy the deployed sandbox: %v\n%s", err, out)
-	}
-	return s
+	template := &sandbox{t: t, dir: filepath.Join(lab.dir, "template"), program: s.program}
+	lab.template.Do(func() {
+		template.run("web-1", "snapsource init\necho 'release 1' >/home/deploy/codepen/RELEASE"+takeSnapshot)
+	})
+	return template.copy(t)
 }
 
 // modesBelow prints the modes of the mountpoints under the mounts.
@@ -174,6 +181,7 @@ stat -c %a /mnt/below/cp /mnt/below/home/deploy/codepen
 
 // TestRelease: a release goes from one instance's Source to another's.
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", `
 snapsource up

@@ -242,6 +242,7 @@ const kills = 20
 // TestSnapshotKilled: SIGKILL at random moments, most of which are while it is
 // frozen, and right before and after EC2 has taken the snapshot.
 func TestSnapshotKilled(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.thawAfter()
 	seed := rand.Uint64()
@@ -304,6 +305,7 @@ func (s *sandbox) eligible() map[string]ec2test.Snapshot {
 
 // TestSnapshotAnswerLost: EC2 takes the snapshot, but its answer does not arrive.
 func TestSnapshotAnswerLost(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.thawAfter()
 	out, code := s.try("web-1", "snapsource up >/dev/null\nsnapsource snapshot\ncode=$?\n"+writable+"exit $code", "--fault=drop-after=CreateSnapshot#1")
@@ -322,6 +324,7 @@ func TestSnapshotAnswerLost(t *testing.T) {
 // TestSnapshotOfARelease: what a deployment took is what the next launch has; a
 // candidate is not.
 func TestSnapshotOfARelease(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.thawAfter()
 	s.run("web-1", `

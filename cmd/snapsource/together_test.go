@@ -13,6 +13,7 @@ const crowd = 50
 
 // TestManyAtOnce: of many runs on one instance one does the work; all end well.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", fmt.Sprintf(`
 for n in $(seq %d); do
@@ -40,6 +41,7 @@ STATE='%s'`, crowd, s.dir)+look)
 // TestUnitAndHand: a unit's run and one by hand, with other settings for the output,
 // do the work once.
 func TestUnitAndHand(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	out := s.run("web-2", `
 (env -i PATH="$PATH" HOME=/ NOTIFY_SOCKET=/run/no-such-socket INVOCATION_ID=1 $(env | grep ^AWS_) snapsource up --output json >/run/unit 2>/run/log; echo unit $?) &
@@ -59,6 +61,7 @@ STATE='`+s.dir+"'"+look)
 // TestUpAndDownTogether: whatever comes first, each finishes, and nothing is left half
 // done: all of it is there, or none.
 func TestUpAndDownTogether(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	for round := range 8 {
 		out, _ := s.try(fmt.Sprintf("web-%d", round+2), `
@@ -85,6 +88,7 @@ STATE='`+s.dir+"'"+look)
 // TestSnapshotDuringUp: a snapshot of a Source that is only just coming up is refused
 // as temporary, or is whole; the launch is not disturbed.
 func TestSnapshotDuringUp(t *testing.T) {
+	t.Parallel()
 	s := deployed(t)
 	s.thawAfter()
 	out := s.run("web-2", `

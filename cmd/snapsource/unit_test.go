@@ -48,6 +48,7 @@ chmod 700 /home/deploy
 // TestUnitCapabilities: init and up work with the capabilities that the unit leaves,
 // and don't with one less.
 func TestUnitCapabilities(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	var left []string
 	for _, name := range strings.Fields(unitValues(t, "CapabilityBoundingSet")[0]) {
@@ -71,6 +72,7 @@ func TestUnitCapabilities(t *testing.T) {
 // TestUnitSystemCalls: what init and up call of the kernel, mkfs.xfs included, is let
 // through by the unit's filter.
 func TestUnitSystemCalls(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	allowed := map[string]bool{}
 	for _, list := range append([]string{"@default"}, unitValues(t, "SystemCallFilter")...) {
