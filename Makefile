@@ -4,8 +4,11 @@ GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
 # EC2 and the metadata service speak HTTP/1.1: without HTTP/2 the binary is 0.36 MB
 # smaller (a tag of Go's net/http). Without inlining it is 1.1 MB smaller, and no slower:
-# it waits for EC2.
-BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -tags nethttpomithttp2 -gcflags=all=-l -ldflags "-s -w -X main.version=$(VERSION)"
+# it waits for EC2. All but the benchmarks is compiled like that, for the SDK's EC2 client
+# takes more than a minute of a processor each time that it is compiled another way.
+FLAGS := -trimpath -gcflags=all=-l
+TAGS := nethttpomithttp2
+BUILD := $(GO) build -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 BIN := bin
 DIST := dist
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
@@ -19,6 +22,8 @@ NFPM_VERSION := v2.43.4
 NFPM := $(CACHE)/nfpm-$(NFPM_VERSION)/nfpm
 
 export GO NFPM
+export CGO_ENABLED := 0
+export GOFLAGS := $(FLAGS) -tags=$(TAGS)
 
 .PHONY: help
 help: ## this list
@@ -34,15 +39,16 @@ demo: build ## a release goes from one instance to the next, on real XFS (root)
 	@examples/demo.sh
 
 .PHONY: test
-test: build ## all tests, with the race detector (root: kernel tests too)
+test: build ## all tests, with the race detector (root: kernel tests too): PACKAGES=./mountfs for some
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s tools; fi
-	@.ci/test $(if $(SKIP),-skip '$(SKIP)')
+	@.ci/test $(PACKAGES)
 
 .PHONY: tools
 tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
+bench: GOFLAGS :=
 bench: SHELL = bash
 bench: .SHELLFLAGS = -o pipefail -c
 bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
@@ -79,6 +85,7 @@ fault-matrix: ## each command, each API call it makes, each thing that can go wr
 cross: ## compile for the other platforms
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 	GOOS=darwin GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
 
 .PHONY: packages
 packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
@@ -87,16 +94,16 @@ packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
 .PHONY: packages-test
 packages-test: ## lintian, the packages' life on a Debian of its own, and its boot (root)
 	@.ci/need lintian rpm mmdebstrap systemd-nspawn
-	unshare --mount $(GO) test ./packaging -tags packages -count=1 -v
+	unshare --mount $(GO) test ./packaging -tags $(TAGS),packages -count=1 -v
 
 .PHONY: vm-image
 vm-image: ## the machine image for test-vm, which is kept (root)
 	@.ci/need qemu-system-x86_64 qemu-img mmdebstrap sfdisk mkfs.ext4 mkfs.xfs
-	$(GO) test ./systemd/vmtest -tags vm -count=1 -run TestImage
+	$(GO) test ./systemd/vmtest -tags $(TAGS),vm -count=1 -run TestImage
 
 .PHONY: test-vm
 test-vm: $(NFPM) vm-image ## a launch, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
-	$(GO) test ./systemd/vmtest -tags vm -count=1 -v -timeout 60m
+	$(GO) test ./systemd/vmtest -tags $(TAGS),vm -count=1 -v -timeout 60m
 
 .PHONY: test-vm-all
 test-vm-all: ## all that is tested there: also deployments, late metadata, no snapshot, termination
@@ -108,8 +115,7 @@ $(NFPM):
 .PHONY: lint
 lint: $(LINTER) ## gofmt, go vet, golangci-lint
 	@test -z "$$($(GO)fmt -l .)" || { $(GO)fmt -d .; exit 1; }
-	$(GO) vet -tags packages,vm,bench ./...
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource
+	$(GO) vet -tags $(TAGS),packages,vm,bench ./...
 	$(LINTER) run
 
 $(LINTER):
