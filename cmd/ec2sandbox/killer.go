@@ -36,7 +36,10 @@ func (k *killer) kill(clientAddr string) error {
 		return err
 	}
 	if len(pids) == 0 {
-		return fmt.Errorf("no process of the instance has the connection from %s: %w", clientAddr, ec2test.ErrGone)
+		if _, err := socketInode(clientAddr); err != nil {
+			return err // it has been closed meanwhile
+		}
+		return fmt.Errorf("no process of the instance has the connection from %s", clientAddr)
 	}
 	var errs []error
 	for _, pid := range pids {
