@@ -45,15 +45,17 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 			// An earlier run asked for something else, an older snapshot maybe. Its
 			// volume is the one to go on with, unless it is gone.
 			s.waiting("the volume that an earlier run asked for")
-			if v, ok, err := b.existing(ctx, appears); ok || err != nil {
-				return v, err
+			if there, err := b.existing(ctx, appears); err != nil {
+				return ec2ops.Volume{}, err
+			} else if there.volume != nil {
+				return *there.volume, nil
 			}
 			appears, usedUp = 0, err
 			continue
 		case errors.Is(err, ec2ops.ErrLimit):
 			// EC2 checks limits before tokens: the volume may exist all the same.
-			if v, ok, findErr := b.existing(ctx, 0); ok && findErr == nil {
-				return v, nil
+			if there, findErr := b.existing(ctx, 0); findErr == nil && there.volume != nil {
+				return *there.volume, nil
 			}
 			if spec.InitializationRate != 0 {
 				// There is a limit to what is initialized at a rate at the same time in
@@ -103,18 +105,14 @@ func (b *boot) spec(c choice) ec2ops.VolumeSpec {
 	return spec
 }
 
-// existing looks for a volume of ours that an earlier run made, and waits until it
-// can be used.
-func (b *boot) existing(ctx context.Context, within time.Duration) (ec2ops.Volume, bool, error) {
+// existing looks for a volume of ours that an earlier run made, which may take a while
+// to be listed.
+func (b *boot) existing(ctx context.Context, within time.Duration) (choice, error) {
 	found, err := b.agent.Cloud.VolumesWithin(ctx, b.self.InstanceID, b.src.Name, within)
 	if err != nil {
-		return ec2ops.Volume{}, false, err
+		return choice{}, err
 	}
-	c, err := chooseVolume(b.src.Name, b.self.InstanceID, found)
-	if err != nil || c.volume == nil {
-		return ec2ops.Volume{}, false, err
-	}
-	return *c.volume, true, nil
+	return chooseVolume(b.src.Name, b.self.InstanceID, found)
 }
 
 var (

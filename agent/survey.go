@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"snapsource/ec2ops"
@@ -14,7 +15,7 @@ import (
 type seen struct {
 	targets   []mountfs.Target // the mountpoint and the bind targets
 	choice    choice           // so far: the volume of an earlier run, if there is one
-	device    *mountfs.Device  // of that volume, where it is attached and shown
+	device    *mountfs.Device  // of that volume, where the kernel shows it
 	snapshots *later[[]ec2ops.Snapshot]
 }
 
@@ -41,16 +42,28 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 	if sv.choice, err = chooseVolume(b.src.Name, self.InstanceID, found); err != nil {
 		return sv, err
 	}
+	if sv.choice.volume == nil && anyXFS(sv.targets) {
+		// An earlier run may have mounted a volume that EC2's lists do not show yet.
+		s.waiting("the volume that is mounted at " + b.src.Mount)
+		if sv.choice, err = b.existing(ctx, mayAppear); err != nil {
+			return sv, err
+		}
+	}
 	if v := sv.choice.volume; v != nil {
-		if at, ok := v.AttachmentTo(self.InstanceID); ok {
-			dev, err := b.agent.Host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()})
-			if err == nil {
-				sv.device = &dev
-			}
+		// EC2's list may be older than the attachment, from which an earlier run has
+		// mounted already. Without EC2's name for it, its id is what the device is known by.
+		at, _ := v.AttachmentTo(self.InstanceID)
+		dev, err := b.agent.Host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()})
+		if err == nil {
+			sv.device = &dev
 		}
 	}
 	s.detail = sv.String()
 	return sv, checkTargets(sv.targets, sv.device)
+}
+
+func anyXFS(targets []mountfs.Target) bool {
+	return slices.ContainsFunc(targets, func(t mountfs.Target) bool { return t.State == mountfs.Mounted && t.Mount.FSType == "xfs" })
 }
 
 // String tells a person what was found: "nothing mounted, no volume of this source".

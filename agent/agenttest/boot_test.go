@@ -1,6 +1,8 @@
 package agenttest_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,4 +58,35 @@ func TestBoot(t *testing.T) {
 	if took := time.Since(before); took > 10*time.Second {
 		t.Errorf("took %s of real time", took)
 	}
+}
+
+// TestMountedBeforeItIsListed: a launch has its volume by the client token of a killed
+// one, and is killed itself once it has mounted it. EC2's lists do not show the volume
+// yet; the next run goes on with it all the same.
+func TestMountedBeforeItIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := agenttest.New(t, ec2test.Options{Seed: 1, Visibility: 5 * time.Second})
+		cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+		time.Sleep(time.Minute) // the snapshot is listed
+		web := cloud.Start("web-1")
+		var report agent.Report
+		for _, moment := range []string{"after CreateVolume", "after bind", ""} {
+			err := web.Run(t.Context(), func(m string) bool { return m == moment }, func(ctx context.Context, a *agent.Agent) (err error) {
+				report, err = a.Up(ctx, agent.DefaultConfig())
+				return err
+			})
+			if killed := errors.Is(err, agenttest.ErrKilled); killed != (moment != "") || !killed && err != nil {
+				t.Fatalf("to be killed %q, and the end is: %v", moment, err)
+			}
+		}
+		created := 0
+		for _, c := range cloud.Calls() {
+			if c.Action == "CreateVolume" {
+				created++
+			}
+		}
+		if volume := report.Sources[0].Volume; created != 2 || web.MountedAt("/cp") != volume || web.MountedAt("/home/deploy/codepen") != volume {
+			t.Errorf("CreateVolume %d times, want 2; %q is mounted, and reported %+v", created, web.MountedAt("/cp"), report.Sources[0])
+		}
+	})
 }
