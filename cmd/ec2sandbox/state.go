@@ -140,10 +140,12 @@ func (s state) readRun(name string) (l liveRun, ok bool, err error) {
 // it all processes and mounts of the instance.
 func (l liveRun) awaitDeath() error {
 	fd, err := unix.PidfdOpen(l.Init, 0)
-	if errors.Is(err, unix.ESRCH) {
+	switch {
+	case errors.Is(err, unix.ESRCH):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return nil // a thread of another process has the number by now (pidfd_open(2))
+	case err != nil:
 		return fmt.Errorf("watch pid %d: %w", l.Init, err)
 	}
 	defer unix.Close(fd)
