@@ -66,6 +66,8 @@ func join(live liveRun, argv []string) (int, error) {
 // it ends when its parent does: os/exec cannot do that across PID namespaces.
 func joinMain(argv []string) int {
 	unix.CloseOnExec(joinProgram)
+	// The signal is the thread's: the same one has to become the command.
+	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		complain("tie %s to its parent: %v", argv[0], err)
 		return exitInternal

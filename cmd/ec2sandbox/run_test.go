@@ -151,14 +151,14 @@ func TestJoinIsAnotherShell(t *testing.T) {
 		t.Errorf("joining with --deny: code %d, want 64", code)
 	}
 	// The command of a join ends with its sandbox process.
-	lost := s.start("web-1", "echo $$ >/run/lost; echo ready; sleep 1000")
+	lost := s.start("web-1", "echo $$ >/run/lost; echo ready; exec sleep 1000")
 	if err := lost.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = lost.cmd.Wait()
 	s.must("web-1", "for i in $(seq 100); do kill -0 $(cat /run/lost) 2>/dev/null || exit 0; sleep 0.05; done; exit 1")
 	// The command of a join goes down with the instance.
-	joined := s.start("web-1", "echo ready; sleep 1000")
+	joined := s.start("web-1", "echo ready; exec sleep 1000")
 	s.killInit("web-1")
 	_ = joined.cmd.Wait()
 	if got := joined.cmd.ProcessState.ExitCode(); got != 137 {
