@@ -87,8 +87,7 @@ func TestMachine(t *testing.T) {
 		web.on(t)
 		volume, name := web.volumes(), web.run("findmnt -rno SOURCE /cp")
 		web.run(usePackage)
-		web.run("systemctl --no-block reboot")
-		web.waitOff()
+		web.down("reboot")
 		web.boot()
 		web.booted()
 		web.mounted("one")
@@ -100,7 +99,7 @@ func TestMachine(t *testing.T) {
 			t.Errorf("the device node is %s again: the names were to change at the reboot", now)
 		}
 		web.orderly()
-		web.down()
+		web.down("poweroff")
 		image = web.root()
 	})
 	step("the power is cut in the middle of a launch", func(t *testing.T) {
@@ -160,7 +159,7 @@ func TestMachine(t *testing.T) {
 		if took := late.orderly(); took < 40 {
 			t.Errorf("up took %.1f s, though nobody answered for 40", took)
 		}
-		late.down()
+		late.down("poweroff")
 	})
 	step("there is no snapshot", func(t *testing.T) {
 		web.on(t)

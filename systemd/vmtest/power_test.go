@@ -149,9 +149,15 @@ func (m *machine) waitOff() {
 	m.mu.Unlock()
 }
 
-// down shuts the machine down in an orderly way.
-func (m *machine) down() {
+// down ends the machine in an orderly way: by systemctl poweroff, or reboot, at which QEMU
+// ends too. The shell is among what systemctl stops, so it may not answer.
+func (m *machine) down(how string) {
 	m.t.Helper()
-	m.run("systemctl --no-block poweroff")
+	m.mu.Lock()
+	p := m.power
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(m.t.Context(), bootTimeout)
+	defer cancel()
+	_, _, _ = p.test.run(ctx, "systemctl --no-block "+how)
 	m.waitOff()
 }
