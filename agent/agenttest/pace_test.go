@@ -39,7 +39,7 @@ func TestPace(t *testing.T) {
 			device = append(device, over[agent.Attach].Sub(v.Attachment.Plugged))
 			n := 0
 			for _, c := range cloud.Calls() {
-				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && c.Time.Before(over[agent.Create]) {
+				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && !c.Time.After(over[agent.Create]) {
 					n++
 				}
 			}
