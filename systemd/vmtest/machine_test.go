@@ -114,6 +114,14 @@ func (m *machine) console() string {
 // try runs a script on the machine.
 func (m *machine) try(script string) (out string, code int) {
 	m.t.Helper()
+	out, code, err := m.ask(script)
+	check(m.t, err)
+	return strings.TrimSpace(out), code
+}
+
+// ask runs a script on the machine, whose shell may not answer.
+func (m *machine) ask(script string) (out string, code int, err error) {
+	m.t.Helper()
 	m.mu.Lock()
 	p := m.power
 	m.mu.Unlock()
@@ -122,9 +130,7 @@ func (m *machine) try(script string) (out string, code int) {
 	}
 	ctx, cancel := context.WithTimeout(m.t.Context(), bootTimeout)
 	defer cancel()
-	out, code, err := p.test.run(ctx, script)
-	check(m.t, err)
-	return strings.TrimSpace(out), code
+	return p.test.run(ctx, script)
 }
 
 // run is try for a script that must succeed.

@@ -153,11 +153,6 @@ func (m *machine) waitOff() {
 // ends too. The shell is among what systemctl stops, so it may not answer.
 func (m *machine) down(how string) {
 	m.t.Helper()
-	m.mu.Lock()
-	p := m.power
-	m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(m.t.Context(), bootTimeout)
-	defer cancel()
-	_, _, _ = p.test.run(ctx, "systemctl --no-block "+how)
+	_, _, _ = m.ask("systemctl --no-block " + how)
 	m.waitOff()
 }
