@@ -41,7 +41,7 @@ func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, s
 	if snapshotID != "" {
 		from = d.state.snapshot(snapshotID)
 	}
-	return createImage(ctx, d.state.volume(volumeID), size*gib, from)
+	return createImage(ctx, d.state.volume(volumeID), size*gib, from, nil)
 }
 
 // DeleteVolume implements [ec2test.Disks].
@@ -50,11 +50,30 @@ func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
 }
 
 // CreateSnapshot implements [ec2test.Disks].
-func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string) error {
+func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string) (err error) {
 	if _, err := os.Stat(d.state.volume(volumeID)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the sandbox has no data of %s: it is an instance's root volume", volumeID)
 	}
-	return snapshotImage(ctx, d.state.snapshot(snapshotID), d.state.volume(volumeID))
+	writer, err := d.writer(ctx, volumeID)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, writer.resume()) }()
+	return snapshotImage(ctx, d.state.snapshot(snapshotID), d.state.volume(volumeID), writer.stop)
+}
+
+// writer returns the pause of the instance that a volume is attached to.
+func (d *disks) writer(ctx context.Context, volumeID string) (*pause, error) {
+	w, err := d.server.World(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v := w.Volumes[volumeID]; v != nil && v.Attachment != nil {
+		if i := w.Instances[v.Attachment.InstanceID]; i != nil {
+			return d.state.pause(i.Name)
+		}
+	}
+	return &pause{}, nil
 }
 
 // DeleteSnapshot implements [ec2test.Disks].

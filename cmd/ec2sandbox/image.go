@@ -20,20 +20,26 @@ const (
 	gib       = 1 << 30
 )
 
-// settleTimeout bounds how long a volume that is being written to is compared
-// with its copy. A pass over the data of a busy volume takes milliseconds; a
-// client's own patience is 60 s (botocore's read timeout).
-const settleTimeout = 30 * time.Second
+// A volume that is being written to is compared with its copy for as long as
+// patience while its instance runs, and after that with the instance held up. A
+// pass over the data of a busy volume takes 10 to 150 ms (the latter on a loaded
+// machine), and its writers leave such gaps most of the time. settleTimeout bounds
+// all of it; a client's own patience is 60 s (botocore's read timeout).
+const (
+	patience      = time.Second
+	settleTimeout = 30 * time.Second
+)
 
 // createImage makes a sparse image of size bytes, from another unless it is "".
-func createImage(ctx context.Context, path string, size int64, from string) (err error) {
+// If that may be written to, hold holds up whoever does.
+func createImage(ctx context.Context, path string, size int64, from string, hold func() error) (err error) {
 	dst, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("make an image: %w", err)
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
 	if from != "" {
-		if err := copyImage(ctx, dst, from); err != nil {
+		if err := copyImage(ctx, dst, from, hold); err != nil {
 			return err
 		}
 	}
@@ -44,12 +50,12 @@ func createImage(ctx context.Context, path string, size int64, from string) (err
 }
 
 // snapshotImage captures an image that may be written to at one point in time.
-func snapshotImage(ctx context.Context, path, of string) (err error) {
+func snapshotImage(ctx context.Context, path, of string, hold func() error) (err error) {
 	info, err := os.Stat(of)
 	if err != nil {
 		return fmt.Errorf("snapshot an image: %w", err)
 	}
-	return createImage(ctx, path, info.Size(), of)
+	return createImage(ctx, path, info.Size(), of, hold)
 }
 
 // copyImage makes dst equal to what the image from was at one instant.
@@ -61,7 +67,9 @@ func snapshotImage(ctx context.Context, path, of string) (err error) {
 // first: a loop device writes through to the pages that are read here, so all
 // that the instance has synced is in, and what it has not is lost in a crash on
 // EC2 as well.
-func copyImage(ctx context.Context, dst *os.File, from string) error {
+//
+// Writers that leave no gap as long as a pass are held up after a while.
+func copyImage(ctx context.Context, dst *os.File, from string, hold func() error) error {
 	src, err := os.Open(from)
 	if err != nil {
 		return fmt.Errorf("copy an image: %w", err)
@@ -72,10 +80,15 @@ func copyImage(ctx context.Context, dst *os.File, from string) error {
 	}
 	changed, err := patch(ctx, dst, src) // all of it
 	passes := 1
-	for deadline := time.Now().Add(settleTimeout); err == nil && changed > 0; passes++ {
-		if time.Now().After(deadline) {
+	for begin := time.Now(); err == nil && changed > 0; passes++ {
+		switch past := time.Since(begin); {
+		case past > settleTimeout:
 			return fmt.Errorf("copy image %s: it is written to faster than it can be copied: the last of %d passes found %d bytes changed",
 				from, passes, changed)
+		case past > patience && hold != nil:
+			if err := hold(); err != nil {
+				return fmt.Errorf("copy image %s: %w", from, err)
+			}
 		}
 		changed, err = patch(ctx, dst, src)
 	}

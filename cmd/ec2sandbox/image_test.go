@@ -26,7 +26,7 @@ func TestCopyImage(t *testing.T) {
 			if err := os.WriteFile(from, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := snapshotImage(context.Background(), to, from); err != nil {
+			if err := snapshotImage(context.Background(), to, from, nil); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, content) {
@@ -115,7 +115,7 @@ func TestCopyIsOneInstant(t *testing.T) {
 			}
 		}()
 		<-started
-		err = snapshotImage(t.Context(), to, from)
+		err = snapshotImage(t.Context(), to, from, nil)
 		<-ended
 		if err != nil {
 			t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -115,7 +114,3 @@ func (i *instance) kill() {
 
 // dev is the instance's /dev as seen from the host.
 func (i *instance) dev() string { return fmt.Sprintf("/proc/%d/root/dev", i.pid) }
-
-func (i *instance) namespace() (string, error) {
-	return os.Readlink(filepath.Join("/proc", fmt.Sprint(i.pid), "ns/pid"))
-}

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -84,25 +83,25 @@ func (k *killer) holders(file string) ([]int, error) {
 	if init == 0 {
 		return nil, errors.New("the instance is not running")
 	}
-	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", init))
-	if err != nil {
-		return nil, fmt.Errorf("find the instance's processes: %w", err)
+	space := namespace(int(init))
+	if space == "" {
+		return nil, errors.New("the instance has ended")
 	}
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	processes, err := members(space)
 	if err != nil {
-		return nil, fmt.Errorf("list open files: %w", err)
+		return nil, err
 	}
 	var pids []int
-	for _, link := range links {
-		if target, err := os.Readlink(link); err != nil || target != file {
-			continue
+	for _, pid := range processes {
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		if err != nil {
+			return nil, fmt.Errorf("list open files: %w", err)
 		}
-		process, _, _ := strings.Cut(strings.TrimPrefix(link, "/proc/"), "/")
-		if ns, err := os.Readlink("/proc/" + process + "/ns/pid"); err != nil || ns != space {
-			continue
-		}
-		if pid, err := strconv.Atoi(process); err == nil {
-			pids = append(pids, pid)
+		for _, link := range links {
+			if target, err := os.Readlink(link); err == nil && target == file {
+				pids = append(pids, pid)
+				break
+			}
 		}
 	}
 	return pids, nil

@@ -124,8 +124,8 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 	if err != nil {
 		return 0, err
 	}
-	if live.Namespace, err = i.namespace(); err != nil {
-		return 0, fmt.Errorf("boot %s: %w", o.name, err)
+	if live.Namespace = namespace(i.pid); live.Namespace == "" {
+		return 0, fmt.Errorf("boot %s: its init, pid %d, has ended", o.name, i.pid)
 	}
 	if err := st.writeRun(o.name, live); err != nil {
 		return 0, err

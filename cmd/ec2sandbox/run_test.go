@@ -256,20 +256,34 @@ func TestTerminate(t *testing.T) {
 
 func TestSnapshotWhileWriting(t *testing.T) {
 	needProgram(t, "mkfs.xfs")
-	s := newSandbox(t)
-	s.must("web-1", "true")
-	v := s.attach("web-1", "")
-	s.start("web-1", format(v)+`
-		echo kept >/cp/kept; sync
-		(i=0; while :; do i=$((i+1)); echo $i >/cp/$((i % 100)); dd if=/dev/urandom of=/cp/big bs=64k count=16 conv=notrunc status=none; sync /cp/$((i % 100)); done) >/dev/null 2>&1 &
-		echo ready; read line || :`)
-	snap := s.snapshot(v)
-	// One kernel has both file systems mounted, hence nouuid.
-	s.must("web-2", "true")
-	copied := s.attach("web-2", snap)
-	out := s.must("web-2", "mkdir /cp; mount -o nouuid "+byID(copied)+" /cp; cat /cp/kept; umount /cp; xfs_repair -n "+byID(copied)+" >/dev/null 2>&1; echo $?")
-	if want := "kept\n0\n"; out != want {
-		t.Errorf("on the copy: got %q, want %q", out, want)
+	for name, load := range map[string]string{
+		"with gaps": "dd if=/dev/urandom of=/cp/big bs=64k count=16 conv=notrunc status=none; sync /cp/$((i % 100))",
+		"without":   "dd if=/dev/urandom of=/cp/big bs=4k count=100000 conv=notrunc oflag=direct status=none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t)
+			s.must("web-1", "true")
+			v := s.attach("web-1", "")
+			s.start("web-1", format(v)+`
+				echo kept >/cp/kept; sync
+				sleep 1000 & kill -STOP $!; echo $! >/tmp/stopped
+				(i=0; while :; do i=$((i+1)); echo $i >/cp/$((i % 100)); `+load+`; done) >/dev/null 2>&1 &
+				(while :; do read up _ </proc/uptime; echo $up >/tmp/beat.new; mv /tmp/beat.new /tmp/beat; done) &
+				until test -s /cp/big && test -s /tmp/beat; do sleep 0.05; done
+				echo ready; read line || :`)
+			snap := s.snapshot(v)
+			// Whoever was held up goes on, and who was not going does not.
+			s.must("web-1", `
+				read before </tmp/beat; for _ in $(seq 600); do read now </tmp/beat; [ "$now" = "$before" ] || break; sleep 0.1; done
+				[ "$now" != "$before" ] && grep -q '^State:.T' /proc/$(cat /tmp/stopped)/status`)
+			// One kernel has both file systems mounted, hence nouuid.
+			s.must("web-2", "true")
+			copied := s.attach("web-2", snap)
+			out := s.must("web-2", "mkdir /cp; mount -o nouuid "+byID(copied)+" /cp; cat /cp/kept; umount /cp; xfs_repair -n "+byID(copied)+" >/dev/null 2>&1; echo $?")
+			if want := "kept\n0\n"; out != want {
+				t.Errorf("on the copy: got %q, want %q", out, want)
+			}
+		})
 	}
 }
 

@@ -101,8 +101,7 @@ type liveRun struct {
 
 // current says whether the pid is that of the instance's pid 1 still.
 func (l liveRun) current() bool {
-	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", l.Init))
-	return err == nil && ns == l.Namespace
+	return l.Namespace != "" && namespace(l.Init) == l.Namespace
 }
 
 func (s state) runFile(name string) string { return filepath.Join(s.instance(name), "run.json") }
