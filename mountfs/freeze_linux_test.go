@@ -87,6 +87,7 @@ func freeze(t *testing.T, mountpoint string, limit time.Duration) (f *Frozen, lo
 
 func TestFreeze(t *testing.T) {
 	needRoot(t)
+	normalPace(t)
 	mountpoint := freezable(t)
 	wantWritable(t, mountpoint, "before")
 	if err := Flush(mountpoint); err != nil {
