@@ -48,7 +48,7 @@ tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
 
 .PHONY: bench
-bench: GOFLAGS :=
+bench: GOFLAGS := -vet=off
 bench: SHELL = bash
 bench: .SHELLFLAGS = -o pipefail -c
 bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
