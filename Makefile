@@ -82,7 +82,7 @@ fault-matrix: ## each command, each API call it makes, each thing that can go wr
 	grep -vE '^ *(---|===)|^(PASS|FAIL|ok)' $(BIN)/fault-matrix.txt; exit $$status
 
 .PHONY: cross
-cross: ## compile for the other platforms, and the tests that run on one
+cross: ## compile for the other platforms, for darwin the tests too
 	GOOS=linux GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 	GOOS=darwin GOARCH=arm64 $(BUILD) -o /dev/null ./cmd/snapsource
 	GOOS=darwin GOARCH=arm64 $(GO) test -exec true ./agent ./mountfs ./ec2ops ./systemd ./cmd/snapsource >/dev/null

@@ -144,7 +144,7 @@ func normalPace(t *testing.T) {
 func wantNormalPace(t *testing.T) {
 	t.Helper()
 	if !becomesNormal() {
-		t.Errorf("%s is still on", rcuExpedited)
+		t.Fatalf("%s is still on", rcuExpedited)
 	}
 }
 

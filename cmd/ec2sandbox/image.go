@@ -21,10 +21,10 @@ const (
 )
 
 // A volume that is being written to is compared with its copy for as long as
-// patience while its instance runs, and after that with the instance held up. A
-// pass over the data of a busy volume takes 10 to 150 ms (the latter on a loaded
-// machine), and its writers leave such gaps most of the time. settleTimeout bounds
-// all of it; a client's own patience is 60 s (botocore's read timeout).
+// patience while its instance runs, and after that with the instance held up.
+// settleTimeout bounds all of it: a pass over the data of a busy volume took 140 ms
+// on a loaded machine (217 in 30 s), and a client's own patience is 60 s (botocore's
+// read timeout).
 const (
 	patience      = time.Second
 	settleTimeout = 30 * time.Second

@@ -5,19 +5,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // pause stops the processes of an instance for the moment in which the data of its
-// volume are copied. Nothing else can hold up their writes and leave the file system
-// as a crash would: a frozen one has been tidied up.
+// volume are copied. To freeze its file system instead would tidy it up, which neither
+// EC2 nor a crash does.
 type pause struct {
-	space   string // the instance's PID namespace; "" if it is not running
-	stopped map[int]int
+	space   string      // the instance's PID namespace; "" if it is not running
+	stopped map[int]int // pidfds, by pid
 }
 
 // pause returns a pause of the live run of an instance, in which nothing is stopped yet.
@@ -50,9 +47,9 @@ func (p *pause) stop() error {
 }
 
 func (p *pause) stopOne(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil //nolint:nilerr // it has ended
+	fd, running, err := openProcess(pid)
+	if !running {
+		return err
 	}
 	// The number may have become another process's before it was opened.
 	if namespace(pid) != p.space {
@@ -76,44 +73,4 @@ func (p *pause) resume() error {
 	}
 	clear(p.stopped)
 	return errors.Join(errs...)
-}
-
-// members returns the processes in a PID namespace.
-func members(space string) ([]int, error) {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
-	}
-	var pids []int
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && namespace(pid) == space {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
-}
-
-// namespace returns the PID namespace of a process, or "" if it has ended.
-func namespace(pid int) string {
-	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-	if err != nil {
-		return ""
-	}
-	return space
-}
-
-// isStopped says whether a process is stopped by a signal. (proc_pid_stat(5))
-func isStopped(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	// The name before the state may have any character in it.
-	_, state, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	return strings.HasPrefix(state, "T")
 }

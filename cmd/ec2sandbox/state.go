@@ -138,14 +138,9 @@ func (s state) readRun(name string) (l liveRun, ok bool, err error) {
 // awaitDeath waits until the pid 1 of a run that was killed is gone, and with
 // it all processes and mounts of the instance.
 func (l liveRun) awaitDeath() error {
-	fd, err := unix.PidfdOpen(l.Init, 0)
-	switch {
-	case errors.Is(err, unix.ESRCH):
-		return nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-		return nil // a thread of another process has the number by now (pidfd_open(2))
-	case err != nil:
-		return fmt.Errorf("watch pid %d: %w", l.Init, err)
+	fd, running, err := openProcess(l.Init)
+	if !running {
+		return err
 	}
 	defer unix.Close(fd)
 	if !l.current() {
