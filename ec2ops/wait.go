@@ -63,12 +63,11 @@ func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
 var (
 	// PaceCreated is for a volume that was just asked for. It takes 1.5 s (median) to
 	// 4 s (99th percentile) until it is available (measured by the EBS CSI driver).
-	// These looks find it 0.14 s late (median of 300 launches, TestPace), of which one
-	// call takes half, with two looks (median). From 1.2 s on they would find it 0.01 s
-	// earlier, with three; with 0.08 s between them, the last of fifty launches at once is
-	// later.
+	// These looks find it 0.13 s late (median of 300 launches, TestPace), of which one
+	// call takes half, with three looks (median). With 0.08 s between them the last of
+	// fifty launches at once is later.
 	PaceCreated = Pace{
-		First: 1250 * time.Millisecond, Next: 100 * time.Millisecond, Growth: 5,
+		First: 1200 * time.Millisecond, Next: 100 * time.Millisecond, Growth: 5,
 		FirstOfMany: 3 * time.Second, NextOfMany: time.Second,
 	}
 	// PaceAttached is for an attachment whose device the kernel shows already, so that

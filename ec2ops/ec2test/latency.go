@@ -37,9 +37,9 @@ func ParseLatency(s string) (Latency, error) {
 type chance struct {
 	latency Latency
 	seed    uint64
+	times   uint64 // a seed of the durations' own; 0: they have none
 	ids     *draws
 	*durations
-	fixed bool // the durations have a seed of their own
 
 	mu      sync.Mutex
 	streams map[string]*chance
@@ -63,37 +63,39 @@ func newChance(seed, times uint64, latency Latency) *chance {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	fixed := times != 0
-	if !fixed {
+	c := &chance{latency: latency, seed: seed, times: times, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))}, streams: map[string]*chance{}}
+	if times == 0 {
 		times = seed
 	}
 	of := func(purpose uint64) *draws { return &draws{rand: rand.New(rand.NewPCG(times, purpose))} }
-	return &chance{
-		latency: latency, seed: seed, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))}, fixed: fixed,
-		durations: &durations{
-			calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
-		},
-		streams: map[string]*chance{},
+	c.durations = &durations{
+		calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
 	}
+	return c
 }
 
 // of returns the chance of one caller's calls of one action: what it draws is the same in
 // whichever order all callers come. Durations with a seed of their own are the same for
-// all callers, in the order in which they come.
+// each caller.
 func (c *chance) of(caller, action string) *chance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := caller + "\x00" + action
 	if c.streams[name] == nil {
-		sum := fnv.New64a()
-		_, _ = io.WriteString(sum, name) // a hash never fails
-		stream := newChance(max(c.seed^sum.Sum64(), 1), 0, c.latency)
-		if c.fixed {
-			stream.durations = c.durations
+		times := c.times
+		if times != 0 {
+			times = derived(times, action)
 		}
-		c.streams[name] = stream
+		c.streams[name] = newChance(derived(c.seed, name), times, c.latency)
 	}
 	return c.streams[name]
+}
+
+// derived gives a seed, other than 0, of what has a name.
+func derived(seed uint64, name string) uint64 {
+	sum := fnv.New64a()
+	_, _ = io.WriteString(sum, name) // a hash never fails
+	return max(seed^sum.Sum64(), 1)
 }
 
 // hex returns n hexadecimal digits.

@@ -34,8 +34,8 @@ type Options struct {
 
 	Latency Latency
 	Seed    uint64 // of ids and durations; 0 is a different one each time
-	// LatencySeed is one of the durations alone, if it is not 0: the nth call, the nth
-	// volume and so on take the same time in every Server that has it.
+	// LatencySeed is one of the durations alone, if it is not 0: an instance's nth call
+	// of an action, its nth volume and so on take the same time in every Server that has it.
 	LatencySeed uint64
 	// Visibility is how long a new id stays unknown to Describe: EC2 is
 	// eventually consistent.
