@@ -30,11 +30,11 @@ func command(t *testing.T, name string, args ...string) string {
 	return out.String()
 }
 
-// build makes the packages in a directory, and gives that.
-func build(t *testing.T) string {
+// build makes the packages in a directory, and gives that. Assignments are make's.
+func build(t *testing.T, assignments ...string) string {
 	t.Helper()
 	dist := filepath.Join(t.TempDir(), "dist")
-	cmd := exec.CommandContext(t.Context(), "make", "-C", "..", "packages", "DIST="+dist)
+	cmd := exec.CommandContext(t.Context(), "make", append(assignments, "-C", "..", "packages", "DIST="+dist)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make packages: %v\n%s", err, out)
 	}
@@ -100,16 +100,56 @@ func TestPackages(t *testing.T) {
 			}
 		}
 	})
-	t.Run("deb", func(t *testing.T) { life(t, one(t, dist+"/*_amd64.deb")) })
+	newer := build(t, "VERSION=9.0.0", "ARCHES=amd64")
+	t.Run("deb", func(t *testing.T) {
+		life(t, debian, one(t, dist+"/*_amd64.deb"), one(t, newer+"/*.deb"))
+	})
+	t.Run("rpm", func(t *testing.T) {
+		life(t, redHat, one(t, dist+"/*.x86_64.rpm"), one(t, newer+"/*.rpm"))
+	})
 	for _, arch := range []string{"x86_64", "aarch64"} {
 		t.Run("rpm "+arch, func(t *testing.T) { checkRPM(t, one(t, dist+"/*."+arch+".rpm"), arch) })
 	}
 }
 
-// life is that of a package on a system: installed, upgraded, removed, purged. What is
-// mounted stays mounted, and the operator's configuration stays until the purge.
-func life(t *testing.T, deb string) {
+// format is a kind of package: what its tool takes to install or upgrade one on the
+// system below a directory, and to remove it, and where a removal leaves the
+// configuration that the operator has changed.
+type format struct {
+	install, remove []string
+	purge           []string // rpm has no such thing
+	zsh, left       string
+}
+
+var (
+	debian = format{
+		install: []string{"dpkg", "--root=ROOT", "-i", "FILE"},
+		remove:  []string{"dpkg", "--root=ROOT", "-r", "snapsource"},
+		purge:   []string{"dpkg", "--root=ROOT", "-P", "snapsource"},
+		zsh:     "/usr/share/zsh/vendor-completions/_snapsource",
+		left:    "/etc/snapsource.yaml",
+	}
+	// rpm itself, though on a Debian, of whose other packages it knows nothing.
+	redHat = format{
+		install: []string{"rpm", "--root=ROOT", "--dbpath=/var/lib/rpm", "--nodeps", "-U", "FILE"},
+		remove:  []string{"rpm", "--root=ROOT", "--dbpath=/var/lib/rpm", "-e", "snapsource"},
+		zsh:     "/usr/share/zsh/site-functions/_snapsource",
+		left:    "/etc/snapsource.yaml.rpmsave",
+	}
+)
+
+// life is that of a package on a system: installed, upgraded, removed. What is mounted
+// stays mounted, and the operator's configuration stays until the purge.
+func life(t *testing.T, f format, first, newer string) {
 	root := bookworm(t)
+	run := func(args []string, file string) {
+		t.Helper()
+		args = slices.Clone(args)
+		for i, arg := range args {
+			args[i] = strings.Replace(strings.Replace(arg, "ROOT", root, 1), "FILE", file, 1)
+		}
+		command(t, args[0], args[1:]...)
+	}
 	chroot := func(script string) string {
 		t.Helper()
 		return command(t, "chroot", root, "sh", "-ec", script)
@@ -129,15 +169,10 @@ func life(t *testing.T, deb string) {
 			t.Errorf("after %s the Source is not mounted any more: %v", after, err)
 		}
 	}
-	install := func(deb string) {
-		t.Helper()
-		command(t, "cp", deb, root+"/package.deb")
-		chroot("dpkg -i /package.deb")
-	}
 
-	install(deb)
+	run(f.install, first)
 	mounted("the installation")
-	for _, file := range files {
+	for _, file := range append(slices.Clone(files), f.zsh) {
 		if info, err := os.Lstat(root + file); err != nil || !info.Mode().IsRegular() {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -154,40 +189,38 @@ func life(t *testing.T, deb string) {
 	}
 
 	chroot("echo 'timeout: 5m' >>/etc/snapsource.yaml; snapsource install --before puma.service; ln -s /usr/lib/systemd/system/snapsource.service " + link)
-	before := chroot("cd /etc; find systemd -name '*snapsource*' -o -name '*puma*'; cat snapsource.yaml")
-	install(newer(t, deb))
+	const configured = "cd /etc; find . -name '*snapsource*' -o -name '*puma*' | sort; cat snapsource.yaml"
+	before := chroot(configured)
+	run(f.install, newer)
 	mounted("the upgrade")
-	if after := chroot("cd /etc; find systemd -name '*snapsource*' -o -name '*puma*'; cat snapsource.yaml"); after != before {
-		t.Errorf("the upgrade changed what is configured (-before +after):\n%s", cmp.Diff(before, after))
+	if out := chroot("snapsource version"); !strings.HasPrefix(out, "snapsource 9.0.0 ") {
+		t.Errorf("after the upgrade version says %q", out)
+	}
+	if diff := cmp.Diff(before, chroot(configured)); diff != "" {
+		t.Errorf("the upgrade changed what is configured (-before +after):\n%s", diff)
 	}
 
-	chroot("dpkg -r snapsource")
+	run(f.remove, "")
 	mounted("the removal")
-	if left := chroot("find /etc /usr -name '*snapsource*' -o -name '*puma*'"); left != "/etc/snapsource.yaml\n" {
+	if left := chroot("find /etc /usr -name '*snapsource*' -o -name '*puma*'"); left != f.left+"\n" {
 		t.Errorf("the removal left\n%s", left)
 	}
-	if text := chroot("cat /etc/snapsource.yaml"); !strings.HasSuffix(text, "\ntimeout: 5m\n") {
+	if text := chroot("cat " + f.left); !strings.HasSuffix(text, "\ntimeout: 5m\n") {
 		t.Errorf("the removal left this configuration:\n%s", text)
 	}
-	chroot("dpkg -P snapsource")
+	if f.purge == nil {
+		return
+	}
+	run(f.purge, "")
 	mounted("the purge")
 	if left := chroot("find /etc /usr /var/lib/dpkg/info -name '*snapsource*'"); left != "" {
 		t.Errorf("the purge left\n%s", left)
 	}
 }
 
-// newer gives the same package with a later version.
-func newer(t *testing.T, deb string) string {
-	t.Helper()
-	dir := t.TempDir()
-	command(t, "dpkg-deb", "-R", deb, dir+"/tree")
-	command(t, "sed", "-i", `s/^\(Version: .*\)/\1.1/`, dir+"/tree/DEBIAN/control")
-	command(t, "dpkg-deb", "-b", dir+"/tree", dir+"/newer.deb")
-	return dir + "/newer.deb"
-}
-
 func checkRPM(t *testing.T, rpm, arch string) {
-	want := append(slices.Clone(files), "/usr/share/zsh/site-functions/_snapsource")
+	want := append(slices.Clone(files), redHat.zsh, "/usr/share/doc/snapsource")
+	slices.Sort(want)
 	if diff := cmp.Diff(want, strings.Fields(command(t, "rpm", "-qpl", rpm))); diff != "" {
 		t.Errorf("its files (-want +got):\n%s", diff)
 	}
