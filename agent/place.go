@@ -108,7 +108,7 @@ const (
 	// at random in between must find its turn too. Where all is one bucket, much has
 	// been refused, and waits, before a launch knows it.
 	pace       = 0.98
-	sharedPace = 0.9
+	sharedPace = 0.94
 
 	// unqueued is how many of a crowd do not queue, because EC2 has answered their first
 	// calls, whoever they are: at most ec2ops.DescribeBurst, and fewer when one of the two

@@ -115,8 +115,8 @@ func TestTurn(t *testing.T) {
 		{1000, 1000, perAction, seconds(950 / 4.9), seconds(950 / 4.9)},
 		{1, 0, shared, 0, 0},
 		{12, 11, shared, 0, 0},
-		{1000, 0, shared, 0, seconds(3950 / 4.5)},
-		{1000, 500, shared, seconds(1950 / 4.5), seconds(3950 / 4.5)},
+		{1000, 0, shared, 0, seconds(3950 / 4.7)},
+		{1000, 500, shared, seconds(1950 / 4.7), seconds(3950 / 4.7)},
 	} {
 		mine, last := crowd{size: tc.size, ahead: tc.ahead}.turn(tc.limits)
 		if (mine-tc.mine).Abs() > time.Millisecond || (last-tc.last).Abs() > time.Millisecond {

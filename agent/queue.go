@@ -116,12 +116,13 @@ func (b *boot) queueUp(ctx context.Context, s *step) error {
 	return b.waitTurn(ctx, s)
 }
 
-// queueAgain waits after a refusal in one's turn: a moment, and then for a turn in a
-// queue by the other limits that EC2 may have.
+// queueAgain waits after a refusal in one's turn. Turns are such that EC2 refuses hardly
+// any, if it has a limit for each action; so it has not, and there is a turn in a queue by
+// the other limits that it may have. After that it is a moment.
 func (b *boot) queueAgain(ctx context.Context, s *step) error {
 	q := b.queue
 	q.refusals++
-	if q.limits == perAction && !q.late && q.refusals > 1 {
+	if q.limits == perAction && !q.late {
 		q.limits = shared
 		return b.waitTurn(ctx, s)
 	}

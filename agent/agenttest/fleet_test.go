@@ -51,9 +51,9 @@ func (f fleet) each(calls map[string]int) float64 {
 func (f fleet) most() (ratio, throttled float64) {
 	switch {
 	case f.throttle == ec2test.SharedMutations && f.size > 100:
-		return 1.25, 15
+		return 1.10, 12
 	case f.throttle == ec2test.SharedMutations && f.size > 10:
-		return 1.7, 10
+		return 1.5, 8
 	case f.size <= 100:
 		return 1.15, 3
 	case f.size <= 1000:
