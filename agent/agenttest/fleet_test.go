@@ -50,7 +50,7 @@ func (f fleet) each(calls map[string]int) float64 {
 // most is what a fleet may take: of the bound, and of refused calls for each instance.
 func (f fleet) most() (ratio, throttled float64) {
 	switch {
-	case f.throttle == ec2test.SharedMutations && f.size > 100:
+	case f.throttle == ec2test.SharedMutations && f.size > 200:
 		return 1.10, 12
 	case f.throttle == ec2test.SharedMutations && f.size > 10:
 		return 1.5, 8
@@ -71,7 +71,7 @@ var kinds = []struct {
 	largest  int // of the sizes that are given: what takes hours shows nothing new
 }{
 	{"per action", ec2test.PerAction, "10,100", 20000},
-	{"shared", ec2test.SharedMutations, "10", 1000},
+	{"shared", ec2test.SharedMutations, "10,200", 1000},
 }
 
 // TestFleet launches many instances at the same moment, by the virtual clock: EC2's limits

@@ -25,6 +25,39 @@ func bubble(t *testing.T, o ec2test.Options, test func(t *testing.T, s *ec2test.
 	})
 }
 
+// TestLatencySeed: with a seed of their own, what an action takes is the same on another
+// server, whatever else is asked there before.
+func TestLatencySeed(t *testing.T) {
+	took := func(seed, times uint64, others int) (call, volume time.Duration) {
+		bubble(t, ec2test.Options{Latency: ec2test.Realistic, Seed: seed, LatencySeed: times}, func(t *testing.T, s *ec2test.Server, _ ec2test.Instance, c *ec2.Client) {
+			for range others {
+				if _, err := c.DescribeVolumes(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			began := time.Now()
+			v, err := create(t, c, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			call = time.Since(began)
+			made, _, err := s.Volume(t.Context(), *v.VolumeId)
+			if err != nil {
+				t.Fatal(err)
+			}
+			volume = made.Available.Sub(made.Created)
+		})
+		return call, volume
+	}
+	call, volume := took(1, 7, 0)
+	if c, v := took(2, 7, 3); c != call || v != volume {
+		t.Errorf("CreateVolume took %s and its volume %s, on another server %s and %s", call, volume, c, v)
+	}
+	if c, v := took(1, 8, 0); c == call || v == volume {
+		t.Errorf("CreateVolume took %s and its volume %s with another seed too", c, v)
+	}
+}
+
 func TestVolumeLife(t *testing.T) {
 	bubble(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1}, func(t *testing.T, s *ec2test.Server, i ec2test.Instance, c *ec2.Client) {
 		v, err := create(t, c, nil)
