@@ -63,8 +63,8 @@ func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
 var (
 	// PaceCreated is for a volume that was just asked for. It takes 1.5 s (median) to
 	// 4 s (99th percentile) until it is available (measured by the EBS CSI driver).
-	// These looks find it 0.13 s late (median of 300 launches, TestPace), of which one
-	// call takes half, with three looks (median). With 0.08 s between them, from 1.25 s on, the
+	// These looks find it 0.13 s late (median of 300 launches, TestPace), of which one call
+	// takes more than half, with three looks (median). With 0.08 s between them, from 1.25 s on, the
 	// last of fifty launches at once was later.
 	PaceCreated = Pace{
 		First: 1200 * time.Millisecond, Next: 100 * time.Millisecond, Growth: 5,
