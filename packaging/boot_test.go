@@ -119,6 +119,7 @@ for link in *; do echo "$link $(readlink $link)"; done; echo; exec sleep infinit
 until systemctl -q is-active puma || systemctl -q is-failed snapsource; do sleep 0.1; done
 findmnt -no TARGET,FSTYPE /cp; findmnt -no TARGET,FSTYPE /home/deploy/codepen
 systemctl show -p StatusText,ActiveState,SubState snapsource
+[ $(systemctl show -P InactiveExitTimestampMonotonic puma) -ge $(systemctl show -P ActiveEnterTimestampMonotonic snapsource) ] && echo puma began after it
 journalctl --sync; journalctl -u puma -o cat | grep release
 systemctl stop snapsource; findmnt -no SOURCE /home/deploy/codepen
 journalctl -b -o cat -u snapsource -u puma
@@ -128,10 +129,10 @@ systemctl show -p NeedDaemonReload snapsource
 snapsource uninstall | tail -1; systemctl is-enabled snapsource`, "--bind=/dev/"+loop)
 	for _, want := range []string{
 		`/cp +xfs\n/home/deploy/codepen +xfs\n`,
-		`StatusText=codepen-app: announce.*\nActiveState=active\nSubState=exited\n`,
+		`StatusText=codepen-app: announce.*\nActiveState=active\nSubState=exited\npuma began after it\n`,
 		`release 1\n/dev/loop[0-9]+\[/codepen\]\n`, // still, when the unit is stopped
 		`ran systemctl daemon-reload\nran systemctl enable snapsource.service\nenabled\nnothing to do\nenabled\nNeedDaemonReload=no\nran systemctl daemon-reload\ndisabled\n`,
-		`Finished snapsource(?s:.*)puma reads\nrelease 1\n`,
+		`puma reads\n(?s:.*)release 1\n`, // the journal may have systemd's own lines between them
 	} {
 		if !regexp.MustCompile(want).MatchString(report) {
 			t.Errorf("there is no %s", want)
