@@ -19,6 +19,8 @@ const (
 // Snapshot of a volume.
 type Snapshot struct {
 	ID        string
+	VolumeID  string // of which it was made; of a copy an arbitrary one
+	Copy      bool   // made by CopySnapshot, as EC2 says
 	State     string // pending, completed, error, recoverable, recovering
 	Progress  string // "37%"
 	Tier      string // standard or archive
@@ -70,6 +72,8 @@ func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 func snapshotOf(s types.Snapshot) Snapshot {
 	return Snapshot{
 		ID:        aws.ToString(s.SnapshotId),
+		VolumeID:  aws.ToString(s.VolumeId),
+		Copy:      s.TransferType != "", // "only for snapshot copies" (Snapshot, API reference)
 		State:     string(s.State),
 		Progress:  aws.ToString(s.Progress),
 		Tier:      string(s.StorageTier),

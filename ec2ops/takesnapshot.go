@@ -59,7 +59,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, 
 		return Snapshot{}, err
 	}
 	return Snapshot{
-		ID: aws.ToString(out.SnapshotId), State: string(out.State), Progress: aws.ToString(out.Progress),
+		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State), Progress: aws.ToString(out.Progress),
 		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
 		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
 	}, nil

@@ -130,6 +130,18 @@ func (d *Disks) CreateSnapshot(_ context.Context, snapshotID, volumeID string) e
 	return nil
 }
 
+// CopySnapshot implements [ec2test.Disks].
+func (d *Disks) CopySnapshot(_ context.Context, snapshotID, fromID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	held, known := d.snapshots[fromID]
+	if !known {
+		held = release()
+	}
+	d.snapshots[snapshotID], d.unsound[snapshotID] = held, d.unsound[fromID]
+	return nil
+}
+
 // DeleteSnapshot implements [ec2test.Disks].
 func (d *Disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
 	d.mu.Lock()

@@ -76,6 +76,11 @@ func (d *disks) writer(ctx context.Context, volumeID string) (*pause, error) {
 	return &pause{}, nil
 }
 
+// CopySnapshot implements [ec2test.Disks].
+func (d *disks) CopySnapshot(ctx context.Context, snapshotID, fromID string) error {
+	return snapshotImage(ctx, d.state.snapshot(snapshotID), d.state.snapshot(fromID), nil)
+}
+
 // DeleteSnapshot implements [ec2test.Disks].
 func (d *disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
 	return removeFile(d.state.snapshot(snapshotID))

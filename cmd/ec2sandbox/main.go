@@ -97,7 +97,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), terminateCommand(), callsCommand(), versionCommand())
+	root.AddCommand(runCommand(), stopCommand(), startCommand(), terminateCommand(), callsCommand(), versionCommand())
 	return root
 }
 
@@ -127,6 +127,7 @@ that follow for so long. Effects before the call reaches EC2, so that it does no
 on what the call does:
 
   stale        Describe does not know what it makes for the duration VALUE
+  lag          Describe shows what it changes as it was for the duration VALUE
   broken       CreateVolume: the volume ends up in the state error
   stuck        AttachVolume, DetachVolume: attaching, detaching for ever
   unplugged    AttachVolume: EC2 says attached, but no device appears
@@ -187,15 +188,28 @@ func exit(code int, err error) error {
 }
 
 func terminateCommand() *cobra.Command {
+	return namedCommand("terminate", "Terminate an instance and what is to be deleted with it", terminate)
+}
+
+func stopCommand() *cobra.Command {
+	return namedCommand("stop", "Stop an instance: its processes end, its volumes stay attached", stop)
+}
+
+func startCommand() *cobra.Command {
+	return namedCommand("start", "Start a stopped instance, for run to boot it again", restart)
+}
+
+// namedCommand makes a command that takes the name of one instance.
+func namedCommand(name, short string, do func(ctx context.Context, dir, instance string) error) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use:   "terminate --state DIR NAME",
-		Short: "Terminate an instance and what is to be deleted with it",
+		Use:   name + " --state DIR NAME",
+		Short: short,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage("terminate takes one instance name")
+				return usage("%s takes one instance name", name)
 			}
-			return terminate(cmd.Context(), dir, args[0])
+			return do(cmd.Context(), dir, args[0])
 		},
 	}
 	stateFlag(cmd, &dir)

@@ -177,7 +177,7 @@ func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test
 	}
 	if i := w.Live(name, time.Now()); i != nil {
 		if i.State(time.Now()) == "stopped" {
-			return *i, usage("%s is stopped: aws ec2 start-instances --instance-ids %s starts it, or its Auto Scaling group does", name, i.ID)
+			return *i, usage("%s is stopped: ec2sandbox start or aws ec2 start-instances --instance-ids %s starts it, or its Auto Scaling group does", name, i.ID)
 		}
 		return *i, nil
 	}

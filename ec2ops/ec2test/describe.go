@@ -29,6 +29,7 @@ func (s *Server) describeInstances(c *call) (any, error) {
 	}
 	var all []seen
 	if err := s.store.View(c.ctx, func(w *World) error {
+		w = w.shown(c.now)
 		ids := candidates(sel, s.opts.ShortPages, w.Instances, func(i *Instance) Tags { return i.Tags })
 		attached := attachments(w, ids, c.now)
 		for _, id := range ids {
@@ -138,7 +139,7 @@ func (s *Server) describeInstanceAttribute(c *call) (any, error) {
 		if _, err := findInstance(w, id, c.now); err != nil {
 			return err
 		}
-		answer.Mappings.Items = mappings(attachedTo(w, id, c.now), c.now)
+		answer.Mappings.Items = mappings(attachedTo(w.shown(c.now), id, c.now), c.now)
 		return nil
 	})
 	return answer, err
@@ -263,7 +264,7 @@ func (s *Server) describeVolumeStatus(c *call) (any, error) {
 	}
 	var all []Volume
 	if err := s.store.View(c.ctx, func(w *World) error {
-		all = s.visibleVolumes(w, sel, c.now)
+		all = s.visibleVolumes(w.shown(c.now), sel, c.now)
 		return nil
 	}); err != nil {
 		return nil, err

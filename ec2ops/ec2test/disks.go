@@ -15,6 +15,8 @@ type Disks interface {
 	DeleteVolume(ctx context.Context, volumeID string) error
 	// CreateSnapshot captures a volume at one point in time before it returns.
 	CreateSnapshot(ctx context.Context, snapshotID, volumeID string) error
+	// CopySnapshot makes the data of a snapshot from those of another.
+	CopySnapshot(ctx context.Context, snapshotID, fromID string) error
 	// DeleteSnapshot removes the data of a snapshot; there may be none.
 	DeleteSnapshot(ctx context.Context, snapshotID string) error
 	// Attach is told that an attachment was recorded. The device appears when

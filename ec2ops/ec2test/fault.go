@@ -22,6 +22,7 @@ const (
 	Fail       Effect = "error"       // the call is answered with an error and does nothing
 
 	Stale     Effect = "stale"     // what the call makes stays unknown to Describe for a while
+	Lag       Effect = "lag"       // what the call changes is shown by Describe as it was, for a while
 	Broken    Effect = "broken"    // the volume ends up in the state error
 	Stuck     Effect = "stuck"     // attaching, or detaching, goes on for ever
 	Unplugged Effect = "unplugged" // EC2 says attached, but the kernel never sees the device
@@ -40,7 +41,7 @@ const (
 var effects = map[Effect]string{
 	Refuse: "", DropBefore: "", KillBefore: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
 	Hang: "", Cut: "", Garble: "", Empty: "", Huge: "",
-	Delay: "duration", Stale: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
+	Delay: "duration", Stale: "duration", Lag: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
 }
 
 // Requests to the metadata service are calls as well, with names of their own. They
@@ -60,15 +61,15 @@ type Fault struct {
 	For    time.Duration // all calls from the first that is hit, for so long; 0: no such limit
 	Code   string        // for Fail: EC2's error code
 	Status int           // for Status: the HTTP status
-	Delay  time.Duration // for Delay and Stale
+	Delay  time.Duration // for Delay, Stale and Lag
 	Body   string        // for Body
 }
 
 // ParseFault reads EFFECT=CALL[@FOR][:VALUE], where CALL is N (the Nth of all calls),
 // ACTION (each of that action), ACTION#N (the Nth of that action) or * (all); with FOR,
 // a duration, it is that call and all that follow for so long. VALUE is the error code
-// for error, the status for status, the text for body, and the duration for delay and
-// stale:
+// for error, the status for status, the text for body, and the duration for delay, stale
+// and lag:
 //
 //	kill-after=3
 //	drop-after=CreateSnapshot#1

@@ -117,6 +117,9 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	if c.truth("DryRun", false) {
 		return nil, fail("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
 	}
+	if lag := s.lag(c); lag > 0 && (Call{Action: action}).Mutating() {
+		return s.lagging(c, lag, handle)
+	}
 	return handle(c)
 }
 
@@ -172,6 +175,8 @@ func (s *Server) action(name string) func(*call) (any, error) {
 		return s.describeSnapshots
 	case "CreateSnapshot":
 		return s.createSnapshot
+	case "CopySnapshot":
+		return s.copySnapshot
 	case "DeleteSnapshot":
 		return s.deleteSnapshot
 	case "DescribeTags":

@@ -146,6 +146,9 @@ func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID 
 		if i == nil {
 			return instanceNotFound(instanceID)
 		}
+		if shown := world.shown(time.Now()).Instances[instanceID]; shown != nil { // its tags
+			i = shown
+		}
 		leaves = s.metadata(i, time.Now())
 		if target := world.target(i.ID); target != "" {
 			leaves["meta-data/autoscaling/target-lifecycle-state"] = target

@@ -40,6 +40,9 @@ type Options struct {
 	// Visibility is how long a new id stays unknown to Describe: EC2 is
 	// eventually consistent.
 	Visibility time.Duration
+	// Lag is how long Describe shows what a call changes as it was: attachments, states,
+	// tags.
+	Lag time.Duration
 	// ShortPages cuts pages before filters are applied, so that a page may hold
 	// nothing although more follow.
 	ShortPages bool

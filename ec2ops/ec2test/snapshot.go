@@ -128,6 +128,7 @@ func (s *Server) describeSnapshots(c *call) (any, error) {
 	}
 	var all []Snapshot
 	if err := s.store.View(c.ctx, func(w *World) error {
+		w = w.shown(c.now)
 		for _, id := range candidates(sel, s.opts.ShortPages, w.Snapshots, func(s *Snapshot) Tags { return s.Tags }) {
 			snap := w.Snapshots[id]
 			if snap.State(c.now) == "" || c.now.Before(snap.Visible) || !snap.readableBy(s.opts.Account) {
@@ -185,4 +186,56 @@ func (s Snapshot) attributes(now time.Time) attributes {
 		"encrypted":    {truth(s.Encrypted)},
 		"storage-tier": {s.Tier},
 	}.withTags(s.Tags)
+}
+
+// noVolume is the id that copies of snapshots have in place of a volume's: "an arbitrary
+// volume ID that should not be used for any purpose". (Snapshot, API reference)
+const noVolume = "vol-ffffffff"
+
+// copySnapshot copies a snapshot within the region. The copy has a start time of its own,
+// and no tags but those that are asked for.
+func (s *Server) copySnapshot(c *call) (any, error) {
+	from, region, description := c.required("SourceSnapshotId"), c.required("SourceRegion"), c.text("Description")
+	encrypted := c.truth("Encrypted", false)
+	tags := c.tagSpecifications("snapshot")
+	c.text("DestinationRegion") // what the AWS CLI adds by itself, with a presigned URL
+	c.text("PresignedUrl")
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if region != s.opts.Region {
+		return nil, fail("InvalidParameterValue", "Value (%s) for parameter sourceRegion is invalid: there is only %s here.", region, s.opts.Region)
+	}
+	copied := &Snapshot{
+		ID: s.chance.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
+		Tags: tags, Started: c.now, Completed: c.now.Add(s.chance.snapshot()), Visible: c.now.Add(s.unseen(c)),
+	}
+	if err := s.store.View(c.ctx, func(w *World) error {
+		original, err := s.findSnapshot(w, from, c.now)
+		if err != nil {
+			return err
+		}
+		if state := original.State(c.now); state != "completed" {
+			return fail("IncorrectState", "Snapshot '%s' is in the '%s' state.", from, state)
+		}
+		copied.Size, copied.Encrypted, copied.KMSKeyID = original.Size, original.Encrypted || encrypted, original.KMSKeyID
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if s.opts.Disks != nil {
+		if err := s.opts.Disks.CopySnapshot(c.ctx, copied.ID, from); err != nil {
+			return nil, errors.Join(err, s.opts.Disks.DeleteSnapshot(context.WithoutCancel(c.ctx), copied.ID))
+		}
+	}
+	c.resource = copied.ID
+	return copiedAnswer{copied.ID, tags.wire()}, s.store.Update(c.ctx, func(w *World) error {
+		w.Snapshots[copied.ID] = copied
+		return nil
+	})
+}
+
+type copiedAnswer struct {
+	SnapshotID string       `xml:"snapshotId"`
+	Tags       set[tagItem] `xml:"tagSet"`
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"snapsource/ec2ops/ec2test"
 )
@@ -225,6 +226,67 @@ func TestTermination(t *testing.T) {
 		}
 		if got := volumeState(t, operator, i.RootVolumeID); got != "gone" {
 			t.Errorf("the root volume is %s, want gone", got)
+		}
+	})
+}
+
+// TestLag: what a call changes is shown as it was for a while, and the actions know better.
+func TestLag(t *testing.T) {
+	connect(t, "lag=*:10s", func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client) {
+		id := fake.AddVolume(ec2test.Volume{})
+		if _, err := c.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &web.ID, Device: aws.String("/dev/sdf")}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{web.ID}, Tags: []types.Tag{{Key: aws.String("Roles"), Value: aws.String("app")}}}); err != nil {
+			t.Fatal(err)
+		}
+		look := func() (state types.VolumeState, attachments, roles, mapped int) {
+			v, err := c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, err := c.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{web.ID}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tag := range i.Reservations[0].Instances[0].Tags {
+				if *tag.Key == "Roles" {
+					roles++
+				}
+			}
+			return v.Volumes[0].State, len(v.Volumes[0].Attachments), roles, len(i.Reservations[0].Instances[0].BlockDeviceMappings)
+		}
+		if state, attachments, roles, mapped := look(); state != "available" || attachments != 0 || roles != 0 || mapped != 1 {
+			t.Errorf("at once: %s, %d attachments, %d roles, %d mapped", state, attachments, roles, mapped)
+		}
+		if _, err := c.DeleteVolume(t.Context(), &ec2.DeleteVolumeInput{VolumeId: &id}); code(err) != "VolumeInUse" {
+			t.Errorf("delete what is shown as available: %v", err)
+		}
+		time.Sleep(10 * time.Second)
+		if state, attachments, roles, mapped := look(); state != "in-use" || attachments != 1 || roles != 1 || mapped != 2 {
+			t.Errorf("later: %s, %d attachments, %d roles, %d mapped", state, attachments, roles, mapped)
+		}
+	})
+}
+
+// TestCopySnapshot: a copy begins when it is made, says that it is one, and has no tags
+// but its own.
+func TestCopySnapshot(t *testing.T) {
+	connect(t, "delay=DescribeTags:1s", func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
+		id := fake.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+		time.Sleep(time.Minute)
+		made, err := c.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{SourceSnapshotId: &id, SourceRegion: aws.String("us-west-2")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id, *made.SnapshotId}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range out.Snapshots {
+			if isCopy := *s.SnapshotId != id; (s.TransferType != "") != isCopy || (len(s.Tags) == 0) != isCopy || (*s.VolumeId == "vol-ffffffff") != isCopy {
+				t.Errorf("%+v", s)
+			}
 		}
 	})
 }

@@ -1,21 +1,57 @@
 package ec2test
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 type stateChanges struct {
 	Instances set[stateChange] `xml:"instancesSet"`
 }
 
+// Stop stops an instance outside the API. Stopping one again does nothing.
+func (s *Server) Stop(ctx context.Context, instanceID string) error {
+	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
+		if i.Stopped.IsZero() {
+			i.Stopped = now
+		}
+	})
+}
+
+// Start starts a stopped instance outside the API. One that is not stopped stays as it is.
+func (s *Server) Start(ctx context.Context, instanceID string) error {
+	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
+		if !i.Stopped.IsZero() {
+			i.start(now, now.Add(s.chance.launch()))
+		}
+	})
+}
+
+func (s *Server) changeInstance(ctx context.Context, id string, change func(*Instance, time.Time)) error {
+	now := time.Now()
+	return s.store.Update(ctx, func(w *World) error {
+		i, err := findInstance(w, id, now)
+		if err == nil {
+			change(i, now)
+		}
+		return err
+	})
+}
+
 // stopInstances stops instances; their attachments stay.
 func (s *Server) stopInstances(c *call) (any, error) {
-	return s.changeState(c, "stopped", func(i *Instance) { i.Stopped = c.now })
+	return s.changeState(c, "stopped", func(i *Instance) {
+		if i.Stopped.IsZero() {
+			i.Stopped = c.now
+		}
+	})
 }
 
 // startInstances starts stopped instances.
 func (s *Server) startInstances(c *call) (any, error) {
 	return s.changeState(c, "pending", func(i *Instance) {
 		if !i.Stopped.IsZero() {
-			i.Stopped, i.Running = time.Time{}, c.now.Add(s.chance.launch())
+			i.start(c.now, c.now.Add(s.chance.launch()))
 		}
 	})
 }
@@ -49,4 +85,11 @@ func (s *Server) changeState(c *call, to string, change func(*Instance)) (any, e
 		return nil
 	})
 	return answer, err
+}
+
+// start starts a stopped instance. Its launch time is a new one, as is pendingTime in its
+// identity document. (EC2 user guide, "Stop and start your instance"; reported by
+// mlevit/aws-auto-cleanup#129)
+func (i *Instance) start(now, running time.Time) {
+	i.Stopped, i.Launched, i.Running = time.Time{}, now, running
 }

@@ -159,6 +159,7 @@ func (s *Server) describeTags(c *call) (any, error) {
 	}
 	var all []tagDescription
 	if err := s.store.View(c.ctx, func(w *World) error {
+		w = w.shown(c.now)
 		ids := slices.Concat(sortedKeys(w.Instances), sortedKeys(w.Snapshots), sortedKeys(w.Volumes))
 		for _, id := range ids {
 			tags, resourceType, err := s.tagged(w, id, c.now)

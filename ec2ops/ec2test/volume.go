@@ -251,7 +251,7 @@ func (s *Server) describeVolumes(c *call) (any, error) {
 	}
 	var all []Volume
 	if err := s.store.View(c.ctx, func(w *World) error {
-		all = s.visibleVolumes(w, sel, c.now)
+		all = s.visibleVolumes(w.shown(c.now), sel, c.now)
 		return nil
 	}); err != nil {
 		return nil, err

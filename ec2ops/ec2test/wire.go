@@ -60,6 +60,7 @@ type snapshotItem struct {
 	Encrypted      bool         `xml:"encrypted"`
 	KMSKeyID       string       `xml:"kmsKeyId,omitempty"`
 	StorageTier    string       `xml:"storageTier"`
+	TransferType   string       `xml:"transferType,omitempty"`
 }
 
 type stateItem struct {
@@ -152,6 +153,9 @@ func (s *Snapshot) wire(now time.Time) snapshotItem {
 		SnapshotID: s.ID, VolumeID: s.VolumeID, Status: s.State(now), StartTime: stamp(s.Started),
 		Progress: s.Progress(now), OwnerID: s.Owner, VolumeSize: s.Size, Description: s.Description,
 		Tags: s.Tags.wire(), Encrypted: s.Encrypted, KMSKeyID: s.KMSKeyID, StorageTier: s.Tier,
+	}
+	if s.Copy {
+		item.TransferType = "standard"
 	}
 	if item.Status == "completed" {
 		item.CompletionTime = stamp(s.Completed)

@@ -17,6 +17,7 @@ type World struct {
 	Snapshots map[string]*Snapshot
 	Tokens    map[string]*Token // by zone, a slash and the client token
 	Groups    map[string]*Group
+	Past      map[string]*Past `json:",omitempty"` // by id: what Describe does not show as it is
 }
 
 // newWorld returns a World in which nothing exists.
@@ -40,6 +41,9 @@ func (w *World) filled() *World {
 	}
 	if w.Groups == nil {
 		w.Groups = map[string]*Group{}
+	}
+	if w.Past == nil {
+		w.Past = map[string]*Past{}
 	}
 	return w
 }
@@ -69,6 +73,7 @@ func (w *World) clone() World {
 	for name, g := range w.Groups {
 		c.Groups[name] = g.clone()
 	}
+	c.Past = maps.Clone(w.Past)
 	return *c
 }
 
@@ -208,6 +213,7 @@ type Snapshot struct {
 	VolumeID    string
 	Owner       string // account id
 	Description string
+	Copy        bool // made by CopySnapshot
 	Tier        string // standard or archive
 	KMSKeyID    string
 	Size        int64 // GiB of the volume

@@ -56,6 +56,11 @@ func (d *disks) CreateSnapshot(ctx context.Context, snapshotID, volumeID string)
 	return copySparse(ctx, d.image(snapshotID), d.image(volumeID))
 }
 
+// CopySnapshot implements [ec2test.Disks].
+func (d *disks) CopySnapshot(ctx context.Context, snapshotID, fromID string) error {
+	return copySparse(ctx, d.image(snapshotID), d.image(fromID))
+}
+
 // DeleteSnapshot implements [ec2test.Disks].
 func (d *disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
 	return removed(d.image(snapshotID))

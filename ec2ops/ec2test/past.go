@@ -1,0 +1,82 @@
+package ec2test
+
+import (
+	"maps"
+	"reflect"
+	"time"
+)
+
+// Past is a resource as the Describe actions still show it: EC2 is eventually
+// consistent in what it says of a resource as well, not only in whether it exists. (EC2
+// API developer guide, "Eventual consistency")
+type Past struct {
+	Until    time.Time
+	Instance *Instance
+	Volume   *Volume
+	Snapshot *Snapshot
+}
+
+// lag is how long the Describe actions show what a call changes as it was.
+func (s *Server) lag(c *call) time.Duration {
+	f, _ := c.hit.find(Lag)
+	return max(s.opts.Lag, f.Delay)
+}
+
+// lagging carries out a call whose changes are not shown for a while. A resource that is
+// not shown as it is already stays so until its own time is over.
+func (s *Server) lagging(c *call, lag time.Duration, handle func(*call) (any, error)) (any, error) {
+	before, err := s.World(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := handle(c)
+	if err != nil {
+		return nil, err
+	}
+	return answer, s.store.Update(c.ctx, func(w *World) error {
+		past := map[string]*Past{}
+		for id, i := range before.Instances {
+			if !reflect.DeepEqual(i, w.Instances[id]) {
+				past[id] = &Past{Instance: i}
+			}
+		}
+		for id, v := range before.Volumes {
+			if !reflect.DeepEqual(v, w.Volumes[id]) {
+				past[id] = &Past{Volume: v}
+			}
+		}
+		for id, snap := range before.Snapshots {
+			if !reflect.DeepEqual(snap, w.Snapshots[id]) {
+				past[id] = &Past{Snapshot: snap}
+			}
+		}
+		for id, p := range past {
+			if known := w.Past[id]; known == nil || reached(known.Until, c.now) {
+				p.Until = c.now.Add(lag)
+				w.Past[id] = p
+			}
+		}
+		return nil
+	})
+}
+
+// shown is the World as the Describe actions show it.
+func (w *World) shown(now time.Time) *World {
+	if len(w.Past) == 0 {
+		return w
+	}
+	s := *w
+	s.Instances, s.Volumes, s.Snapshots = maps.Clone(w.Instances), maps.Clone(w.Volumes), maps.Clone(w.Snapshots)
+	for id, p := range w.Past {
+		switch {
+		case reached(p.Until, now):
+		case p.Instance != nil:
+			s.Instances[id] = p.Instance
+		case p.Volume != nil:
+			s.Volumes[id] = p.Volume
+		case p.Snapshot != nil:
+			s.Snapshots[id] = p.Snapshot
+		}
+	}
+	return &s
+}
