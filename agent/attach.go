@@ -42,7 +42,7 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 			break
 		}
 		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, Line(err)))
-		if releaseErr := b.release(ctx, s, v.ID); releaseErr != nil {
+		if releaseErr := b.takeDown(ctx, v, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}
 		if try == attachTries {

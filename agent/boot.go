@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,11 +35,8 @@ type boot struct {
 	waits    sync.Mutex // guards report.Waits
 
 	self        ec2ops.Identity
-	created     string // id of the volume that this run made
-	mounted     bool
 	startedOver bool // the one volume of this source is deleted, to start from a newer snapshot
-	goesWithIt  bool // the volume is deleted when the instance terminates
-	launch      bool // the volume has never been announced as ready
+	attempt          // with one volume
 }
 
 // Up brings every source to where it is wanted. It may be run again after any
@@ -71,6 +69,7 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 			return nil
 		}
 		for {
+			b.attempt = attempt{}
 			err := b.owning(ctx, b.run)
 			var stale *staleError
 			if errors.As(err, &stale) {
@@ -86,7 +85,7 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 				}
 			}
 			if err != nil {
-				b.giveBack(ctx, err)
+				b.undo(ctx, err)
 			}
 			return err
 		}
@@ -115,11 +114,19 @@ func (b *boot) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.withhold(ctx, seen); err != nil {
+		return err
+	}
 	choice, err := b.choose(ctx, seen)
 	if err != nil {
 		return err
 	}
 	volume, err := b.create(ctx, choice)
+	for errors.Is(err, errSnapshotGone) {
+		if choice, err = b.chooseAgain(ctx, choice); err == nil {
+			volume, err = b.create(ctx, choice)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -266,7 +273,7 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 	if err != nil {
 		return err
 	}
-	b.mounted = true
+	b.mounted = !mounted.Already
 	s.detail = b.src.Mount
 	if mounted.NoUUID {
 		s.detail += " (nouuid: its twin is mounted too)"
@@ -282,11 +289,16 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 		// On a volume that came without a snapshot the directory is ours to make; a
 		// snapshot without it is not a release of this source.
 		create := at.volume.SnapshotID == ""
-		if _, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, create); err != nil {
+		_, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, create)
+		if errors.Is(err, mountfs.ErrRefused) {
+			return fmt.Errorf("%w: %s: %w", ErrNotRelease, cmp.Or(at.volume.SnapshotID, at.volume.ID), err)
+		}
+		if err != nil {
 			return err
 		}
 		s.detail += ", " + bind.Target
 	}
+	b.bound = true
 	return nil
 }
 
@@ -309,6 +321,9 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	}
 	s.detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
 	if err := b.lookAgain(ctx, at.volume); err != nil {
+		return err
+	}
+	if err := b.dealtWithStart(ctx, at.volume); err != nil {
 		return err
 	}
 	if err := b.letIn(ctx); err != nil {

@@ -67,6 +67,8 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 				continue
 			}
 			return ec2ops.Volume{}, err
+		case errors.Is(err, ec2ops.ErrNotFound) && c.snapshot != nil:
+			return ec2ops.Volume{}, fmt.Errorf("%w: %w", errSnapshotGone, err)
 		case err != nil:
 			return ec2ops.Volume{}, err
 		}
@@ -148,72 +150,4 @@ func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Vol
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}
 	return v, err
-}
-
-// giveBackWithin bounds the deletion of a volume that a failed run leaves: detach
-// and delete take a few seconds each.
-const giveBackWithin = 2 * time.Minute
-
-// giveBack deletes the volume that this run made, when the run failed for good and
-// never mounted it. After a temporary failure the next run goes on with it. One that is
-// mounted goes too, if it would outlive its instance: that is about to be turned away.
-func (b *boot) giveBack(ctx context.Context, failure error) {
-	again := ExitCode(failure) == ExitTemporary && !errors.Is(failure, ec2ops.ErrPermanent)
-	if b.mounted && errors.Is(failure, errStuck) {
-		b.letGo(ctx)
-		return
-	}
-	outlives := b.mounted && !b.goesWithIt && b.entrance.underWay()
-	if b.created == "" || b.mounted && !outlives || again {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
-	defer cancel()
-	made := b.created + ", which this run made and never mounted,"
-	if outlives {
-		made = b.created + ", which would outlive the instance,"
-	}
-	if err := b.deleteVolume(ctx, b.created); err != nil {
-		b.note(fmt.Sprintf("%s could not be deleted (%s); the next run goes on with it", made, Line(err)))
-		return
-	}
-	b.note(made + " is deleted")
-	if err := b.agent.Host.DropRecord(b.src.Name); err != nil {
-		b.note("the record of this launch is left: " + Line(err))
-	}
-}
-
-// letGo undoes an attachment that EC2 has not confirmed although its file system could
-// be mounted, so that the next run asks for another.
-func (b *boot) letGo(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
-	defer cancel()
-	id := b.report.Volume
-	if err := b.free(ctx, id); err != nil {
-		b.note(fmt.Sprintf("%s, which EC2 does not call attached, could not be detached (%s); the next run goes on with it", id, Line(err)))
-		return
-	}
-	b.note(id + ", which EC2 does not call attached, is unmounted and detached; the next run goes on with it")
-}
-
-// free unmounts and detaches a volume.
-func (b *boot) free(ctx context.Context, id string) error {
-	if b.mounted {
-		v, err := b.agent.Cloud.Volume(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := b.unmount(v); err != nil {
-			return err
-		}
-		b.mounted = false
-	}
-	return b.release(ctx, &step{b: b, name: Delete, start: time.Now()}, id)
-}
-
-func (b *boot) deleteVolume(ctx context.Context, id string) error {
-	if err := b.free(ctx, id); err != nil {
-		return err
-	}
-	return b.agent.Cloud.DeleteVolume(ctx, id)
 }

@@ -4,62 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
-
-// newest gives the snapshot that a launch starts from: of this source, completed,
-// not archived, with the newest start time. The error wraps [ErrNoSnapshot] and
-// says what there is instead.
-func newest(source string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
-	var eligible []ec2ops.Snapshot
-	others := map[string]int{}
-	for _, s := range all {
-		if why := ineligible(source, s); why != "" {
-			others[why]++
-			continue
-		}
-		eligible = append(eligible, s)
-	}
-	if len(eligible) == 0 {
-		return ec2ops.Snapshot{}, noSnapshot(source, others)
-	}
-	return slices.MaxFunc(eligible, func(a, b ec2ops.Snapshot) int {
-		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
-	}), nil
-}
-
-// ineligible says why a snapshot can't be launched from; "" when it can.
-func ineligible(source string, s ec2ops.Snapshot) string {
-	reason, rejected := s.Tags[ec2ops.TagRejected]
-	switch {
-	case rejected:
-		return strings.TrimSpace("rejected " + reason)
-	case s.Tags[ec2ops.TagName] != source && s.Tags[ec2ops.TagSource] == source:
-		return "not promoted"
-	case s.Tags[ec2ops.TagName] != source:
-		return "of another source"
-	case s.State != ec2ops.SnapshotCompleted:
-		return s.State
-	case s.Tier == ec2ops.TierArchive:
-		return "archived"
-	}
-	return ""
-}
-
-func noSnapshot(source string, others map[string]int) error {
-	if len(others) == 0 {
-		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", ErrNoSnapshot, source)
-	}
-	var list []string
-	for why, n := range others {
-		list = append(list, fmt.Sprintf("%d %s", n, why))
-	}
-	slices.Sort(list)
-	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", ErrNoSnapshot, source, strings.Join(list, ", "))
-}
 
 // choice is what a run works with: the volume of an earlier run, else a snapshot to
 // make one from, else nothing (a blank volume).
@@ -68,6 +17,7 @@ type choice struct {
 	snapshot *ec2ops.Snapshot
 	sizeGiB  int32           // of the volume to create
 	failed   []ec2ops.Volume // volumes of ours in the state error, to be deleted
+	missing  time.Time       // since when EC2 does not find the snapshot, though it lists it
 	spare    []ec2ops.Volume // further live volumes of ours: there should be none
 }
 
@@ -120,7 +70,7 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 
 // chooseStart decides what to start from when there is no volume yet.
 func chooseStart(src Source, ifNone string, snapshots []ec2ops.Snapshot) (snapshot *ec2ops.Snapshot, sizeGiB int32, err error) {
-	s, err := newest(src.Name, snapshots)
+	s, err := catalogueOf(src.Name, snapshots).newest()
 	switch {
 	case err == nil && src.SizeGiB != 0 && src.SizeGiB < s.SizeGiB:
 		return nil, 0, usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)

@@ -30,7 +30,7 @@ func TestNewest(t *testing.T) {
 		"nothing but those":            {[]ec2ops.Snapshot{pending, pending, archived, failed}, "1 archived, 1 error, 2 pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := newest("codepen-app", tc.all)
+			got, err := catalogueOf("codepen-app", tc.all).newest()
 			if err != nil {
 				if !errors.Is(err, ErrNoSnapshot) || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("error %v, want no snapshot and %q", err, tc.want)

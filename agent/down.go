@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -41,20 +44,17 @@ func (b *boot) down(ctx context.Context, remove bool) error {
 	if err != nil {
 		return err
 	}
+	for _, v := range volumes {
+		if err := b.notFrozen(v); err != nil {
+			return err
+		}
+	}
 	if err := b.withdraw(ctx, func() error { return b.agent.Host.DropRecord(b.src.Name) }); err != nil {
 		return err
 	}
 	for _, v := range volumes {
-		if err := b.unmount(v); err != nil {
+		if err := b.takeDown(ctx, v, remove); err != nil {
 			return err
-		}
-		if err := b.detach(ctx, v); err != nil {
-			return err
-		}
-		if remove {
-			if err := b.remove(ctx, v); err != nil {
-				return err
-			}
 		}
 	}
 	b.report.State, b.report.Changed = StateAbsent, len(volumes) > 0
@@ -113,36 +113,144 @@ func (b *boot) withdraw(ctx context.Context, forget func() error) (err error) {
 	return b.withdrawRoles(ctx)
 }
 
-// unmount unmounts all that is mounted from the volume's device here.
-func (b *boot) unmount(v ec2ops.Volume) (err error) {
-	s := b.begin(Unmount)
-	defer s.end(&err)
-	s.detail = "nothing is mounted"
-	at, ok := v.AttachmentTo(b.self.InstanceID)
-	if !ok {
+// takeDown takes a volume from this instance: unmounts all that is mounted from it here,
+// detaches it and, with remove, deletes it. EC2's lists may be late; the kernel says what
+// is mounted from the volume and who else uses it, and nothing is detached before it says
+// nobody.
+func (b *boot) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error {
+	if err := b.unmount(ctx, v); err != nil {
+		return err
+	}
+	if err := b.detach(ctx, v); err != nil {
+		return err
+	}
+	if !remove {
 		return nil
 	}
-	dev, err := b.agent.Host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()})
-	if err != nil {
-		return nil //nolint:nilerr // no device here, so no mount of it
+	return b.remove(ctx, v)
+}
+
+// deviceOf finds the volume's device on this host, by its id where the kernel shows that,
+// else by a device name: that of its attachment, or of the record of an earlier run.
+func (b *boot) deviceOf(v ec2ops.Volume) (dev mountfs.Device, found bool, err error) {
+	name := ""
+	if r, err := b.agent.Host.LoadRecord(b.src.Name); err == nil && r.Volume == v.ID {
+		name = r.Device
 	}
-	mounts, err := b.agent.Host.Mounts()
+	if at, ok := v.AttachmentTo(b.self.InstanceID); ok {
+		name = at.Device
+	}
+	dev, err = b.agent.Host.Find(mountfs.Volume{ID: v.ID, Name: name, Size: v.Bytes()})
+	if errors.Is(err, mountfs.ErrNoDevice) {
+		return dev, false, nil
+	}
+	return dev, err == nil, err
+}
+
+// mountsOf lists what is mounted from a device here, in the order in which it can be
+// unmounted: the file system itself last, as its directories are bound elsewhere.
+func (b *boot) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
+	all, err := b.agent.Host.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, whole := range []bool{false, true} {
+		for _, m := range slices.Backward(all) {
+			if m.Major == dev.Major && m.Minor == dev.Minor && (m.Target == b.src.Mount) == whole {
+				list = append(list, m)
+			}
+		}
+	}
+	return list, nil
+}
+
+// notFrozen refuses a file system that somebody has frozen: unmounted, it would stay
+// frozen, with no mountpoint by which it could be thawed. Only freezing it tells.
+func (b *boot) notFrozen(v ec2ops.Volume) error {
+	dev, found, err := b.deviceOf(v)
+	if err != nil || !found {
+		return err
+	}
+	mounts, err := b.mountsOf(dev)
 	if err != nil {
 		return err
 	}
-	s.detail = ""
-	// The file system itself last: its directories are bound elsewhere.
-	for _, whole := range []bool{false, true} {
-		for _, m := range slices.Backward(mounts) {
-			if m.Major != dev.Major || m.Minor != dev.Minor || (m.Target == b.src.Mount) != whole {
-				continue
-			}
-			if err := b.agent.Host.Unmount(m.Target); err != nil {
-				return fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
-			}
-			s.detail += m.Target + " "
+	whole := slices.IndexFunc(mounts, func(m mountfs.Mount) bool { return m.Root == "/" })
+	if whole < 0 {
+		return nil
+	}
+	at := mounts[whole].Target
+	_ = b.agent.Host.Flush(at) // what is dirty would make the freeze long
+	frozen, err := b.agent.Host.Freeze(at, DefaultFreezeTimeout, func() {})
+	switch {
+	case err == nil:
+		_, err = frozen.Thaw()
+		return err
+	case errors.Is(err, mountfs.ErrBusy):
+		return err
+	}
+	return nil // it can't be frozen, so it is not
+}
+
+// unmount unmounts all that is mounted from the volume's device here. When somebody else
+// still uses the device, a container in a mount namespace of its own for instance, all is
+// mounted again.
+func (b *boot) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
+	s := b.begin(Unmount)
+	defer s.end(&err)
+	s.detail = "nothing is mounted"
+	dev, found, err := b.deviceOf(v)
+	if err != nil || !found {
+		return err
+	}
+	if err := b.notFrozen(v); err != nil {
+		return err
+	}
+	mounts, err := b.mountsOf(dev)
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		s.detail = ""
+	}
+	for _, m := range mounts {
+		if err := b.agent.Host.Unmount(m.Target); err != nil {
+			return fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
+		}
+		s.detail += m.Target + " "
+	}
+	users, err := b.agent.Host.Users(ctx, dev)
+	if err != nil {
+		return err
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run it again",
+		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
+	if len(mounts) > 0 {
+		inUse = errors.Join(inUse, b.mountAgain(dev, mounts))
+	}
+	return inUse
+}
+
+// mountAgain mounts what was unmounted, and gives the error only.
+func (b *boot) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
+	if !slices.ContainsFunc(mounts, func(m mountfs.Mount) bool { return m.Target == b.src.Mount && m.Root == "/" }) {
+		return nil
+	}
+	if _, err := b.agent.Host.MountXFS(dev, b.src.Mount, b.src.MountOptions); err != nil {
+		return fmt.Errorf("mount it again: %w", err)
+	}
+	for _, bind := range b.src.Binds {
+		if !slices.ContainsFunc(mounts, func(m mountfs.Mount) bool { return m.Target == bind.Target }) {
+			continue
+		}
+		if _, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, false); err != nil {
+			return fmt.Errorf("mount it again: %w", err)
 		}
 	}
+	b.note("the Source is mounted again at " + b.src.Mount + ", without its roles: snapsource up announces it")
 	return nil
 }
 
@@ -151,28 +259,45 @@ func (b *boot) detach(ctx context.Context, v ec2ops.Volume) (err error) {
 	defer s.end(&err)
 	defer b.inEC2.enter()()
 	s.detail = v.ID
-	return b.release(ctx, s, v.ID)
+	return b.release(ctx, s, v)
 }
 
-// release has a volume detached from this instance and waits until it is available.
-func (b *boot) release(ctx context.Context, s *step, id string) error {
-	free := func(v ec2ops.Volume) (bool, error) {
-		return v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError || v.Gone(), nil
-	}
-	v, err := b.agent.Cloud.Volume(ctx, id)
+// gonePoll is the pause between two looks at whether the kernel still shows a device.
+const gonePoll = 200 * time.Millisecond
+
+// release has a volume detached from this instance, and waits until EC2 calls it
+// available and the kernel does not show it any more: EC2 may still call available what
+// was attached a moment ago. The device must be in no use.
+func (b *boot) release(ctx context.Context, s *step, v ec2ops.Volume) error {
+	now, err := b.agent.Cloud.Volume(ctx, v.ID)
 	if err != nil {
 		return err
 	}
-	if ok, _ := free(v); ok {
-		return nil
+	_, shown, err := b.deviceOf(now)
+	if err != nil {
+		return err
 	}
-	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
-		if err := b.agent.Cloud.Detach(ctx, id, b.self.InstanceID); err != nil {
+	a, attached := now.AttachmentTo(b.self.InstanceID)
+	if shown || attached && a.State != ec2ops.Detaching {
+		if err := b.agent.Cloud.Detach(ctx, v.ID, b.self.InstanceID); err != nil {
 			return err
 		}
 	}
-	_, err = b.agent.Cloud.WaitVolume(ctx, id, ec2ops.PaceAny, free, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
-	return err
+	now, err = b.agent.Cloud.WaitVolume(ctx, v.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) {
+		return v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError || v.Gone(), nil
+	}, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.String()) })
+	if err != nil {
+		return err
+	}
+	for {
+		if _, shown, err = b.deviceOf(now); err != nil || !shown {
+			return err
+		}
+		s.waiting(v.ID + " is " + now.State + ", and the kernel still shows its device")
+		if err := b.pause(ctx, gonePoll, "the device's end"); err != nil {
+			return fmt.Errorf("%s is %s, and the kernel still shows its device: %w", v.ID, now.State, err)
+		}
+	}
 }
 
 func (b *boot) remove(ctx context.Context, v ec2ops.Volume) (err error) {

@@ -21,6 +21,8 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrNoSnapshot: there is no eligible snapshot.
 	ErrNoSnapshot = errors.New("no eligible snapshot")
+	// ErrNotRelease: the snapshot lacks a directory that is to be bound.
+	ErrNotRelease = errors.New("no release of this source")
 	// ErrTemporary: a later run may well succeed.
 	ErrTemporary = errors.New("temporary")
 	// ErrNotRoot: the process lacks the rights on this host.
@@ -89,6 +91,8 @@ func judge(err error) verdict {
 		return verdict{ExitUsage, "change mount-option"}
 	case is(ErrNoSnapshot):
 		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
+	case is(ErrNotRelease):
+		return verdict{ExitRefused, "if the snapshot is none of a release, take it out of the running with snapsource reject; else change bind"}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
 	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):

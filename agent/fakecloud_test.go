@@ -108,9 +108,18 @@ func (c *fakeCloud) Identify(_ context.Context, _ func(string)) (ec2ops.Identity
 	return theInstance, c.identifyErr
 }
 
-func (c *fakeCloud) Snapshots(ctx context.Context, _ string) (all []ec2ops.Snapshot, err error) {
-	err = c.call(ctx, "DescribeSnapshots", func() error { all = c.snapshots; return nil })
-	return all, err
+func (c *fakeCloud) Snapshots(ctx context.Context, source string) (all []ec2ops.Snapshot, err error) {
+	return c.SnapshotsTagged(ctx, ec2ops.TagName, source)
+}
+
+func (c *fakeCloud) SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error) {
+	err = c.call(ctx, "DescribeSnapshots "+id, func() error {
+		if i := slices.IndexFunc(c.snapshots, func(s ec2ops.Snapshot) bool { return s.ID == id }); i >= 0 {
+			s, known = c.snapshots[i], true
+		}
+		return nil
+	})
+	return s, known, err
 }
 
 func (c *fakeCloud) SnapshotsTagged(ctx context.Context, key, value string) (all []ec2ops.Snapshot, err error) {
@@ -392,10 +401,12 @@ func (c *fakeCloud) Tag(ctx context.Context, id string, tags map[string]string) 
 	})
 }
 
-func (c *fakeCloud) Untag(ctx context.Context, id string, keys []string) error {
+func (c *fakeCloud) Untag(ctx context.Context, id string, remove map[string]string) error {
 	return c.call(ctx, "DeleteTags "+id, func() error {
-		for _, k := range keys {
-			delete(c.tagsOf(id), k)
+		for k, v := range remove {
+			if tags := c.tagsOf(id); v == "" || tags[k] == v {
+				delete(tags, k)
+			}
 		}
 		return nil
 	})

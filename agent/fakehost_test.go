@@ -14,6 +14,7 @@ import (
 type fakeHost struct {
 	cloud            *fakeCloud
 	mounts           map[string]uint32 // target → minor of the device; binds too
+	roots            map[string]string // target of a bind → what it shows
 	targets          map[string]mountfs.Target
 	records          map[string]Record
 	snapshotContents mountfs.Contents
@@ -23,6 +24,7 @@ type fakeHost struct {
 	formatted        []string
 	made             []string // directories that binds made
 	lockErr          error
+	users            []string // of the device, elsewhere
 	unmountErr       map[string]error
 	killInFormat     bool
 	revision         string
@@ -38,7 +40,7 @@ func (h *fakeHost) Lock(context.Context, func()) (func() error, error) {
 func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 	var all []mountfs.Mount
 	for target, minor := range h.mounts {
-		all = append(all, mountfs.Mount{Target: target, Root: "/", FSType: "xfs", Major: 259, Minor: minor})
+		all = append(all, mountfs.Mount{Target: target, Root: cmp.Or(h.roots[target], "/"), FSType: "xfs", Major: 259, Minor: minor})
 	}
 	return all, nil
 }
@@ -132,7 +134,7 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 	if create {
 		h.made = append(h.made, mountpoint+"/"+dir)
 	}
-	h.mounts[target] = h.mounts[mountpoint]
+	h.mounts[target], h.roots[target] = h.mounts[mountpoint], "/"+dir
 	return false, nil
 }
 
@@ -148,6 +150,8 @@ func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {
 	minor, ok := h.mounts[target]
 	return ok && minor == h.mounts[mountpoint], nil
 }
+
+func (h *fakeHost) Users(context.Context, mountfs.Device) ([]string, error) { return h.users, nil }
 
 func (h *fakeHost) MkfsPath() (string, error) {
 	if h.noMkfs {

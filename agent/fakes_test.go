@@ -19,7 +19,7 @@ func newWorld() *world {
 	w := &world{
 		cloud: &fakeCloud{instanceTags: map[string]string{}, volumes: map[string]*fakeVolume{}, tokens: map[string]string{}, params: map[string]string{},
 			createTakes: 1500 * time.Millisecond, attachTakes: time.Second},
-		host: &fakeHost{mounts: map[string]uint32{}, targets: map[string]mountfs.Target{}, records: map[string]Record{}},
+		host: &fakeHost{mounts: map[string]uint32{}, roots: map[string]string{}, targets: map[string]mountfs.Target{}, records: map[string]Record{}},
 	}
 	w.cloud.host, w.host.cloud = w.host, w.cloud
 	w.host.snapshotContents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{Label: "codepen-app", UUID: "a-foreign-uuid"}}

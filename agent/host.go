@@ -72,6 +72,10 @@ func (h host) Bind(mountpoint, dir, target string, create bool) (bool, error) {
 
 func (h host) Unmount(target string) error { return notRoot(mountfs.Unmount(target)) }
 
+func (h host) Users(ctx context.Context, d mountfs.Device) ([]string, error) {
+	return mountfs.Users(ctx, d)
+}
+
 func (h host) CheckBind(mountpoint, dir, target string) (bool, error) {
 	return mountfs.CheckBind(mountpoint, dir, target)
 }

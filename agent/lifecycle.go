@@ -138,23 +138,3 @@ func (a *Agent) turnAway(ctx context.Context, e *entrance, instanceID string, fa
 	}
 	return instanceID + " is abandoned: " + e.Group + " terminates and replaces it"
 }
-
-// outdated gives the newer release that an instance about to serve must start from,
-// when its volume is an older one's: it was made for a warm pool, or served before and
-// went back there, and deployments have passed it by since.
-func (b *boot) outdated(c choice, snapshots []ec2ops.Snapshot) *staleError {
-	if c.volume == nil || c.volume.SnapshotID == "" || !b.entrance.intoService() {
-		return nil
-	}
-	var completed []ec2ops.Snapshot
-	for _, s := range snapshots {
-		if s.State == ec2ops.SnapshotCompleted {
-			completed = append(completed, s)
-		}
-	}
-	newer, found := newerThan(b.src.Name, *c.volume, completed)
-	if !found {
-		return nil
-	}
-	return &staleError{volume: *c.volume, newer: newer, again: true}
-}

@@ -146,6 +146,9 @@ func (b *boot) planRoles(ctx context.Context) error {
 	}
 	set := b.cfg.Roles.put(instance.Tags)
 	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if instance.Tags[key] == set[key] {
+			continue
+		}
 		b.would(Announce, "tag %s=%s", key, set[key])
 	}
 	return nil

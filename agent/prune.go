@@ -88,7 +88,8 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	if len(eligible) < keep {
 		return nil // too few to tell what is old
 	}
-	newestFirst := func(a, b ec2ops.Snapshot) int { return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(b.ID, a.ID)) }
+	c := catalogueOf(source, all)
+	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }
 	slices.SortFunc(eligible, newestFirst)
 	oldestKept := eligible[keep-1]
 	var list []Pruned

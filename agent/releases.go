@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -29,29 +28,42 @@ func Releases(ctx context.Context, cloud Cloud, source string) ([]Release, error
 	if err != nil {
 		return nil, err
 	}
-	return rank(source, all), nil
+	return catalogueOf(source, all).rank(), nil
 }
 
 // rank is [Releases] without the calls.
-func rank(source string, all []ec2ops.Snapshot) []Release {
-	chosen, noneErr := newest(source, all)
-	slices.SortFunc(all, func(a, b ec2ops.Snapshot) int {
-		return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(b.ID, a.ID))
-	})
+func (c catalogue) rank() []Release {
+	chosen, noneErr := c.newest()
+	all := slices.Clone(c.snapshots)
+	slices.SortFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
 	var releases []Release
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress}
-		switch why := ineligible(source, s); {
+		switch why := ineligible(c.source, s); {
 		case why != "":
 			r.WhyNot = why
 		case noneErr == nil && s.ID == chosen.ID:
 			r.Chosen = true
 		default:
-			r.WhyNot = "older"
+			r.WhyNot = c.whyOlder(s)
 		}
 		releases = append(releases, r)
 	}
 	return releases
+}
+
+// whyOlder says why an eligible snapshot is not the newest.
+func (c catalogue) whyOlder(s ec2ops.Snapshot) string {
+	if !isCopy(s) {
+		return "older"
+	}
+	run := s.Tags[ec2ops.TagRun]
+	for _, original := range c.snapshots {
+		if run != "" && original.Tags[ec2ops.TagRun] == run && !isCopy(original) {
+			return "a copy of " + original.ID
+		}
+	}
+	return "a copy of a snapshot that is not listed, so it may be old"
 }
 
 // snapshotsOf lists the snapshots that are eligible for a source, and those that
@@ -77,13 +89,12 @@ const Latest = "latest"
 
 // find gives one of a source's snapshots by its id, or [Latest].
 func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
+	c := catalogueOf(source, all)
 	if id == Latest {
-		return newest(source, all)
+		return c.newest()
 	}
-	for _, s := range all {
-		if s.ID == id {
-			return s, nil
-		}
+	if s, known := c.find(id); known {
+		return s, nil
 	}
 	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", ErrNoSnapshot, id, source)
 }
@@ -101,8 +112,8 @@ func rejection(source, reason string, now time.Time) map[string]string {
 }
 
 // Reject takes a snapshot out of the running, in one call, and gives its id and
-// what a launch takes now ("" for nothing). Launches that have already chosen it
-// keep it.
+// what a launch takes now ("" for nothing). Copies of it are rejected before it. Launches
+// that have already chosen it find out when they announce it; see Config.Stale.
 func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now time.Time) (rejected, next string, err error) {
 	all, err := snapshotsOf(ctx, cloud, source)
 	if err != nil {
@@ -112,18 +123,35 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 	if err != nil {
 		return "", "", err
 	}
-	if err := cloud.Tag(ctx, s.ID, rejection(source, reason, now)); err != nil {
-		return "", "", err
+	bad := append(copiesOf(s, all), s)
+	for _, b := range bad {
+		if err := cloud.Tag(ctx, b.ID, rejection(source, reason, now)); err != nil {
+			return "", "", err
+		}
 	}
-	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool { return other.ID == s.ID })
-	if left, err := newest(source, all); err == nil {
+	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool {
+		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })
+	})
+	if left, err := catalogueOf(source, all).newest(); err == nil {
 		next = left.ID
 	}
 	return s.ID, next, nil
 }
 
+// copiesOf gives the copies that hold the same data: they have the tag of the run that
+// took it.
+func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapshot) {
+	run := s.Tags[ec2ops.TagRun]
+	for _, other := range all {
+		if run != "" && other.ID != s.ID && other.Tags[ec2ops.TagRun] == run {
+			copies = append(copies, other)
+		}
+	}
+	return copies
+}
+
 // Promote makes a snapshot of a source eligible: a candidate after the operator's
-// own checks, or a rejected one again. What spoke against it is removed first, so
+// own checks, a rejected one again, or a backup that has its tags from a volume. What spoke against it is removed first, so
 // that an interrupted promotion leaves it ineligible.
 func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	all, err := snapshotsOf(ctx, cloud, source)
@@ -134,8 +162,14 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	if err != nil {
 		return err
 	}
-	if _, rejected := s.Tags[ec2ops.TagRejected]; rejected {
-		if err := cloud.Untag(ctx, s.ID, []string{ec2ops.TagRejected}); err != nil {
+	remove := map[string]string{}
+	for _, key := range append([]string{ec2ops.TagRejected}, volumeTags...) {
+		if _, has := s.Tags[key]; has {
+			remove[key] = ""
+		}
+	}
+	if len(remove) > 0 {
+		if err := cloud.Untag(ctx, s.ID, remove); err != nil {
 			return err
 		}
 	}

@@ -44,8 +44,8 @@ func (r Roles) validate() error {
 // none says whether there is nothing to put on the instance.
 func (r Roles) none() bool { return len(r.Roles) == 0 && len(r.Stages) == 0 && r.Project == "" }
 
-// put gives the tags to set on an instance that has these tags, so that it has our
-// roles beside those that others gave it.
+// put gives our tags for an instance that has these tags: our roles beside those that
+// others gave it.
 func (r Roles) put(have map[string]string) map[string]string {
 	set := map[string]string{}
 	for key, ours := range map[string][]string{r.RolesTag: r.Roles, r.StagesTag: r.Stages} {
@@ -55,42 +55,53 @@ func (r Roles) put(have map[string]string) map[string]string {
 				all = append(all, v)
 			}
 		}
-		if joined := strings.Join(all, ","); len(ours) > 0 && joined != have[key] {
-			set[key] = joined
+		if len(ours) > 0 {
+			set[key] = strings.Join(all, ",")
 		}
 	}
-	if r.Project != "" && have[r.ProjectTag] != r.Project {
+	if r.Project != "" {
 		set[r.ProjectTag] = r.Project
 	}
 	return set
 }
 
-// takeOff gives the tags to set and the keys to remove, so that an instance that
-// has these tags no longer has our roles. Stage and project alone make nobody a
-// target, and others' roles may need them: they go with the last role.
-func (r Roles) takeOff(have map[string]string) (set map[string]string, remove []string) {
-	set = map[string]string{}
-	all := splitList(have[r.RolesTag])
-	left := slices.DeleteFunc(slices.Clone(all), func(v string) bool { return slices.Contains(r.Roles, v) })
-	switch {
-	case len(left) == len(all) && len(all) > 0:
-	case len(left) > 0:
-		set[r.RolesTag] = strings.Join(left, ",")
-	default:
-		keys := []string{r.RolesTag}
-		if len(r.Stages) > 0 {
-			keys = append(keys, r.StagesTag)
+// takeOff gives the tags to set and those to remove, by value, so that an instance that
+// has these tags no longer has our roles. Stage and project alone make nobody a target,
+// and others' roles may need them: ours of them go with the last role.
+func (r Roles) takeOff(have map[string]string) (set, remove map[string]string) {
+	set, remove = map[string]string{}, map[string]string{}
+	left := func(key string, ours []string) []string {
+		return slices.DeleteFunc(splitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
+	}
+	takeOff := func(key string, ours []string) {
+		switch others := left(key, ours); {
+		case len(others) == len(splitList(have[key])):
+		case len(others) > 0:
+			set[key] = strings.Join(others, ",")
+		default:
+			remove[key] = have[key]
 		}
-		if r.Project != "" {
-			keys = append(keys, r.ProjectTag)
-		}
-		for _, key := range keys {
-			if _, has := have[key]; has {
-				remove = append(remove, key)
-			}
+	}
+	takeOff(r.RolesTag, r.Roles)
+	if len(left(r.RolesTag, r.Roles)) == 0 && r.announced(have) {
+		takeOff(r.StagesTag, r.Stages)
+		if r.Project != "" && have[r.ProjectTag] == r.Project {
+			remove[r.ProjectTag] = r.Project
 		}
 	}
 	return set, remove
+}
+
+// announced says whether an instance that has these tags has one of our roles or, where
+// there are none, our stages or project.
+func (r Roles) announced(have map[string]string) bool {
+	any := func(key string, ours []string) bool {
+		return slices.ContainsFunc(splitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
+	}
+	if len(r.Roles) > 0 {
+		return any(r.RolesTag, r.Roles)
+	}
+	return any(r.StagesTag, r.Stages) || r.Project != "" && have[r.ProjectTag] == r.Project
 }
 
 // splitList reads a tag's list as cap-ec2 does: separated by commas, spaces around
@@ -122,8 +133,15 @@ func (b *boot) announceRoles(ctx context.Context, dev mountfs.Device) (string, e
 	if err != nil {
 		return "", err
 	}
-	if set := b.cfg.Roles.put(have); len(set) > 0 {
-		if err := b.agent.Cloud.Tag(ctx, b.self.InstanceID, set); err != nil {
+	put := b.cfg.Roles.put(have)
+	// What was not mounted had no roles: if they are shown all the same, it is not shown
+	// yet that they were taken off.
+	needed := b.mounted
+	for key, value := range put {
+		needed = needed || have[key] != value
+	}
+	if needed {
+		if err := b.agent.Cloud.Tag(ctx, b.self.InstanceID, put); err != nil {
 			return "", err
 		}
 	}
@@ -166,6 +184,26 @@ func (b *boot) notReadyYet() string {
 	return ""
 }
 
+// withhold takes the roles off an instance on which the Source is not mounted now though
+// it was before, after a reboot or a start: no deployment is to find it before announce.
+func (b *boot) withhold(ctx context.Context, sv seen) error {
+	mounted := func(t mountfs.Target) bool { return t.State != mountfs.Mounted }
+	if b.cfg.Roles.none() || sv.choice.volume == nil || !slices.ContainsFunc(sv.targets, mounted) {
+		return nil
+	}
+	var dev mountfs.Device
+	if sv.device != nil {
+		dev = *sv.device
+	}
+	leave := b.inEC2.enter()
+	have, err := b.tagsNow(ctx, dev)
+	leave()
+	if err != nil || !b.cfg.Roles.announced(have) {
+		return err
+	}
+	return b.withdraw(ctx, func() error { return nil })
+}
+
 // withdrawRoles takes the roles off the instance, so that no deployment comes to it
 // any more.
 func (b *boot) withdrawRoles(ctx context.Context) error {
@@ -178,6 +216,10 @@ func (b *boot) withdrawRoles(ctx context.Context) error {
 		return err
 	}
 	set, remove := b.cfg.Roles.takeOff(instance.Tags)
+	if !b.cfg.Roles.announced(instance.Tags) && len(b.cfg.Roles.Roles) > 0 {
+		// EC2 may not show yet what a run has just put on. Another value stays.
+		remove[b.cfg.Roles.RolesTag] = strings.Join(b.cfg.Roles.Roles, ",")
+	}
 	if len(set) > 0 {
 		if err := b.agent.Cloud.Tag(ctx, b.self.InstanceID, set); err != nil {
 			return err

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,6 +35,11 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 			after: map[string]string{"Roles": "web,db,app", "Stages": "production", "Project": "codepen"},
 			down:  map[string]string{"Roles": "db", "Stages": "production", "Project": "codepen"},
 		},
+		"parts of Stages and Project are others'": {
+			have:  map[string]string{"Stages": "staging, canary", "Project": "codepen"},
+			after: map[string]string{"Roles": "app,web", "Stages": "staging,canary,production", "Project": "codepen"},
+			down:  map[string]string{"Stages": "staging,canary"},
+		},
 		"all are there": {
 			have:  map[string]string{"Roles": "app,web", "Stages": "production", "Project": "codepen"},
 			after: map[string]string{"Roles": "app,web", "Stages": "production", "Project": "codepen"},
@@ -48,18 +52,21 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 			if !maps.Equal(tags, tc.after) {
 				t.Errorf("put: %v, want %v", tags, tc.after)
 			}
-			if again := ours.put(tags); len(again) != 0 {
-				t.Errorf("put again sets %v", again)
+			again := maps.Clone(tags)
+			if maps.Copy(again, ours.put(tags)); !maps.Equal(again, tags) {
+				t.Errorf("put again: %v", again)
 			}
 			set, remove := ours.takeOff(tags)
 			maps.Copy(tags, set)
-			maps.DeleteFunc(tags, func(k, _ string) bool { return slices.Contains(remove, k) })
+			maps.DeleteFunc(tags, func(k, _ string) bool { return removed(remove, k) })
 			if !maps.Equal(tags, tc.down) {
 				t.Errorf("take off: %v, want %v", tags, tc.down)
 			}
 		})
 	}
 }
+
+func removed(remove map[string]string, key string) bool { _, is := remove[key]; return is }
 
 // TestRolesOnlyOnceMounted: the role tags are the last thing that happens, after
 // the mount, and not while another source is missing.

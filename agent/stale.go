@@ -8,58 +8,142 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Values of Config.Stale: what a launch does when it finds, once its roles are
-// announced, that a newer snapshot than its own has appeared.
+// Values of Config.Stale: what a launch does when it finds that it is superseded: a newer
+// snapshot than its own has appeared, or its own is rejected or gone.
 const (
 	StaleIgnore = "ignore" // does not look
 	StaleWarn   = "warn"   // says so
-	StaleWait   = "wait"   // starts over on the newer one
-	StaleFail   = "fail"   // gives its volume back and fails; the next run takes the newer one
+	StaleWait   = "wait"   // starts over on the newest one
+	StaleFail   = "fail"   // deletes its volume and fails; the next run takes the newest one
 )
 
-// staleError says that a newer release has appeared during the launch.
+// staleError says that a launch is superseded.
 type staleError struct {
-	volume ec2ops.Volume
-	newer  ec2ops.Snapshot
-	again  bool // start over on the newer one whatever the policy says
+	volume    ec2ops.Volume
+	newer     ec2ops.Snapshot // of no id: there is none
+	withdrawn string          // why the volume's own snapshot is no release any more
+	again     bool            // start over whatever the policy says
 }
 
 func (e *staleError) Error() string {
-	return fmt.Sprintf("%s is from %s, and %s, %s since %s, is newer", e.volume.ID, e.volume.SnapshotID,
-		e.newer.ID, e.newer.State, e.newer.Start.UTC().Format("15:04:05 UTC"))
+	from := fmt.Sprintf("%s is from %s", e.volume.ID, e.volume.SnapshotID)
+	if e.volume.SnapshotID == "" {
+		from = e.volume.ID + " began blank"
+	}
+	if e.newer.ID == "" {
+		return from + ", which is " + e.withdrawn
+	}
+	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, e.newer.ID, e.newer.State, e.newer.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
 func (e *staleError) Unwrap() error { return ErrTemporary }
 
-// newerThan gives the newest snapshot of the source, completed or pending, that
-// began after the one that the volume was made from.
-func newerThan(source string, v ec2ops.Volume, all []ec2ops.Snapshot) (newer ec2ops.Snapshot, found bool) {
-	from := v.Created // stands in when the volume's own snapshot is deleted already
-	for _, s := range all {
-		if s.ID == v.SnapshotID {
-			from = s.Start
-		}
+// superseded finds out whether a launch from a volume is superseded, by the snapshots
+// that EC2 lists; nil if it is not. A snapshot that is missing from the list may be
+// rejected or gone, or the list may be late: EC2 is asked for it by its id.
+func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Snapshot) (*staleError, error) {
+	c := catalogueOf(b.src.Name, all)
+	if newer, found := c.newerThan(v); found {
+		return &staleError{volume: v, newer: newer}, nil
 	}
-	for _, s := range all {
-		pending := s
-		pending.State = ec2ops.SnapshotCompleted
-		coming := s.State == ec2ops.SnapshotPending && ineligible(source, pending) == ""
-		if (coming || ineligible(source, s) == "") && s.Start.After(from) && (!found || s.Start.After(newer.Start)) {
-			newer, found = s, true
-		}
+	why, err := b.withdrawn(ctx, v, c)
+	if err != nil || why == "" {
+		return nil, err
 	}
-	return newer, found
+	if _, none := c.newest(); none != nil && startedSince(v, b.self) {
+		return nil, nil // it was in service, and there is nothing else
+	}
+	return &staleError{volume: v, withdrawn: why}, nil
+}
+
+// withdrawn says why the snapshot of a volume is no release any more; "" when it is one.
+func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c catalogue) (string, error) {
+	if v.SnapshotID == "" {
+		return "", nil
+	}
+	if own, listed := c.find(v.SnapshotID); listed {
+		return withdrawn(b.src.Name, &own), nil
+	}
+	own, known, err := b.agent.Cloud.SnapshotByID(ctx, v.SnapshotID)
+	switch {
+	case err != nil:
+		return "", err
+	case !known:
+		return withdrawn(b.src.Name, nil), nil
+	}
+	return withdrawn(b.src.Name, &own), nil
+}
+
+// overtaken decides whether a run may go on with the volume of an earlier run.
+//
+//   - An instance that is about to be let into service, and a launch whose volume was
+//     never announced: nobody uses the volume yet. It is replaced if a release has passed
+//     it by (in the first case), or if its own is rejected or gone.
+//   - An instance that was stopped and started since: its volume was in service. The
+//     policy decides, as for a launch. One that began blank is only told of: what is on it
+//     may be nowhere else.
+//   - An instance that was only rebooted: deployments reach it in place.
+//
+// Nothing is deleted as long as there is nothing to replace it.
+func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*staleError, error) {
+	c := catalogueOf(b.src.Name, snapshots).completed()
+	newer, found := c.newerThan(v)
+	_, noneErr := c.newest()
+	switch {
+	case found && v.SnapshotID != "" && b.entrance.intoService():
+		return &staleError{volume: v, newer: newer, again: true}, nil
+	case b.cfg.Stale == StaleIgnore:
+		return nil, nil
+	case startedSince(v, b.self):
+		stale := &staleError{volume: v, newer: newer}
+		if !found {
+			why, err := b.withdrawn(ctx, v, c)
+			if err != nil || why == "" {
+				return nil, err
+			}
+			stale.withdrawn = why
+		}
+		if b.cfg.Stale == StaleWarn || v.SnapshotID == "" || noneErr != nil {
+			b.note("the instance was stopped and started: " + stale.Error())
+			return nil, nil
+		}
+		return stale, nil
+	case b.unannounced(v):
+		why, err := b.withdrawn(ctx, v, c)
+		if err != nil || why == "" {
+			return nil, err
+		}
+		if noneErr != nil {
+			return nil, fmt.Errorf("%s is from %s, which is %s: %w", v.ID, v.SnapshotID, why, noneErr)
+		}
+		return &staleError{volume: v, withdrawn: why, again: true}, nil
+	}
+	return nil, nil
+}
+
+// looksAtSnapshots says whether [boot.overtaken] depends on them.
+func (b *boot) looksAtSnapshots(v *ec2ops.Volume) bool {
+	return v == nil || b.entrance.intoService() || startedSince(*v, b.self) || b.unannounced(*v)
+}
+
+// unannounced says whether a volume of an earlier run was surely never announced: it is
+// not attached, or that run has left a mark in /run.
+func (b *boot) unannounced(v ec2ops.Volume) bool {
+	_, attached := v.AttachmentTo(b.self.InstanceID)
+	return !attached || b.marked(v)
+}
+
+func (b *boot) marked(v ec2ops.Volume) bool {
+	known, err := b.agent.Host.LoadRecord(b.src.Name)
+	return err == nil && known.Ready.IsZero() && known.Volume == v.ID
 }
 
 // markLaunch notes in /run that the volume has yet to be announced, so that a run
 // after a crash still knows that this is a launch. On an instance that is only
 // rebooted a newer snapshot is no news: deployments reach it in place.
 func (b *boot) markLaunch(v ec2ops.Volume) error {
-	_, attached := v.AttachmentTo(b.self.InstanceID)
-	known, err := b.agent.Host.LoadRecord(b.src.Name)
-	marked := err == nil && known.Ready.IsZero() && known.Volume == v.ID
-	b.launch = v.SnapshotID != "" && (b.created == v.ID || !attached || marked)
-	if !b.launch || marked {
+	b.launch = v.SnapshotID != "" && (b.created == v.ID || b.unannounced(v) || startedSince(v, b.self))
+	if !b.launch || b.marked(v) {
 		return nil
 	}
 	return b.mark(v)
@@ -82,28 +166,35 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 	if err != nil {
 		return err
 	}
-	newer, found := newerThan(b.src.Name, v, all)
-	if !found {
-		return nil
+	stale, err := b.superseded(ctx, v, all)
+	if err != nil || stale == nil {
+		return err
 	}
-	stale := &staleError{volume: v, newer: newer}
 	if b.cfg.Stale == StaleWarn {
-		b.note(stale.Error() + "; the Source is the older release (--stale wait would start over)")
+		is := "the older release"
+		if stale.newer.ID == "" {
+			is = "that release"
+		}
+		b.note(stale.Error() + "; the Source is " + is + " (--stale wait would start over)")
 		return nil
 	}
 	return stale
 }
 
-// startOver ends a launch that turned out stale: with StaleWait it waits for the
-// newer snapshot first. Then the roles come off and the volume, which no one was
-// told is ready, goes.
+// dealtWithStart notes on a volume from before a stop that the instance, started since,
+// was checked for newer releases: later deployments reach it.
+func (b *boot) dealtWithStart(ctx context.Context, v ec2ops.Volume) error {
+	if !startedSince(v, b.self) {
+		return nil
+	}
+	defer b.inEC2.enter()()
+	return b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: startTag(b.self)})
+}
+
+// startOver ends a launch that is superseded: the roles come off, with StaleWait it waits
+// for the newer snapshot, and the volume, which is not announced any more, is deleted.
 func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	b.note(stale.Error() + "; starting over")
-	if b.cfg.Stale == StaleWait {
-		if err := b.waitCompleted(ctx, stale.newer); err != nil {
-			return err
-		}
-	}
 	v, err := b.agent.Cloud.Volume(ctx, stale.volume.ID)
 	if err != nil {
 		return err
@@ -112,15 +203,12 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	if err := b.withdraw(ctx, func() error { return b.mark(v) }); err != nil {
 		return err
 	}
-	if err := b.unmount(v); err != nil {
-		return err
+	if b.cfg.Stale == StaleWait && stale.newer.ID != "" {
+		if err := b.waitCompleted(ctx, stale.newer); err != nil {
+			return err
+		}
 	}
-	b.mounted = false
-	if err := b.detach(ctx, v); err != nil {
-		return err
-	}
-	b.created = ""
-	if err := b.remove(ctx, v); err != nil {
+	if err := b.takeDown(ctx, v, true); err != nil {
 		return err
 	}
 	b.startedOver = true
@@ -143,13 +231,11 @@ func (b *boot) waitCompleted(ctx context.Context, s ec2ops.Snapshot) (err error)
 		if err != nil {
 			return err
 		}
-		id := s.ID
-		s.State = "gone"
-		for _, now := range all {
-			if now.ID == id {
-				s = now
-			}
+		now, listed := catalogueOf(b.src.Name, all).find(s.ID)
+		if !listed {
+			now.State = "gone"
 		}
+		s = now
 	}
 	return nil
 }

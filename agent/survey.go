@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -108,7 +109,7 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	s := b.begin(Choose)
 	defer s.end(&err)
 	c = sv.choice
-	if c.volume == nil || b.entrance.intoService() {
+	if b.looksAtSnapshots(c.volume) {
 		leave, over := b.inEC2.enter(), b.await(OnCalls, "its snapshots")
 		snapshots, listErr := sv.snapshots.wait()
 		over()
@@ -119,10 +120,14 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 		if listErr != nil {
 			return c, listErr
 		}
-		if stale := b.outdated(c, snapshots); stale != nil {
-			return c, stale
-		}
 		if c.volume != nil {
+			stale, err := b.overtaken(ctx, *c.volume, snapshots)
+			if err != nil {
+				return c, err
+			}
+			if stale != nil {
+				return c, stale
+			}
 			s.detail = c.String()
 			return c, ctx.Err()
 		}
@@ -137,4 +142,45 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	}
 	s.detail = c.String()
 	return c, ctx.Err()
+}
+
+// errSnapshotGone says that the chosen snapshot was deleted before a volume could be made
+// from it, by a prune maybe.
+var errSnapshotGone = errors.New("the chosen snapshot is gone")
+
+const (
+	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
+	// that is new: it is eventually consistent, as a rule within a few seconds.
+	listedStill = 30 * time.Second
+	// listedPoll is the pause between two looks at that.
+	listedPoll = 2 * time.Second
+)
+
+// chooseAgain chooses anew when EC2 does not find the snapshot that was chosen. As long as
+// it still lists it as the newest, one of the two answers is late.
+func (b *boot) chooseAgain(ctx context.Context, gone choice) (c choice, err error) {
+	s := b.begin(Choose)
+	defer s.end(&err)
+	defer b.inEC2.enter()()
+	b.note(gone.snapshot.ID + " is gone; choosing again")
+	all, err := b.agent.Cloud.Snapshots(ctx, b.src.Name)
+	if err != nil {
+		return gone, err
+	}
+	c = gone
+	if c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, all); err != nil {
+		return c, err
+	}
+	s.detail = c.String()
+	if c.snapshot == nil || c.snapshot.ID != gone.snapshot.ID {
+		c.missing = time.Time{}
+		return c, nil
+	}
+	if c.missing.IsZero() {
+		c.missing = time.Now()
+	}
+	if time.Since(c.missing) > listedStill {
+		return c, fmt.Errorf("%w: EC2 lists %s, but makes no volume from it: CreateVolume: not found", ErrTemporary, c.snapshot.ID)
+	}
+	return c, b.pause(ctx, listedPoll, c.snapshot.ID)
 }

@@ -19,6 +19,7 @@ type Cloud interface {
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	VolumesOf(ctx context.Context, source string) ([]ec2ops.Volume, error)
+	SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error)
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
 	SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]ec2ops.Snapshot, error)
 	CreateSnapshot(ctx context.Context, spec ec2ops.SnapshotSpec) (ec2ops.Snapshot, error)
@@ -32,7 +33,7 @@ type Cloud interface {
 	OwnTags(ctx context.Context, keys []string) (tags map[string]string, known bool)
 	Launches(ctx context.Context, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
-	Untag(ctx context.Context, id string, keys []string) error
+	Untag(ctx context.Context, id string, remove map[string]string) error
 	TargetLifecycleState(ctx context.Context) (string, error)
 	MembershipOf(ctx context.Context, instanceID string) (ec2ops.Membership, error)
 	CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error
@@ -55,6 +56,8 @@ type Host interface {
 	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	Unmount(target string) error
+	// Users names who uses a device of which nothing is mounted here.
+	Users(ctx context.Context, d mountfs.Device) ([]string, error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	MkfsPath() (string, error)
 	// Revision gives the revision of the release in a Source directory, "" for none.

@@ -29,7 +29,7 @@ func TestOwnTags(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(map[string]string{"Name": "web-1", "Roles": "db,cron"})
-		if err := c.Untag(t.Context(), self.InstanceID, []string{"Roles"}); err != nil {
+		if err := c.Untag(t.Context(), self.InstanceID, map[string]string{"Roles": ""}); err != nil {
 			t.Fatal(err)
 		}
 		check(map[string]string{"Name": "web-1"})

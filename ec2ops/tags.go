@@ -17,6 +17,7 @@ const (
 	TagInstance  = "snapsource:instance"  // on volumes: the instance they were made for
 	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot they were made from, or "none"
 	TagRejected  = "snapsource:rejected"  // on snapshots: why it was taken out of the running
+	TagStarted   = "snapsource:started"   // on volumes: the last start of a stopped instance at which it was checked for newer releases
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made on it
 )
 
@@ -31,11 +32,12 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 	})
 }
 
-// Untag removes the tags with these keys from one resource, whatever their values.
-func (c *Client) Untag(ctx context.Context, id string, keys []string) error {
+// Untag removes tags from one resource: those that have the value given, or any value
+// where that is "". (DeleteTags, API reference)
+func (c *Client) Untag(ctx context.Context, id string, remove map[string]string) error {
 	var tags []types.Tag
-	for _, k := range keys {
-		tags = append(tags, types.Tag{Key: aws.String(k)})
+	for _, k := range slices.Sorted(maps.Keys(remove)) {
+		tags = append(tags, types.Tag{Key: aws.String(k), Value: some(remove[k])})
 	}
 	_, err := call(ctx, c, "DeleteTags", id, func(ctx context.Context) (*ec2.DeleteTagsOutput, error) {
 		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})

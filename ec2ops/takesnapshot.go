@@ -102,6 +102,19 @@ func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	}
 }
 
+// SnapshotByID looks for a snapshot of this account by its id, and for a while if EC2 does
+// not know it: it is known where it is on any answer.
+func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known bool, err error) {
+	err = c.known(ctx, func() (err error) {
+		s, err = c.Snapshot(ctx, id)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Snapshot{}, false, nil
+	}
+	return s, err == nil, err
+}
+
 const (
 	// firstLook and lastLook are the pauses between two looks at a pending
 	// snapshot: a small one is complete within seconds, a large one in minutes or

@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -104,6 +105,9 @@ func (m *Machine) Unmount(target string) error {
 	m.forget(mount)
 	return nil
 }
+
+// Users implements [agent.Host].
+func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }
 
 // Flush implements [agent.Host].
 func (m *Machine) Flush(string) error { return nil }

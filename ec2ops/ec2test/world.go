@@ -213,7 +213,7 @@ type Snapshot struct {
 	VolumeID    string
 	Owner       string // account id
 	Description string
-	Copy        bool // made by CopySnapshot
+	Copy        bool   // made by CopySnapshot
 	Tier        string // standard or archive
 	KMSKeyID    string
 	Size        int64 // GiB of the volume

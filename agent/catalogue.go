@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+// catalogue is the snapshots of one source, and what they tell of each other.
+type catalogue struct {
+	source    string
+	snapshots []ec2ops.Snapshot
+	originals map[string]time.Time // when the run that took a snapshot took it
+}
+
+func catalogueOf(source string, all []ec2ops.Snapshot) catalogue {
+	c := catalogue{source: source, snapshots: all, originals: map[string]time.Time{}}
+	for _, s := range all {
+		if run := s.Tags[ec2ops.TagRun]; run != "" && !isCopy(s) {
+			c.originals[run] = s.Start
+		}
+	}
+	return c
+}
+
+// noVolume is what EC2 shows as the volume of a copied snapshot, if it is not an id that
+// it has made up for it. (alestic/ec2-expire-snapshots#7)
+var noVolume = regexp.MustCompile(`^vol-f+$`)
+
+// isCopy says whether CopySnapshot has made a snapshot: EC2 says so, or names a volume of
+// which it was not taken.
+func isCopy(s ec2ops.Snapshot) bool {
+	taken := s.Tags[ec2ops.TagVolume]
+	return s.Copy || noVolume.MatchString(s.VolumeID) || taken != "" && s.VolumeID != "" && taken != s.VolumeID
+}
+
+// taken is when the data in a snapshot was taken. A copy has the tags of its original but
+// a start time of its own; known is false if the original is not listed.
+func (c catalogue) taken(s ec2ops.Snapshot) (at time.Time, known bool) {
+	if !isCopy(s) {
+		return s.Start, true
+	}
+	at, known = c.originals[s.Tags[ec2ops.TagRun]]
+	return at, known
+}
+
+// byAge orders snapshots from the oldest to the newest. A copy comes just before its
+// original; one without an original may hold anything, and comes before all that are no
+// copies.
+func (c catalogue) byAge(a, b ec2ops.Snapshot) int {
+	atA, knownA := c.taken(a)
+	atB, knownB := c.taken(b)
+	switch {
+	case knownA != knownB && knownA:
+		return 1
+	case knownA != knownB:
+		return -1
+	case knownA:
+		if order := cmp.Or(atA.Compare(atB), -compareBool(isCopy(a), isCopy(b))); order != 0 {
+			return order
+		}
+	}
+	return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// volumeTags are the tags that only volumes get from snapsource. Amazon Data Lifecycle
+// Manager (with "copy tags"), AWS Backup and others put all tags of a volume on the
+// snapshots that they take of it, Name included: these are backups, at any moment of a
+// deployment. (cloud-custodian#3787)
+var volumeTags = []string{ec2ops.TagSnapshot, ec2ops.TagFormatted, ec2ops.TagStarted}
+
+// isBackup says whether a snapshot has its tags from a volume.
+func isBackup(s ec2ops.Snapshot) bool {
+	return slices.ContainsFunc(volumeTags, func(key string) bool { _, has := s.Tags[key]; return has })
+}
+
+// ineligible says why a snapshot can't be launched from; "" when it can.
+func ineligible(source string, s ec2ops.Snapshot) string {
+	reason, rejected := s.Tags[ec2ops.TagRejected]
+	switch {
+	case rejected:
+		return strings.TrimSpace("rejected " + reason)
+	case isBackup(s):
+		return "its tags are copied from a volume"
+	case s.Tags[ec2ops.TagName] != source && s.Tags[ec2ops.TagSource] == source:
+		return "not promoted"
+	case s.Tags[ec2ops.TagName] != source:
+		return "of another source"
+	case s.State != ec2ops.SnapshotCompleted:
+		return s.State
+	case s.Tier == ec2ops.TierArchive:
+		return "archived"
+	}
+	return ""
+}
+
+// coming says whether a snapshot is eligible, or will be once EC2 has completed it.
+func coming(source string, s ec2ops.Snapshot) bool {
+	if s.State == ec2ops.SnapshotPending {
+		s.State = ec2ops.SnapshotCompleted
+	}
+	return ineligible(source, s) == ""
+}
+
+// newest gives the snapshot that a launch starts from: of this source, completed,
+// not archived, with the newest data. The error wraps [ErrNoSnapshot] and says what there
+// is instead.
+func (c catalogue) newest() (ec2ops.Snapshot, error) {
+	var eligible []ec2ops.Snapshot
+	others := map[string]int{}
+	for _, s := range c.snapshots {
+		if why := ineligible(c.source, s); why != "" {
+			others[why]++
+			continue
+		}
+		eligible = append(eligible, s)
+	}
+	if len(eligible) == 0 {
+		return ec2ops.Snapshot{}, noSnapshot(c.source, others)
+	}
+	return slices.MaxFunc(eligible, c.byAge), nil
+}
+
+func noSnapshot(source string, others map[string]int) error {
+	if len(others) == 0 {
+		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", ErrNoSnapshot, source)
+	}
+	var list []string
+	for why, n := range others {
+		list = append(list, fmt.Sprintf("%d %s", n, why))
+	}
+	slices.Sort(list)
+	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", ErrNoSnapshot, source, strings.Join(list, ", "))
+}
+
+// newerThan gives the newest snapshot, completed or pending, that holds newer data than
+// the volume: than the snapshot that it was made from, and than those that were taken of
+// it since.
+func (c catalogue) newerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
+	var holds *ec2ops.Snapshot
+	for _, s := range c.snapshots {
+		ofIt := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s)
+		if ofIt && (holds == nil || c.byAge(s, *holds) > 0) {
+			holds = &s
+		}
+	}
+	for _, s := range c.snapshots {
+		if !coming(c.source, s) || found && c.byAge(s, newer) <= 0 {
+			continue
+		}
+		at, known := c.taken(s)
+		switch {
+		case holds != nil && c.byAge(s, *holds) <= 0:
+		case holds == nil && (!known || !at.After(v.Created)): // its own snapshot is deleted
+		default:
+			newer, found = s, true
+		}
+	}
+	return newer, found
+}
+
+// find gives one of the snapshots by its id.
+func (c catalogue) find(id string) (ec2ops.Snapshot, bool) {
+	for _, s := range c.snapshots {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return ec2ops.Snapshot{}, false
+}
+
+// withdrawn says why the snapshot that a volume was made from is no release any more, by
+// what EC2 says of the snapshot now, nil if it does not know it; "" when it is still one.
+func withdrawn(source string, s *ec2ops.Snapshot) string {
+	if s == nil {
+		return "gone"
+	}
+	if _, rejected := s.Tags[ec2ops.TagRejected]; rejected || s.Tags[ec2ops.TagName] != source {
+		return ineligible(source, *s)
+	}
+	return ""
+}
+
+// startedSince says whether the instance was stopped and started since the volume was
+// made, and this start has not been dealt with: deployments may have passed it by. A
+// start has a new pendingTime in the instance's identity document, a reboot has not; the
+// volume is tagged with that of the last start that was dealt with. (EC2 user guide,
+// "Stop and start your instance"; mlevit/aws-auto-cleanup#129)
+func startedSince(v ec2ops.Volume, self ec2ops.Identity) bool {
+	return !self.Launched.IsZero() && v.Created.Before(self.Launched) && v.Tags[ec2ops.TagStarted] != startTag(self)
+}
+
+func startTag(self ec2ops.Identity) string { return self.Launched.UTC().Format(time.RFC3339) }
+
+// completed is the catalogue without what EC2 has not completed.
+func (c catalogue) completed() catalogue {
+	var completed []ec2ops.Snapshot
+	for _, s := range c.snapshots {
+		if s.State == ec2ops.SnapshotCompleted {
+			completed = append(completed, s)
+		}
+	}
+	return catalogueOf(c.source, completed)
+}
