@@ -20,6 +20,10 @@ const (
 	// what is wrong: most attachments take 1 to 4 s.
 	askUnshown = 4 * time.Second
 
+	// inUseShown is how long EC2 may take to show the attachment of a volume that it says
+	// is in use: it is eventually consistent, as a rule within a few seconds.
+	inUseShown = 30 * time.Second
+
 	// attachTries is how many attachments may be stuck before we give up.
 	attachTries = 3
 )
@@ -143,10 +147,14 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, b.self.InstanceID)
 }
 
-// alreadyAttached answers VolumeInUse: a call of ours that seemed to fail may have
-// worked.
+// alreadyAttached answers VolumeInUse: a call of ours that seemed to fail, or that of a
+// run that was killed, may have worked, which EC2 may not show yet.
 func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (ec2ops.Attachment, error) {
-	v, err := b.agent.Cloud.Volume(ctx, id)
+	limited, cancel := context.WithTimeoutCause(ctx, inUseShown, cause)
+	defer cancel()
+	v, err := b.agent.Cloud.WaitVolume(limited, id, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) {
+		return len(v.Attachments) > 0, nil
+	}, nil)
 	if err != nil {
 		return ec2ops.Attachment{}, err
 	}

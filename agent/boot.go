@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ type boot struct {
 	waits    sync.Mutex // guards report.Waits
 
 	self        ec2ops.Identity
-	startedOver bool // the one volume of this source is deleted, to start from a newer snapshot
+	gone        []string // ids of volumes that EC2 may list still, and that are deleted
 	attempt          // with one volume
 }
 
@@ -83,6 +84,11 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 				if b.cfg.Stale == StaleWait || stale.again {
 					continue
 				}
+			}
+			if errors.Is(err, ec2ops.ErrNotFound) && b.adopted != "" && !slices.Contains(b.gone, b.adopted) {
+				b.note(b.adopted + ", which EC2 lists, is gone; starting over")
+				b.gone = append(b.gone, b.adopted)
+				continue
 			}
 			if err != nil {
 				b.undo(ctx, err)
@@ -180,7 +186,11 @@ func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error
 	if c.volume == nil {
 		v, err = b.makeVolume(ctx, s, c)
 	} else {
+		b.adopted = c.volume.ID
 		v, err = b.usable(ctx, s, *c.volume)
+		if errors.Is(err, errGone) {
+			err = fmt.Errorf("%w: %w", ec2ops.ErrNotFound, err)
+		}
 	}
 	if err != nil {
 		return v, err

@@ -40,42 +40,17 @@ func isCopy(s ec2ops.Snapshot) bool {
 }
 
 // taken is when the data in a snapshot was taken. A copy has the tags of its original but
-// a start time of its own; known is false if the original is not listed.
-func (c catalogue) taken(s ec2ops.Snapshot) (at time.Time, known bool) {
-	if !isCopy(s) {
-		return s.Start, true
+// a start time of its own, which counts only if the original is not listed.
+func (c catalogue) taken(s ec2ops.Snapshot) time.Time {
+	if at, known := c.originals[s.Tags[ec2ops.TagRun]]; known {
+		return at
 	}
-	at, known = c.originals[s.Tags[ec2ops.TagRun]]
-	return at, known
+	return s.Start
 }
 
-// byAge orders snapshots from the oldest to the newest. A copy comes just before its
-// original; one without an original may hold anything, and comes before all that are no
-// copies.
+// byAge orders snapshots from the oldest to the newest.
 func (c catalogue) byAge(a, b ec2ops.Snapshot) int {
-	atA, knownA := c.taken(a)
-	atB, knownB := c.taken(b)
-	switch {
-	case knownA != knownB && knownA:
-		return 1
-	case knownA != knownB:
-		return -1
-	case knownA:
-		if order := cmp.Or(atA.Compare(atB), -compareBool(isCopy(a), isCopy(b))); order != 0 {
-			return order
-		}
-	}
-	return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
+	return cmp.Or(c.taken(a).Compare(c.taken(b)), a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
 }
 
 // volumeTags are the tags that only volumes get from snapsource. Amazon Data Lifecycle
@@ -101,6 +76,8 @@ func ineligible(source string, s ec2ops.Snapshot) string {
 		return "not promoted"
 	case s.Tags[ec2ops.TagName] != source:
 		return "of another source"
+	case isCopy(s) && s.Tags[ec2ops.TagPromoted] != s.ID:
+		return "a copy of a snapshot, not promoted"
 	case s.State != ec2ops.SnapshotCompleted:
 		return s.State
 	case s.Tier == ec2ops.TierArchive:
@@ -163,10 +140,9 @@ func (c catalogue) newerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool
 		if !coming(c.source, s) || found && c.byAge(s, newer) <= 0 {
 			continue
 		}
-		at, known := c.taken(s)
 		switch {
 		case holds != nil && c.byAge(s, *holds) <= 0:
-		case holds == nil && (!known || !at.After(v.Created)): // its own snapshot is deleted
+		case holds == nil && !c.taken(s).After(v.Created): // its own snapshot is deleted
 		default:
 			newer, found = s, true
 		}

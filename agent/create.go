@@ -38,7 +38,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 		made, err := b.createInTurn(ctx, s, spec)
 		switch {
 		case errors.Is(err, ec2ops.ErrTokenMismatch):
-			if b.startedOver { // that was the volume which this run has deleted
+			if len(b.gone) > 0 { // that was the volume which this run has deleted
 				usedUp = err
 				continue
 			}
@@ -107,6 +107,11 @@ func (b *boot) spec(c choice) ec2ops.VolumeSpec {
 	return spec
 }
 
+// without leaves out the volumes that are known to be gone.
+func (b *boot) without(volumes []ec2ops.Volume) []ec2ops.Volume {
+	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return slices.Contains(b.gone, v.ID) })
+}
+
 // existing looks for a volume of ours that an earlier run made, which may take a while
 // to be listed.
 func (b *boot) existing(ctx context.Context, within time.Duration) (choice, error) {
@@ -114,7 +119,7 @@ func (b *boot) existing(ctx context.Context, within time.Duration) (choice, erro
 	if err != nil {
 		return choice{}, err
 	}
-	return chooseVolume(b.src.Name, b.self.InstanceID, found)
+	return chooseVolume(b.src.Name, b.self.InstanceID, b.without(found))
 }
 
 var (

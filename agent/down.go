@@ -270,6 +270,9 @@ const gonePoll = 200 * time.Millisecond
 // was attached a moment ago. The device must be in no use.
 func (b *boot) release(ctx context.Context, s *step, v ec2ops.Volume) error {
 	now, err := b.agent.Cloud.Volume(ctx, v.ID)
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		now, err = v, nil // gone, though it was listed a moment ago
+	}
 	if err != nil {
 		return err
 	}
@@ -283,9 +286,12 @@ func (b *boot) release(ctx context.Context, s *step, v ec2ops.Volume) error {
 			return err
 		}
 	}
-	now, err = b.agent.Cloud.WaitVolume(ctx, v.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) {
+	now, err = b.agent.Cloud.WaitVolume(ctx, v.ID, ec2ops.PaceSeen, func(v ec2ops.Volume) (bool, error) {
 		return v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError || v.Gone(), nil
 	}, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.String()) })
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		now, err = ec2ops.Volume{ID: v.ID, State: "gone"}, nil
+	}
 	if err != nil {
 		return err
 	}

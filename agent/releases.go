@@ -45,25 +45,11 @@ func (c catalogue) rank() []Release {
 		case noneErr == nil && s.ID == chosen.ID:
 			r.Chosen = true
 		default:
-			r.WhyNot = c.whyOlder(s)
+			r.WhyNot = "older"
 		}
 		releases = append(releases, r)
 	}
 	return releases
-}
-
-// whyOlder says why an eligible snapshot is not the newest.
-func (c catalogue) whyOlder(s ec2ops.Snapshot) string {
-	if !isCopy(s) {
-		return "older"
-	}
-	run := s.Tags[ec2ops.TagRun]
-	for _, original := range c.snapshots {
-		if run != "" && original.Tags[ec2ops.TagRun] == run && !isCopy(original) {
-			return "a copy of " + original.ID
-		}
-	}
-	return "a copy of a snapshot that is not listed, so it may be old"
 }
 
 // snapshotsOf lists the snapshots that are eligible for a source, and those that
@@ -151,7 +137,7 @@ func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapsho
 }
 
 // Promote makes a snapshot of a source eligible: a candidate after the operator's
-// own checks, a rejected one again, or a backup that has its tags from a volume. What spoke against it is removed first, so
+// own checks, a rejected one again, a copy, or a backup that has its tags from a volume. What spoke against it is removed first, so
 // that an interrupted promotion leaves it ineligible.
 func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	all, err := snapshotsOf(ctx, cloud, source)
@@ -173,7 +159,11 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 			return err
 		}
 	}
-	return cloud.Tag(ctx, s.ID, map[string]string{ec2ops.TagName: source, ec2ops.TagSource: source})
+	tags := map[string]string{ec2ops.TagName: source, ec2ops.TagSource: source}
+	if isCopy(s) {
+		tags[ec2ops.TagPromoted] = s.ID // which a copy of this one is not
+	}
+	return cloud.Tag(ctx, s.ID, tags)
 }
 
 func truncate(s string, bytes int) string {

@@ -195,10 +195,7 @@ func (b *boot) dealtWithStart(ctx context.Context, v ec2ops.Volume) error {
 // for the newer snapshot, and the volume, which is not announced any more, is deleted.
 func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	b.note(stale.Error() + "; starting over")
-	v, err := b.agent.Cloud.Volume(ctx, stale.volume.ID)
-	if err != nil {
-		return err
-	}
+	v := stale.volume
 	// The mark stays: whoever goes on from here, after a kill maybe, is to look again.
 	if err := b.withdraw(ctx, func() error { return b.mark(v) }); err != nil {
 		return err
@@ -211,7 +208,7 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	if err := b.takeDown(ctx, v, true); err != nil {
 		return err
 	}
-	b.startedOver = true
+	b.gone = append(b.gone, v.ID)
 	return nil
 }
 

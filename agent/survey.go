@@ -40,7 +40,7 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 	if err := errors.Join(err, listErr); err != nil {
 		return sv, err
 	}
-	if sv.choice, err = chooseVolume(b.src.Name, self.InstanceID, found); err != nil {
+	if sv.choice, err = chooseVolume(b.src.Name, self.InstanceID, b.without(found)); err != nil {
 		return sv, err
 	}
 	if sv.choice.volume == nil && anyXFS(sv.targets) {

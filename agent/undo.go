@@ -13,6 +13,7 @@ import (
 // one.
 type attempt struct {
 	created    string // id of the volume that this run made
+	adopted    string // or that of an earlier run, with which it goes on
 	mounted    bool   // this run has mounted its file system
 	bound      bool   // and all its binds
 	goesWithIt bool   // the volume is deleted when the instance terminates

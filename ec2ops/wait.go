@@ -43,6 +43,8 @@ type Pace struct {
 	First  time.Duration // before the first look
 	Next   time.Duration // between the first two; grows from there
 	Growth int           // by so many percent; 0: by 30
+	// Seen: EC2 has shown the volume to this run before.
+	Seen bool
 	// The same for a client that has been refused calls for their rate: many are
 	// waiting, and one look each has to do.
 	FirstOfMany, NextOfMany time.Duration
@@ -75,6 +77,8 @@ var (
 	PaceAttached = Pace{First: 150 * time.Millisecond, Next: 150 * time.Millisecond, FirstOfMany: 400 * time.Millisecond, NextOfMany: 400 * time.Millisecond}
 	// PaceAny is for what may be as wanted already, or may take long.
 	PaceAny = Pace{Next: firstPoll, NextOfMany: time.Second}
+	// PaceSeen is PaceAny for a volume that EC2 has shown before.
+	PaceSeen = Pace{Next: firstPoll, NextOfMany: time.Second, Seen: true}
 )
 
 const (
@@ -105,8 +109,10 @@ const notSeen = "not seen yet"
 // what state the volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
 	first, pause := c.looks(pace)
-	unknownUntil := time.Now().Add(unknownFor)
-	last := notSeen
+	unknownUntil, last := time.Now().Add(unknownFor), notSeen
+	if pace.Seen {
+		unknownUntil, last = time.Now().Add(goneAfter), "seen before"
+	}
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}

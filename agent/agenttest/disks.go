@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"snapsource/ec2ops/ec2test"
@@ -17,6 +18,7 @@ type Disks struct {
 	volumes   map[string]*disk
 	snapshots map[string]mountfs.Contents
 	unsound   map[string]bool // snapshots of what was mounted and not frozen
+	pulled    []string        // volumes whose detachment was asked for while they were mounted
 }
 
 // disk is a volume's data, and what kernels do with it.
@@ -154,4 +156,18 @@ func (d *Disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
 func (d *Disks) Attach(context.Context, string, string) error { return nil }
 
 // Detach implements [ec2test.Disks].
-func (d *Disks) Detach(_ context.Context, _, volumeID string) error { return d.mounted(volumeID, 0) }
+func (d *Disks) Detach(_ context.Context, _, volumeID string) error {
+	d.change(volumeID, func(k *disk) {
+		if k.mounts > 0 {
+			d.pulled = append(d.pulled, volumeID)
+		}
+	})
+	return d.mounted(volumeID, 0)
+}
+
+// Pulled are the volumes whose detachment was asked for while they were mounted.
+func (d *Disks) Pulled() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.pulled)
+}

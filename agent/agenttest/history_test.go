@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -42,6 +43,8 @@ type history struct {
 	log     []string
 	killed  map[string]bool // runs of snapshot that were killed during EC2's call
 	names   int
+
+	notReleases map[string]bool // backups and copies
 }
 
 // TestHistories drives random histories and checks, after every event, what is promised
@@ -101,8 +104,8 @@ func TestHistories(t *testing.T) {
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{
-		t: t, rand: rand.New(rand.NewPCG(seed, seed)), killed: map[string]bool{},
-		cloud: agenttest.New(t, ec2test.Options{Seed: seed | 1, Visibility: time.Duration(seed%3) * time.Second}),
+		t: t, rand: rand.New(rand.NewPCG(seed, seed)), killed: map[string]bool{}, notReleases: map[string]bool{},
+		cloud: agenttest.New(t, ec2test.Options{Seed: seed | 1, Visibility: time.Duration(seed%3) * time.Second, Lag: time.Duration(seed/3%3) * 4 * time.Second}),
 	}
 	h.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 	return h
@@ -124,7 +127,7 @@ func (h *history) event() {
 		return
 	}
 	m := h.running[h.rand.IntN(len(h.running))]
-	switch h.rand.IntN(10) {
+	switch h.rand.IntN(13) {
 	case 0, 1:
 		h.up(m)
 	case 2, 3, 4:
@@ -141,6 +144,12 @@ func (h *history) event() {
 		h.prune(m)
 	case 9:
 		h.reject(m)
+	case 10:
+		h.stop(m)
+	case 11:
+		h.backup(m)
+	case 12:
+		h.copy()
 	}
 }
 
@@ -189,7 +198,7 @@ func (h *history) up(m *agenttest.Machine) {
 	switch {
 	case errors.Is(err, agenttest.ErrKilled):
 	case (!sure || wants == "") && agent.ExitCode(err) == agent.ExitNoSnapshot:
-	case wants == "" && len(before) == 0:
+	case sure && wants == "" && len(before) == 0:
 		if agent.ExitCode(err) != agent.ExitNoSnapshot {
 			h.t.Errorf("up without any snapshot: %v", err)
 		}
@@ -259,9 +268,50 @@ func (h *history) terminate(m *agenttest.Machine) {
 	h.ended = append(h.ended, m.ID)
 }
 
+// stop stops an instance for a while, and starts it: deployments pass it by.
+func (h *history) stop(m *agenttest.Machine) {
+	if err := h.cloud.Server.Stop(h.t.Context(), m.ID); err != nil {
+		h.t.Fatal(err)
+	}
+	m.Reboot()
+	time.Sleep(time.Duration(h.rand.Int64N(int64(time.Hour))))
+	if h.rand.IntN(2) == 0 {
+		h.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+	}
+	if err := h.cloud.Server.Start(h.t.Context(), m.ID); err != nil {
+		h.t.Fatal(err)
+	}
+	h.tell("%s was stopped, and is started", m.ID)
+	time.Sleep(time.Minute)
+	h.up(m)
+}
+
+// backup is a snapshot that another tool takes of an instance's volume, with all of its
+// tags.
+func (h *history) backup(m *agenttest.Machine) {
+	for _, id := range h.volumesOf(m.ID) {
+		v := h.cloud.World().Volumes[id]
+		snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: id, Tags: ec2test.Tags(maps.Clone(v.Tags))})
+		h.notReleases[snap] = true
+		h.tell("%s is a backup of %s", snap, id)
+	}
+}
+
+// copy is a copy that another tool makes of a snapshot, with all of its tags.
+func (h *history) copy() {
+	all := h.snapshots(h.eligible)
+	if len(all) == 0 {
+		return
+	}
+	of := h.cloud.World().Snapshots[all[h.rand.IntN(len(all))]]
+	snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: "vol-ffffffff", Copy: true, Tags: ec2test.Tags(maps.Clone(of.Tags))})
+	h.notReleases[snap] = true
+	h.tell("%s is a copy of %s", snap, of.ID)
+}
+
 func (h *history) prune(m *agenttest.Machine) {
 	keep := 1 + h.rand.IntN(3)
-	wants, before := h.newest(), len(h.snapshots(eligible))
+	wants, before := h.newest(), len(h.snapshots(h.eligible))
 	err := h.perform(m, fmt.Sprintf("prune --keep %d", keep), func(ctx context.Context, a *agent.Agent) error {
 		if _, err := a.Cloud.Identify(ctx, nil); err != nil { // the region
 			return err
@@ -269,7 +319,7 @@ func (h *history) prune(m *agenttest.Machine) {
 		_, err := agent.Prune(ctx, a.Cloud, "codepen-app", agent.PruneOptions{Keep: keep}, time.Now())
 		return err
 	})
-	left := len(h.snapshots(eligible))
+	left := len(h.snapshots(h.eligible))
 	switch {
 	case h.newest() != wants || left < min(keep, before):
 		h.t.Errorf("prune left %d of %d snapshots, the newest is %q and was %q", left, before, h.newest(), wants)
@@ -317,10 +367,13 @@ func (h *history) check() {
 			h.t.Errorf("%s has %d volumes", owner, n)
 		}
 	}
-	for _, id := range h.snapshots(eligible) {
+	for _, id := range h.snapshots(h.eligible) {
 		if !h.cloud.Disks.Sound(id) && !h.killed[id] {
 			h.t.Errorf("%s is eligible, and was taken while it was written to", id)
 		}
+	}
+	if pulled := h.cloud.Disks.Pulled(); len(pulled) > 0 {
+		h.t.Errorf("%v: DetachVolume while mounted", pulled)
 	}
 	for _, m := range h.running {
 		if r, err := m.LoadRecord("codepen-app"); h.role(m) != "" && err == nil && !r.Ready.IsZero() && m.MountedAt("/cp") == "" {
@@ -368,8 +421,9 @@ func (h *history) settle() {
 	}
 }
 
-func eligible(s *ec2test.Snapshot) bool {
-	return s.Tags[ec2ops.TagName] == "codepen-app" && s.Tags[ec2ops.TagRejected] == "" && s.State(time.Now()) == "completed"
+// eligible says whether a launch may take a snapshot, a copy only if nothing else is left.
+func (h *history) eligible(s *ec2test.Snapshot) bool {
+	return !h.notReleases[s.ID] && s.Tags[ec2ops.TagName] == "codepen-app" && s.Tags[ec2ops.TagRejected] == "" && s.State(time.Now()) == "completed"
 }
 
 // snapshots gives the ids of those that exist and are as wanted, newest first.
@@ -389,7 +443,7 @@ func (h *history) snapshots(wanted func(*ec2test.Snapshot) bool) []string {
 }
 
 func (h *history) newest() string {
-	if all := h.snapshots(eligible); len(all) > 0 {
+	if all := h.snapshots(h.eligible); len(all) > 0 {
 		return all[0]
 	}
 	return ""
@@ -400,6 +454,11 @@ func (h *history) allVisible() bool {
 	w, now := h.cloud.World(), time.Now()
 	for _, v := range w.Volumes {
 		if now.Before(v.Visible) {
+			return false
+		}
+	}
+	for _, past := range w.Past {
+		if now.Before(past.Until) {
 			return false
 		}
 	}

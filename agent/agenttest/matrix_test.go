@@ -135,7 +135,7 @@ func (c *cell) try(t *testing.T) {
 		command.prepare(s)
 	}
 	s.cfg.Timeout = short
-	if slices.Contains([]ec2test.Effect{ec2test.Stale, ec2test.Broken, ec2test.Stuck, ec2test.Unplugged}, fault.Effect) {
+	if slices.Contains([]ec2test.Effect{ec2test.Stale, ec2test.Lag, ec2test.Broken, ec2test.Stuck, ec2test.Unplugged}, fault.Effect) {
 		s.cfg.Timeout = long
 	}
 	s.cloud.Server.SetFaults(fault)
@@ -143,6 +143,7 @@ func (c *cell) try(t *testing.T) {
 	c.volumes = len(s.live())
 	if c.failure == nil {
 		c.check(command.done(s))
+		c.leaks(s)
 		return
 	}
 	c.judge()
@@ -181,6 +182,9 @@ func (c *cell) check(err error) {
 // leaks finds what no failure excuses: two volumes, a frozen file system, a snapshot
 // that launches take though nobody knows what is in it.
 func (c *cell) leaks(s *scene) {
+	if pulled := s.cloud.Disks.Pulled(); len(pulled) > 0 {
+		c.check(fmt.Errorf("%v: DetachVolume while mounted", pulled))
+	}
 	volumes := s.live()
 	if len(volumes) > 1 {
 		c.check(fmt.Errorf("%d volumes", len(volumes)))
@@ -220,7 +224,7 @@ func (c *cell) judge() {
 	// Where the call was answered, but what it asked for does not come about, the state is
 	// named instead; and when all connections are refused, whichever call met that.
 	effect, _, _ := strings.Cut(c.fault, "=")
-	state := slices.Contains([]string{"stale", "broken", "stuck", "refuse"}, effect)
+	state := slices.Contains([]string{"stale", "lag", "broken", "stuck", "refuse"}, effect)
 	if !state && !strings.Contains(line, c.action) {
 		c.wrong = append(c.wrong, "the message does not name "+c.action)
 	}
