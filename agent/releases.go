@@ -115,6 +115,9 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 			return "", "", err
 		}
 	}
+	if err := awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return withdrawn(source, &s) != "" }); err != nil {
+		return "", "", err
+	}
 	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool {
 		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })
 	})
@@ -122,6 +125,30 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 		next = left.ID
 	}
 	return s.ID, next, nil
+}
+
+const (
+	// shownWithin is how long EC2 may take to show what was changed: it is eventually
+	// consistent, as a rule within a few seconds.
+	shownWithin = 30 * time.Second
+	// shownPoll is the pause between two looks at that.
+	shownPoll = time.Second
+)
+
+// awaitShown waits until EC2 shows a change of a snapshot, so that who is called next, a
+// prune maybe, sees it. What it has not shown in time it has accepted all the same.
+func awaitShown(ctx context.Context, cloud Cloud, id string, is func(ec2ops.Snapshot) bool) error {
+	for until := time.Now().Add(shownWithin); ; {
+		s, known, err := cloud.SnapshotByID(ctx, id)
+		if err != nil || !known || is(s) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until EC2 shows the tags of %s: %w", id, context.Cause(ctx))
+		case <-time.After(shownPoll):
+		}
+	}
 }
 
 // copiesOf gives the copies that hold the same data: they have the tag of the run that
@@ -163,7 +190,10 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	if isCopy(s) {
 		tags[ec2ops.TagPromoted] = s.ID // which a copy of this one is not
 	}
-	return cloud.Tag(ctx, s.ID, tags)
+	if err := cloud.Tag(ctx, s.ID, tags); err != nil {
+		return err
+	}
+	return awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return s.Tags[ec2ops.TagName] == source })
 }
 
 func truncate(s string, bytes int) string {
