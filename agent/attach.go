@@ -20,9 +20,11 @@ const (
 	// what is wrong: most attachments take 1 to 4 s.
 	askUnshown = 4 * time.Second
 
-	// inUseShown is how long EC2 may take to show the attachment of a volume that it says
-	// is in use: it is eventually consistent, as a rule within a few seconds.
+	// inUseShown is how long EC2 may say that a volume is in use and show no attachment of
+	// it: it is eventually consistent, as a rule within a few seconds.
 	inUseShown = 30 * time.Second
+	// inUsePoll is the pause between two looks at that.
+	inUsePoll = 2 * time.Second
 
 	// attachTries is how many attachments may be stuck before we give up.
 	attachTries = 3
@@ -120,6 +122,7 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (ec2ops.Attachment, error) {
 	names := ec2ops.FreeDeviceNames(b.src.Device, avoid)
 	asked := false
+	var inUse time.Time // since when EC2 says so
 	for len(names) > 0 {
 		name := names[0]
 		err := b.agent.Cloud.Attach(ctx, v.ID, b.self.InstanceID, name, s.waiting)
@@ -127,7 +130,20 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 		case err == nil:
 			return ec2ops.Attachment{InstanceID: b.self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
 		case errors.Is(err, ec2ops.ErrVolumeInUse):
-			return b.alreadyAttached(ctx, v.ID, err)
+			a, shown, findErr := b.alreadyAttached(ctx, v.ID, err)
+			if shown || findErr != nil {
+				return a, findErr
+			}
+			if inUse.IsZero() {
+				inUse = time.Now()
+			}
+			if time.Since(inUse) > inUseShown {
+				return a, err
+			}
+			if err := b.pause(ctx, inUsePoll, v.ID); err != nil {
+				return a, err
+			}
+			continue
 		case !errors.Is(err, ec2ops.ErrDeviceNameTaken):
 			return ec2ops.Attachment{}, err
 		case !asked:
@@ -147,21 +163,21 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, b.self.InstanceID)
 }
 
-// alreadyAttached answers VolumeInUse: a call of ours that seemed to fail, or that of a
-// run that was killed, may have worked, which EC2 may not show yet.
-func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (ec2ops.Attachment, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, inUseShown, cause)
-	defer cancel()
-	v, err := b.agent.Cloud.WaitVolume(limited, id, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) {
-		return len(v.Attachments) > 0, nil
-	}, nil)
+// alreadyAttached looks for the attachment of a volume that EC2 says is in use: a call of
+// ours that seemed to fail, or that of a run that was killed, may have worked. It is not
+// shown if EC2 is late, or if the volume is just being detached.
+func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, shown bool, err error) {
+	v, err := b.agent.Cloud.Volume(ctx, id)
 	if err != nil {
-		return ec2ops.Attachment{}, err
+		return a, false, err
 	}
-	if a, ok := v.AttachmentTo(b.self.InstanceID); ok {
-		return a, nil
+	if a, shown = v.AttachmentTo(b.self.InstanceID); shown {
+		return a, true, nil
 	}
-	return ec2ops.Attachment{}, fmt.Errorf("%s (%s): %w", id, v, cause)
+	if len(v.Attachments) > 0 {
+		return a, false, fmt.Errorf("%s (%s): %w", id, v, cause)
+	}
+	return a, false, nil
 }
 
 // waitAttached waits until EC2 says attached. There is no use in asking before the

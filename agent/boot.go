@@ -35,8 +35,8 @@ type boot struct {
 	telling  sync.Mutex // held while Events is called
 	waits    sync.Mutex // guards report.Waits
 
-	self        ec2ops.Identity
-	gone        []string // ids of volumes that EC2 may list still, and that are deleted
+	self    ec2ops.Identity
+	gone    []string // ids of volumes that EC2 may list still, and that are deleted
 	attempt          // with one volume
 }
 

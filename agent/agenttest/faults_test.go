@@ -25,6 +25,9 @@ var everywhere = []string{
 	"error=CALL:UnauthorizedOperation",
 }
 
+// late are the faults of calls that change something: Describe shows it later.
+var late = []string{"lag=CALL#1:8s", "lag=CALL:8s", "lag=CALL:40s", "lag=CALL:3m"}
+
 // only are the faults that one action may meet.
 var only = map[string][]string{
 	"CreateVolume": {
@@ -103,7 +106,11 @@ var rate = []string{
 // faultsOf gives the faults that a command may meet at one of its actions.
 func faultsOf(action string) []string {
 	var faults []string
-	for _, f := range slices.Concat(everywhere, only[action]) {
+	list := slices.Concat(everywhere, only[action])
+	if !strings.HasPrefix(action, "Describe") {
+		list = append(list, late...)
+	}
+	for _, f := range list {
 		faults = append(faults, strings.Replace(f, "CALL", action, 1))
 	}
 	return faults
