@@ -159,23 +159,52 @@ func (c Config) Validate() error {
 			return fmt.Errorf("source %q: %w", s.Name, err)
 		}
 	}
-	return distinct(c.Sources)
+	return distinct(c.instance())
 }
 
-// distinct refuses two sources that would get in each other's way.
+// instance gives every source of the instance, those that were picked as they are wanted.
+func (c Config) instance() []Source {
+	all := slices.Clone(c.all())
+	for i, s := range all {
+		for _, picked := range c.Sources {
+			if picked.Name == s.Name {
+				all[i] = picked
+			}
+		}
+	}
+	return all
+}
+
+// distinct refuses sources that would get in each other's way: the same name, device or
+// mountpoint, or a mountpoint below another one. The directory for that would be made on
+// the other's volume, and go into its snapshots.
 func distinct(sources []Source) error {
 	type claim struct{ key, value string }
 	owner := map[claim]string{}
+	type place struct{ source, path string }
+	var places []place
 	for _, s := range sources {
-		claims := []claim{{"source", s.Name}, {"device", s.Device}, {"path", s.Mount}}
-		for _, b := range s.Binds {
-			claims = append(claims, claim{"path", b.Target})
-		}
-		for _, c := range claims {
+		for _, c := range []claim{{"source", s.Name}, {"device", s.Device}} {
 			if first, taken := owner[c]; taken {
 				return usagef("sources %q and %q have the same %s %s", first, s.Name, c.key, c.value)
 			}
 			owner[c] = s.Name
+		}
+		places = append(places, place{s.Name, s.Mount})
+		for _, b := range s.Binds {
+			places = append(places, place{s.Name, b.Target})
+		}
+	}
+	for i, p := range places {
+		for _, other := range places[:i] {
+			switch {
+			case p.path == other.path:
+				return usagef("sources %q and %q have the same path %s", other.source, p.source, p.path)
+			case within(p.path, other.path):
+				return usagef("source %q: %s lies below %s of source %q", p.source, p.path, other.path, other.source)
+			case within(other.path, p.path):
+				return usagef("source %q: %s lies below %s of source %q", other.source, other.path, p.path, p.source)
+			}
 		}
 	}
 	return nil

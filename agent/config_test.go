@@ -185,3 +185,52 @@ func TestSourcesInEachOthersWay(t *testing.T) {
 		})
 	}
 }
+
+// TestNestedPaths: what is mounted below a source would become part of its snapshots.
+func TestNestedPaths(t *testing.T) {
+	for name, tc := range map[string]struct {
+		file  string
+		flags map[string][]string
+		want  string // "": it is fine
+	}{
+		"one source below another": {
+			file: "sources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /a/b, binds: []}\n",
+			want: `source "b": /a/b lies below /a of source "a"`,
+		},
+		"the other way round": {
+			file: "sources:\n- {source: b, mount: /a/b, binds: []}\n- {source: a, device: /dev/sdg, mount: /a, binds: []}\n",
+			want: `source "b": /a/b lies below /a of source "a"`,
+		},
+		"a source below a bind": {
+			file: "sources:\n- {source: a, mount: /a, binds: ['x:/srv']}\n- {source: b, device: /dev/sdg, mount: /srv/b, binds: []}\n",
+			want: `source "b": /srv/b lies below /srv of source "a"`,
+		},
+		"a bind below a bind": {
+			file: "sources:\n- {source: a, mount: /a, binds: ['x:/srv', 'y:/srv/y']}\n",
+			want: `source "a": /srv/y lies below /srv of source "a"`,
+		},
+		"two binds at one place": {
+			file: "sources:\n- {source: a, mount: /a, binds: ['x:/srv', 'y:/srv']}\n",
+			want: `sources "a" and "a" have the same path /srv`,
+		},
+		"one that is picked, below another": {
+			file:  "sources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n",
+			flags: map[string][]string{"source": {"b"}, "mount": {"/a/b"}},
+			want:  `source "b": /a/b lies below /a of source "a"`,
+		},
+		"one that is moved away": {
+			file:  "sources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n",
+			flags: map[string][]string{"source": {"b"}, "mount": {"/c"}},
+		},
+		"names that begin alike": {
+			file: "sources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /ab, binds: []}\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Load(write(t, tc.file), nil, tc.flags)
+			if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
