@@ -99,21 +99,27 @@ func coming(source string, s ec2ops.Snapshot) bool {
 // is instead.
 func (c catalogue) newest() (ec2ops.Snapshot, error) {
 	var eligible []ec2ops.Snapshot
-	others := map[string]int{}
+	others, pending := map[string]int{}, false
 	for _, s := range c.snapshots {
 		if why := ineligible(c.source, s); why != "" {
 			others[why]++
+			pending = pending || coming(c.source, s)
 			continue
 		}
 		eligible = append(eligible, s)
 	}
 	if len(eligible) == 0 {
-		return ec2ops.Snapshot{}, noSnapshot(c.source, others)
+		return ec2ops.Snapshot{}, noSnapshot(c.source, others, pending)
 	}
 	return slices.MaxFunc(eligible, c.byAge), nil
 }
 
-func noSnapshot(source string, others map[string]int) error {
+// noSnapshot is [ErrTemporary] if there will be one once EC2 has completed it.
+func noSnapshot(source string, others map[string]int, pending bool) error {
+	kind := ErrNoSnapshot
+	if pending {
+		kind = &kindError{ErrTemporary, ErrNoSnapshot.Error() + " yet"}
+	}
 	if len(others) == 0 {
 		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", ErrNoSnapshot, source)
 	}
@@ -122,7 +128,7 @@ func noSnapshot(source string, others map[string]int) error {
 		list = append(list, fmt.Sprintf("%d %s", n, why))
 	}
 	slices.Sort(list)
-	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", ErrNoSnapshot, source, strings.Join(list, ", "))
+	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", kind, source, strings.Join(list, ", "))
 }
 
 // newerThan gives the newest snapshot, completed or pending, that holds newer data than

@@ -49,7 +49,7 @@ func TestRefusals(t *testing.T) {
 		"no metadata": {arrange: func(w *world) { w.cloud.identifyErr = ec2ops.ErrNotEC2 }, code: ExitNotEC2, says: "metadata"},
 		"no snapshot": {arrange: func(w *world) { w.cloud.snapshots = nil }, code: ExitNoSnapshot, says: "Name=codepen-app"},
 		"pending snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }),
-			code: ExitNoSnapshot, says: "1 pending"},
+			code: ExitTemporary, says: "1 pending"},
 		"archived snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }),
 			code: ExitNoSnapshot, says: "1 archived"},
 		"size below the snapshot's": {cfg: func(c *Config) { c.Sources[0].SizeGiB = 4 }, code: ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},

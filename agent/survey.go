@@ -131,7 +131,17 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 			s.detail = c.String()
 			return c, ctx.Err()
 		}
-		if c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots); err != nil {
+		c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots)
+		for until := time.Now().Add(noneStill); errors.Is(err, ErrNoSnapshot) && time.Now().Before(until); {
+			s.waiting(Line(err))
+			if err := b.pause(ctx, listedPoll, "a snapshot"); err != nil {
+				return c, err
+			}
+			if snapshots, err = b.agent.Cloud.Snapshots(ctx, b.src.Name); err == nil {
+				c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots)
+			}
+		}
+		if err != nil {
 			return c, err
 		}
 		if c.snapshot == nil {
@@ -149,6 +159,11 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 var errSnapshotGone = errors.New("the chosen snapshot is gone")
 
 const (
+	// noneStill is for how long no eligible snapshot may be listed before that is taken to
+	// be so: EC2 is eventually consistent, "a couple of seconds" as a rule. (EC2 API
+	// developer guide, "Eventual consistency")
+	noneStill = 6 * time.Second
+
 	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
 	// that is new: it is eventually consistent, as a rule within a few seconds.
 	listedStill = 30 * time.Second
