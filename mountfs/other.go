@@ -100,7 +100,9 @@ func Grow(string, int64) (before, after int64, err error) {
 type Frozen struct{}
 
 // Users needs Linux.
-func Users(context.Context, Device) ([]string, error) { return nil, unsupported("look for users of a device") }
+func Users(context.Context, Device) ([]string, error) {
+	return nil, unsupported("look for users of a device")
+}
 
 // Flush needs Linux.
 func Flush(string) error { return unsupported("flush a file system") }

@@ -54,7 +54,7 @@ var only = map[string][]string{
 		"error=CALL#1:InvalidInstanceAttributeValue", "error=CALL:InvalidInstanceAttributeValue",
 		"error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
 	},
-	"DescribeVolumes":   {"error=CALL#2:InvalidVolume.NotFound", "error=CALL#3@10s:InvalidVolume.NotFound"},
+	"DescribeVolumes":   {"unlisted=CALL@20s", "unlisted=CALL#2@20s", "unlisted=CALL#1", "error=CALL#2:InvalidVolume.NotFound", "error=CALL#3@10s:InvalidVolume.NotFound"},
 	"DescribeSnapshots": {"error=CALL#1:InvalidSnapshot.NotFound"},
 	"DescribeInstances": {"error=CALL#1:InvalidInstanceID.NotFound", "error=CALL:InvalidInstanceID.NotFound"},
 	"CreateTags": {

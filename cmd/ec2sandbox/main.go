@@ -128,6 +128,7 @@ on what the call does:
 
   stale        Describe does not know what it makes for the duration VALUE
   lag          Describe shows what it changes as it was for the duration VALUE
+  unlisted     DescribeVolumes: attachments are not shown, volumes are available
   broken       CreateVolume: the volume ends up in the state error
   stuck        AttachVolume, DetachVolume: attaching, detaching for ever
   unplugged    AttachVolume: EC2 says attached, but no device appears

@@ -181,7 +181,8 @@ func TestDownAsksTheKernel(t *testing.T) {
 	t.Run("EC2 does not list the attachment yet", func(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
-		out := s.run("web-2", "snapsource up\nsnapsource down"+facts, "--fault", "lag=AttachVolume:12s")
+		s.run("web-2", "snapsource up")
+		out := s.run("web-2", "snapsource up >/dev/null\nsnapsource down"+facts, "--fault", "unlisted=DescribeVolumes#2@5s")
 		contains(t, out, "nothing mounted", "Source is down")
 		for _, v := range s.volumes("codepen-app") {
 			if v.Attachment != nil && v.Attachment.InstanceID == instanceID(s, "web-2") && v.Attachment.DetachAsked.IsZero() {
@@ -192,7 +193,8 @@ func TestDownAsksTheKernel(t *testing.T) {
 	t.Run("EC2 does not list it, and it is in use", func(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
-		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+facts+"\nexit $code", "--fault", "lag=AttachVolume:30s")
+		s.run("web-2", "snapsource up")
+		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+facts+"\nexit $code", "--fault", "unlisted=DescribeVolumes#2@20s")
 		if contains(t, out, "stop what uses it", "xfs"); code != 75 || detached(s) != 0 {
 			t.Errorf("exit code %d, %d detached\n%s", code, detached(s), out)
 		}

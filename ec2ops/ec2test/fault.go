@@ -23,6 +23,7 @@ const (
 
 	Stale     Effect = "stale"     // what the call makes stays unknown to Describe for a while
 	Lag       Effect = "lag"       // what the call changes is shown by Describe as it was, for a while
+	Unlisted  Effect = "unlisted"  // volumes are shown as available, without their attachments
 	Broken    Effect = "broken"    // the volume ends up in the state error
 	Stuck     Effect = "stuck"     // attaching, or detaching, goes on for ever
 	Unplugged Effect = "unplugged" // EC2 says attached, but the kernel never sees the device
@@ -39,7 +40,7 @@ const (
 
 // effects are all of them, by what their value is: nothing, a duration, or a text.
 var effects = map[Effect]string{
-	Refuse: "", DropBefore: "", KillBefore: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
+	Refuse: "", DropBefore: "", KillBefore: "", Unlisted: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
 	Hang: "", Cut: "", Garble: "", Empty: "", Huge: "",
 	Delay: "duration", Stale: "duration", Lag: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
 }

@@ -256,6 +256,11 @@ func (s *Server) describeVolumes(c *call) (any, error) {
 	}); err != nil {
 		return nil, err
 	}
+	for n := range all {
+		if c.hit.has(Unlisted) {
+			all[n].Attachment = nil
+		}
+	}
 	page, next, err := selected(sel, all, s.opts.ShortPages, func(v Volume) string { return v.ID },
 		func(v Volume) attributes { return v.attributes(c.now) }, volumeNotFound)
 	if err != nil {
