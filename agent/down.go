@@ -311,5 +311,15 @@ func (b *boot) remove(ctx context.Context, v ec2ops.Volume) (err error) {
 	defer s.end(&err)
 	defer b.inEC2.enter()()
 	s.detail = v.ID
-	return b.agent.Cloud.DeleteVolume(ctx, v.ID)
+	for until := time.Now().Add(inUseShown); ; {
+		err := b.agent.Cloud.DeleteVolume(ctx, v.ID)
+		if !errors.Is(err, ec2ops.ErrVolumeInUse) || time.Now().After(until) {
+			return err
+		}
+		// EC2 has called it available before it was detached.
+		s.waiting(Line(err))
+		if waitErr := b.pause(ctx, inUsePoll, v.ID); waitErr != nil {
+			return fmt.Errorf("%w: %w", err, waitErr)
+		}
+	}
 }

@@ -224,7 +224,7 @@ func (c *cell) judge() {
 	// Where the call was answered, but what it asked for does not come about, the state is
 	// named instead; and when all connections are refused, whichever call met that.
 	effect, _, _ := strings.Cut(c.fault, "=")
-	state := slices.Contains([]string{"stale", "lag", "broken", "stuck", "refuse"}, effect)
+	state := slices.Contains([]string{"stale", "lag", "unlisted", "broken", "stuck", "refuse"}, effect)
 	if !state && !strings.Contains(line, c.action) {
 		c.wrong = append(c.wrong, "the message does not name "+c.action)
 	}
