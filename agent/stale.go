@@ -188,7 +188,12 @@ func (b *boot) dealtWithStart(ctx context.Context, v ec2ops.Volume) error {
 		return nil
 	}
 	defer b.inEC2.enter()()
-	return b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: startTag(b.self)})
+	err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: startTag(b.self)})
+	if err != nil && ctx.Err() == nil { // the role's policy may be of an older version
+		b.note("a reboot will be taken for a start once more: " + Line(err))
+		return nil
+	}
+	return err
 }
 
 // startOver ends a launch that is superseded: the roles come off, with StaleWait it waits
