@@ -147,7 +147,7 @@ func (c catalogue) newerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool
 			continue
 		}
 		switch {
-		case holds != nil && c.byAge(s, *holds) <= 0:
+		case holds != nil && !c.taken(s).After(c.taken(*holds)):
 		case holds == nil && !c.taken(s).After(v.Created): // its own snapshot is deleted
 		default:
 			newer, found = s, true

@@ -1,0 +1,202 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/ec2ops"
+)
+
+func taken(id string, hour int, run string, change ...func(*ec2ops.Snapshot)) ec2ops.Snapshot {
+	s := release(id, hour)
+	s.VolumeID = "vol-of-" + run
+	s.Tags[ec2ops.TagRun], s.Tags[ec2ops.TagVolume], s.Tags[ec2ops.TagSource] = run, s.VolumeID, "codepen-app"
+	for _, c := range change {
+		c(&s)
+	}
+	return s
+}
+
+// copied is what CopySnapshot makes with all tags of the original.
+func copied(id string, hour int, run string, change ...func(*ec2ops.Snapshot)) ec2ops.Snapshot {
+	s := taken(id, hour, run, change...)
+	s.VolumeID = "vol-ffffffff"
+	return s
+}
+
+func promoted(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagPromoted] = s.ID }
+
+func TestOnlyReleasesAreEligible(t *testing.T) {
+	backup := taken("snap-backup", 9, "r9", func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagSnapshot] = "snap-1" })
+	ofBlank := release("snap-blank", 9)
+	ofBlank.Tags[ec2ops.TagFormatted] = "a-uuid"
+	byHand := release("snap-hand", 5)
+	byHand.VolumeID = "vol-0123456789abcdef0"
+	copyOfHand := release("snap-copy", 9)
+	copyOfHand.Copy = true
+	for name, tc := range map[string]struct {
+		all  []ec2ops.Snapshot
+		want string
+	}{
+		"a backup with a volume's tags":      {[]ec2ops.Snapshot{backup, taken("snap-1", 1, "r1")}, "snap-1"},
+		"a backup of a blank volume":         {[]ec2ops.Snapshot{ofBlank, taken("snap-1", 1, "r1")}, "snap-1"},
+		"one with Name alone":                {[]ec2ops.Snapshot{byHand, taken("snap-1", 1, "r1")}, "snap-hand"},
+		"a copy of one with Name alone":      {[]ec2ops.Snapshot{copyOfHand, byHand}, "snap-hand"},
+		"a copy of the older one":            {[]ec2ops.Snapshot{taken("snap-1", 1, "r1"), taken("snap-2", 2, "r2"), copied("snap-copy", 9, "r1")}, "snap-2"},
+		"and it is promoted":                 {[]ec2ops.Snapshot{taken("snap-1", 1, "r1"), taken("snap-2", 2, "r2"), copied("snap-copy", 9, "r1", promoted)}, "snap-2"},
+		"a promoted copy without original":   {[]ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-copy", 9, "r1", promoted)}, "snap-copy"},
+		"a copy of a promoted copy":          {[]ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-copy2", 9, "r1", func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagPromoted] = "snap-copy" })}, "snap-2"},
+		"EC2 made a volume id up for a copy": {[]ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-copy", 9, "r1", func(s *ec2ops.Snapshot) { s.VolumeID = "vol-0aaaaaaaaaaaaaaaa" })}, "snap-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := catalogueOf("codepen-app", tc.all).newest(); err != nil || got.ID != tc.want {
+				t.Errorf("got %s, %v; want %s", got.ID, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestNewerThan(t *testing.T) {
+	at := func(hour int) time.Time { return release("", hour).Start }
+	from := func(id string) ec2ops.Volume {
+		return ec2ops.Volume{ID: "vol-mine", SnapshotID: id, Created: at(4)}
+	}
+	mine := release("snap-mine", 6)
+	mine.VolumeID = "vol-mine"
+	for name, tc := range map[string]struct {
+		volume ec2ops.Volume
+		all    []ec2ops.Snapshot
+		want   string
+	}{
+		"its own is the newest":                 {from("snap-2"), []ec2ops.Snapshot{release("snap-1", 1), release("snap-2", 2)}, ""},
+		"a newer one":                           {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), release("snap-3", 3)}, "snap-3"},
+		"a newer one is pending":                {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), taken("snap-3", 3, "r", func(s *ec2ops.Snapshot) { s.State = "pending" })}, "snap-3"},
+		"its own is deleted":                    {from("snap-0"), []ec2ops.Snapshot{release("snap-3", 3), release("snap-5", 5)}, "snap-5"},
+		"one was taken of it since":             {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), release("snap-5", 5), mine}, ""},
+		"and a newer one elsewhere":             {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), mine, release("snap-7", 7)}, "snap-7"},
+		"a copy of its own":                     {from("snap-2"), []ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-9", 9, "r2", promoted)}, ""},
+		"a backup":                              {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), taken("snap-9", 9, "r", func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagSnapshot] = "x" })}, ""},
+		"a volume that began blank":             {from(""), []ec2ops.Snapshot{release("snap-3", 3), release("snap-5", 5)}, "snap-5"},
+		"one that began blank, and a later own": {from(""), []ec2ops.Snapshot{release("snap-5", 5), mine}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, _ := catalogueOf("codepen-app", tc.all).newerThan(tc.volume); got.ID != tc.want {
+				t.Errorf("got %q, want %q", got.ID, tc.want)
+			}
+		})
+	}
+}
+
+// TestRejectTakesCopiesAlong: a promoted copy of a release that is rolled back does not
+// come back as the newest.
+func TestRejectTakesCopiesAlong(t *testing.T) {
+	w := newWorld()
+	w.cloud.snapshots = []ec2ops.Snapshot{taken("snap-1", 1, "r1"), copied("snap-copy", 2, "r2", promoted), taken("snap-2", 2, "r2")}
+	rejected, next, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "bad", time.Now())
+	if err != nil || rejected != "snap-2" && rejected != "snap-copy" || next != "snap-1" {
+		t.Errorf("rejected %s, next %s, %v", rejected, next, err)
+	}
+	if got, err := catalogueOf("codepen-app", w.cloud.snapshots).newest(); err != nil || got.ID != "snap-1" {
+		t.Errorf("a launch takes %s, %v", got.ID, err)
+	}
+}
+
+// TestSnapshotGone: of two answers one is late; the launch waits, takes another snapshot
+// as soon as there is one, and ends as temporary if it stays like that.
+func TestSnapshotGone(t *testing.T) {
+	notFound := &ec2ops.APIError{Action: "ec2:CreateVolume", Kind: ec2ops.ErrNotFound, Err: ec2ops.ErrNotFound}
+	for name, tc := range map[string]struct {
+		list  func(w *world, nth int)
+		fails int // CreateVolume
+		code  int
+		from  string
+	}{
+		"deleted, another is left":     {func(w *world, nth int) { w.cloud.snapshots = []ec2ops.Snapshot{release("snap-1", 1)} }, 1, 0, "snap-1"},
+		"CreateVolume was late":        {func(*world, int) {}, 3, 0, "snap-2"},
+		"it is listed for ever":        {func(*world, int) {}, 1000, ExitTemporary, ""},
+		"deleted, and it was the last": {func(w *world, nth int) { w.cloud.snapshots = nil }, 1, ExitNoSnapshot, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := withRelease()
+				w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+				failed := 0
+				w.cloud.fail = func(call string) error {
+					if call != "CreateVolume" || failed == tc.fails {
+						return nil
+					}
+					failed++
+					tc.list(w, failed)
+					return notFound
+				}
+				report, err := w.agent.Up(t.Context(), DefaultConfig())
+				if ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
+					t.Errorf("exit code %d from %q, %v; want %d from %q", ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
+				}
+				if err != nil && len(w.cloud.live()) != 0 {
+					t.Error("a volume is left")
+				}
+			})
+		})
+	}
+}
+
+func TestDecideUndo(t *testing.T) {
+	refused, temporary := ErrRefused, ErrTemporary
+	for name, tc := range map[string]struct {
+		attempt attempt
+		failure error
+		leaving bool
+		want    undoing
+	}{
+		"temporary, made":                  {attempt{created: "vol-1"}, temporary, false, keep},
+		"lasting, made":                    {attempt{created: "vol-1"}, refused, false, deleteMade},
+		"lasting, made and mounted":        {attempt{created: "vol-1", mounted: true}, refused, false, deleteMade},
+		"lasting, made and complete":       {attempt{created: "vol-1", mounted: true, bound: true}, refused, false, keep},
+		"the same, and it would outlive":   {attempt{created: "vol-1", mounted: true, bound: true}, refused, true, deleteMade},
+		"the same, and it goes with it":    {attempt{created: "vol-1", mounted: true, bound: true, goesWithIt: true}, refused, true, keep},
+		"lasting, adopted":                 {attempt{adopted: "vol-1"}, refused, false, keep},
+		"lasting, adopted and mounted now": {attempt{adopted: "vol-1", mounted: true}, refused, false, unmountOnly},
+		"stuck, mounted":                   {attempt{created: "vol-1", mounted: true, bound: true}, errStuck, false, detachOnly},
+		"stuck, not mounted":               {attempt{created: "vol-1"}, errStuck, false, keep},
+		"an unknown refusal":               {attempt{created: "vol-1"}, errors.Join(temporary, ec2ops.ErrPermanent), false, deleteMade},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := decideUndo(tc.attempt, tc.failure, tc.leaving); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSecondVolumeGoesWithItsInstance: what is known of the first volume of a run says
+// nothing of the second.
+func TestSecondVolumeGoesWithItsInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), DefaultConfig()
+		cfg.Stale, cfg.LifecycleHook, cfg.Roles.Roles = StaleWait, "launch", []string{"app"}
+		w.cloud.group = fakeGroup{state: "Pending:Wait", target: "InService", hook: "launch"}
+		modified := 0
+		w.cloud.fail = func(call string) error {
+			switch {
+			case strings.HasPrefix(call, "CreateTags i-") && len(w.cloud.snapshots) == 1:
+				w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+			case strings.HasPrefix(call, "ModifyInstanceAttribute"):
+				if modified++; modified > 1 {
+					return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
+				}
+			}
+			return nil
+		}
+		_, err := w.agent.Up(t.Context(), cfg)
+		if ExitCode(err) != ExitDenied {
+			t.Fatalf("got %v", err)
+		}
+		if n := len(w.cloud.live()); n != 0 {
+			t.Errorf("%d volumes are left, which outlive the instance that is abandoned", n)
+		}
+	})
+}
