@@ -234,26 +234,55 @@ func TestSnapshotNotReady(t *testing.T) {
 	}
 }
 
-// TestSnapshotTellsNothingWhileFrozen: who is told may write to what is frozen.
-func TestSnapshotTellsNothingWhileFrozen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := atWork(t)
-		var steps []Step
-		w.agent.Events = func(e Event) {
-			if w.host.isFrozen() {
-				t.Errorf("told while frozen: %+v", e)
-			}
-			if e.Phase == Done {
-				steps = append(steps, e.Step)
-			}
-		}
-		if _, err := w.snapshot(t, SnapshotOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff([]Step{Identify, Survey, Flush, Freeze, Create, Thaw}, steps); diff != "" {
-			t.Error(diff)
-		}
-	})
+// TestSnapshotHolds: what is written is held from before the freeze until after the thaw,
+// and until a snapshot in doubt is rejected.
+func TestSnapshotHolds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*world)
+		code    int
+	}{
+		"taken":             {func(*world) {}, ExitDone},
+		"can't be frozen":   {func(w *world) { w.host.freezeErr = mountfs.ErrBusy }, ExitTemporary},
+		"no answer in time": {func(w *world) { w.cloud.snapshotTakes = time.Hour }, ExitTemporary},
+		"the guard dies": {func(w *world) {
+			w.cloud.snapshotTakes, w.host.guardDies = time.Second, 500*time.Millisecond
+		}, ExitTemporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := atWork(t)
+				tc.prepare(w)
+				held, releases := false, 0
+				w.agent.Hold = func() func() {
+					if w.host.isFrozen() {
+						t.Error("held only once it is frozen")
+					}
+					held = true
+					return func() {
+						if w.host.isFrozen() {
+							t.Error("released while it is frozen")
+						}
+						for _, s := range w.taken() {
+							if tc.code != ExitDone && ineligible("codepen-app", s) == "" {
+								t.Errorf("released while %s is in doubt and eligible", s.ID)
+							}
+						}
+						held = false
+						releases++
+					}
+				}
+				w.agent.Events = func(e Event) {
+					if w.host.isFrozen() && !held {
+						t.Errorf("told while frozen: %+v", e)
+					}
+				}
+				_, err := w.snapshot(t, SnapshotOptions{})
+				if ExitCode(err) != tc.code || held || releases != 1 {
+					t.Errorf("%v, held %v, released %d times", err, held, releases)
+				}
+			})
+		})
+	}
 }
 
 // TestSnapshotInterrupted: an interrupt thaws at once, and still finds out.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,8 +12,8 @@ import (
 	"snapsource/ec2ops"
 )
 
-func hostsCommand() *cobra.Command {
-	h := &hosts{query: agent.DefaultServerQuery()}
+func hostsCommand(p *program) *cobra.Command {
+	h := &hosts{program: p, query: agent.DefaultServerQuery()}
 	c := &cobra.Command{
 		Use:   "hosts",
 		Short: "running instances by role, for the deploy tool",
@@ -55,6 +54,7 @@ Without any match nothing is printed and the exit code is 75, unless
 
 // hosts is one run of the command.
 type hosts struct {
+	program    *program
 	query      agent.ServerQuery
 	filters    []string
 	output     string
@@ -70,8 +70,8 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 		name, value, _ := strings.Cut(f, "=")
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
+	h.program.watch.allow(c.Name(), h.query.Timeout, endWithin)
 	log := newLog(c.ErrOrStderr(), h.output == agent.OutputJSON, h.verbose)
-	defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
 	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version,
 		OnCall:    func(call ec2ops.Call) { logCall(log, call) },
@@ -94,13 +94,11 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 
 func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
 	if h.output == agent.OutputJSON {
-		encoder := json.NewEncoder(c.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(append([]agent.Server{}, servers...)) // [] for none, and not null
+		return writeJSON(c.OutOrStdout(), append([]agent.Server{}, servers...)) // [] for none, and not null
 	}
 	for _, s := range servers {
 		if _, err := fmt.Fprintln(c.OutOrStdout(), s.Address); err != nil {
-			return fmt.Errorf("print the hosts: %w", err)
+			return resultError(err)
 		}
 	}
 	return nil

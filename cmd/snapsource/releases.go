@@ -11,14 +11,14 @@ import (
 	"snapsource/agent"
 )
 
-func snapshotsCommand() *cobra.Command {
+func snapshotsCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshots",
 		Short: "a source's snapshots, and which one a launch takes",
 		Long: `Snapshots lists a source's snapshots, newest first, marks the one that a launch
 would take, and says for every other one why not.`,
 	}
-	addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
+	p.addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
 		releases, err := agent.Releases(ctx, o.cloud, o.cfg.Sources[0].Name)
 		if err != nil {
 			return err
@@ -38,12 +38,12 @@ would take, and says for every other one why not.`,
 			}
 			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
 		}
-		return w.Flush()
+		return resultError(w.Flush())
 	})
 	return c
 }
 
-func rejectCommand() *cobra.Command {
+func rejectCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reject SNAPSHOT|latest",
 		Short: "take a bad snapshot out of the running (roll back)",
@@ -52,7 +52,7 @@ of the others. "latest" is the one that a launch would take now. Instances that
 run already keep what they have: roll the deployment back there as well.`,
 		Example: "  snapsource reject latest --reason 'breaks the login'",
 	}
-	s := addSettings(c, operatorSettings...)
+	s := p.addSettings(c, operatorSettings...)
 	reason := c.Flags().String("reason", "", "why, for those who find the snapshot's tag")
 	s.operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		rejected, next, err := agent.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
@@ -71,14 +71,14 @@ run already keep what they have: roll the deployment back there as well.`,
 	return c
 }
 
-func promoteCommand() *cobra.Command {
+func promoteCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "promote SNAPSHOT",
 		Short: "make a candidate, or a rejected snapshot, eligible",
 		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
 your own checks, or one that was rejected.`,
 	}
-	addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+	p.addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		if err := agent.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"snapsource/agent"
 )
 
-func snapshotCommand(host agent.Host) *cobra.Command {
+func snapshotCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshot",
 		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
@@ -22,7 +22,7 @@ killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
-	s := addSettings(c, "source", "timeout", "output")
+	s := p.addSettings(c, "source", "timeout", "output")
 	o := agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout}
 	f := c.Flags()
 	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
@@ -37,7 +37,7 @@ killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err
 		}
-		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Snapshot(ctx, cfg, o)
 		})
 	}

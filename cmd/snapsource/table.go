@@ -18,8 +18,8 @@ import (
 // and end without a period.
 type table struct {
 	out     io.Writer
-	command string // "up", "plan", …
-	tty     bool
+	command string   // "up", "plan", …
+	tty     *os.File // nil: it is no terminal
 
 	mu      sync.Mutex
 	headed  string // the source whose header is printed
@@ -30,8 +30,7 @@ type table struct {
 
 func newTable(out io.Writer, command string) *table {
 	t := &table{out: out, command: command, stop: make(chan struct{})}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		t.tty = true
+	if t.tty = terminal(out); t.tty != nil {
 		t.stopped.Go(t.animate)
 	}
 	return t
@@ -54,17 +53,23 @@ func (t *table) animate() {
 		case <-tick.C:
 			t.mu.Lock()
 			if e := t.running; e != nil {
-				t.clear()
-				fmt.Fprint(t.out, t.fit(t.line(e.Step, e.Detail, time.Since(e.At))))
+				t.draw(clearLine + t.fit(t.line(e.Step, e.Detail, time.Since(e.At))))
 			}
 			t.mu.Unlock()
 		}
 	}
 }
 
+// draw writes what is soon drawn again, and drops it while nothing may be written.
+func (t *table) draw(text string) {
+	if s, ok := t.out.(*stream); ok {
+		s.draw(text)
+	}
+}
+
 // fit cuts a line that is drawn again to the terminal's width: what wraps would stay.
 func (t *table) fit(line string) string {
-	width, _, err := term.GetSize(int(t.out.(*os.File).Fd())) // a terminal is a file
+	width, _, err := term.GetSize(int(t.tty.Fd()))
 	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
 		return string(runes[:width-1])
 	}
@@ -74,7 +79,7 @@ func (t *table) fit(line string) string {
 const clearLine = "\r\x1b[K"
 
 func (t *table) clear() {
-	if t.tty {
+	if t.tty != nil {
 		fmt.Fprint(t.out, clearLine)
 	}
 }
@@ -92,7 +97,7 @@ func (t *table) event(e agent.Event) {
 	case agent.Waiting:
 		switch {
 		case e.Percent == nil:
-		case t.tty:
+		case t.tty != nil:
 			e.Detail += " " + progress(*e.Percent)
 		default:
 			e.Detail += fmt.Sprintf(", %d%%", *e.Percent)
@@ -100,7 +105,7 @@ func (t *table) event(e agent.Event) {
 		if t.running != nil {
 			t.running.Detail = e.Detail
 		}
-		if e.Percent != nil && !t.tty {
+		if e.Percent != nil && t.tty == nil {
 			fmt.Fprintln(t.out, t.line(e.Step, e.Detail, e.Took))
 		}
 	case agent.Done, agent.Failed:
