@@ -97,7 +97,7 @@ func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
 		return writeJSON(c.OutOrStdout(), append([]agent.Server{}, servers...)) // [] for none, and not null
 	}
 	for _, s := range servers {
-		if _, err := fmt.Fprintln(c.OutOrStdout(), s.Address); err != nil {
+		if err := writeLine(c.OutOrStdout(), s.Address); err != nil {
 			return resultError(err)
 		}
 	}
@@ -113,7 +113,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftO
 		case h.output == agent.OutputJSON:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
-			fmt.Fprintf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
+			sayf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
 		}
 	}
 }
@@ -136,9 +136,9 @@ func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 		log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", hint))
 		return &toldError{err}
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "snapsource: %s\n", agent.Line(err))
+	sayf(c.ErrOrStderr(), "snapsource: %s\n", err)
 	if hint != "" {
-		fmt.Fprintf(c.ErrOrStderr(), "  to do: %s\n", hint)
+		sayf(c.ErrOrStderr(), "  to do: %s\n", hint)
 	}
 	return &toldError{err}
 }

@@ -39,7 +39,7 @@ It overwrites no file that it did not write, and what is there already stays.`,
 		if err := i.Install(c.Context(), *before); err != nil {
 			return installError(err)
 		}
-		fmt.Fprintln(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource")
+		sayf(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource\n")
 		return nil
 	}
 	return c
@@ -81,7 +81,7 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 	i := systemd.Installation{
 		Root:    filepath.Clean(root),
 		Program: program,
-		Tell:    func(line string) { fmt.Fprintln(c.OutOrStdout(), line) },
+		Tell:    func(line string) { sayf(c.OutOrStdout(), "%s\n", line) },
 	}
 	// As sd_booted(3) has it.
 	if _, err := os.Stat("/run/systemd/system"); err == nil && i.Root == "/" {

@@ -64,9 +64,9 @@ func (e *toldError) Unwrap() error { return e.error }
 
 // explain tells a person what happened and what to do.
 func explain(w io.Writer, err error) {
-	fmt.Fprintf(w, "snapsource: %s\n", agent.Line(err))
+	sayf(w, "snapsource: %s\n", err)
 	if hint := agent.Hint(err); hint != "" {
-		fmt.Fprintf(w, "  to do: %s\n", hint)
+		sayf(w, "  to do: %s\n", hint)
 	}
 }
 

@@ -47,7 +47,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		p.watch.event(e)
 		logEvent(log, e)
 		if up {
-			p.out.do(func() { systemd.Status(e.Source, string(e.Step), e.Detail) })
+			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
 		}
 		if !asJSON {
 			table.event(e)

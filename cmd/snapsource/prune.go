@@ -48,10 +48,10 @@ made from, or anything that is not this account's and this source's.`,
 			} else if !o.DryRun {
 				what = "not deleted"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
+			sayf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
 		}
 		if len(list) == 0 && err == nil {
-			fmt.Fprintln(w, "nothing to prune")
+			sayf(w, "nothing to prune\n")
 		}
 		if flushErr := w.Flush(); err == nil {
 			err = resultError(flushErr)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"text/tabwriter"
 	"time"
 
@@ -27,7 +26,7 @@ would take, and says for every other one why not.`,
 			return err
 		}
 		if len(releases) == 0 {
-			fmt.Fprintf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
+			sayf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
 			return nil
 		}
 		w := tabwriter.NewWriter(o.c.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -36,7 +35,7 @@ would take, and says for every other one why not.`,
 			if !r.Chosen {
 				mark = r.WhyNot
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
+			sayf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
 		}
 		return resultError(w.Flush())
 	})
@@ -65,7 +64,7 @@ run already keep what they have: roll the deployment back there as well.`,
 		if next == "" {
 			next = "nothing: up will fail until there is an eligible snapshot"
 		}
-		fmt.Fprintf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
+		sayf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
 		return nil
 	})
 	return c
@@ -85,7 +84,7 @@ your own checks, or one that was rejected.`,
 		if done, err := o.json(map[string]string{"promoted": args[0]}); done {
 			return err
 		}
-		fmt.Fprintf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
+		sayf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
 		return nil
 	})
 	return c

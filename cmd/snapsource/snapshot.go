@@ -77,5 +77,5 @@ func (t *table) finishSnapshot(s *agent.SourceReport) {
 	case s.Taken.State != "completed":
 		what = "eligible once EC2 has completed it"
 	}
-	fmt.Fprintf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
+	sayf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
 }

@@ -53,7 +53,7 @@ func (t *table) animate() {
 		case <-tick.C:
 			t.mu.Lock()
 			if e := t.running; e != nil {
-				t.draw(clearLine + t.fit(t.line(e.Step, e.Detail, time.Since(e.At))))
+				t.draw(clearLine + t.fit(plain(t.line(e.Step, e.Detail, time.Since(e.At)))))
 			}
 			t.mu.Unlock()
 		}
@@ -80,7 +80,7 @@ const clearLine = "\r\x1b[K"
 
 func (t *table) clear() {
 	if t.tty != nil {
-		fmt.Fprint(t.out, clearLine)
+		_, _ = io.WriteString(t.out, clearLine)
 	}
 }
 
@@ -106,7 +106,7 @@ func (t *table) event(e agent.Event) {
 			t.running.Detail = e.Detail
 		}
 		if e.Percent != nil && t.tty == nil {
-			fmt.Fprintln(t.out, t.line(e.Step, e.Detail, e.Took))
+			sayf(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
 		}
 	case agent.Done, agent.Failed:
 		t.running = nil
@@ -121,20 +121,20 @@ func (t *table) event(e agent.Event) {
 		if e.Phase == agent.Failed {
 			detail = "failed"
 		}
-		fmt.Fprintln(t.out, t.line(e.Step, detail, e.Took))
+		sayf(t.out, "%s\n", t.line(e.Step, detail, e.Took))
 	case agent.Noted:
 		t.clear()
-		fmt.Fprintf(t.out, "  note: %s\n", e.Detail)
+		sayf(t.out, "  note: %s\n", e.Detail)
 	}
 }
 
 func (t *table) header(source, instance, zone string) {
 	t.headed = source
 	if instance == "" {
-		fmt.Fprintln(t.out, source)
+		sayf(t.out, "%s\n", source)
 		return
 	}
-	fmt.Fprintf(t.out, "%s on %s, %s\n", source, instance, zone)
+	sayf(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
 func (t *table) line(s agent.Step, detail string, took time.Duration) string {
@@ -163,22 +163,22 @@ func (t *table) finishUp(s *agent.SourceReport) {
 	switch {
 	case s.Error != "":
 	case t.command == "down":
-		fmt.Fprintf(t.out, "Source is down: %s\n", span(s.Took))
+		sayf(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
-		fmt.Fprintf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+		sayf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:
 		t.header(s.Source, s.Instance, s.Zone)
-		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
 func (t *table) finishPlan(s *agent.SourceReport) {
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
-		fmt.Fprintf(t.out, "  %-10s %s\n", a.Step, a.What)
+		sayf(t.out, "  %-10s %s\n", a.Step, a.What)
 	}
 	if s.Error == "" && len(s.Actions) == 0 {
-		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
@@ -186,7 +186,7 @@ func (t *table) finishStatus(s *agent.SourceReport) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(t.out, "  %-10s %s\n", name, value)
+			sayf(t.out, "  %-10s %s\n", name, value)
 		}
 	}
 	state := string(s.State)
