@@ -113,7 +113,7 @@ func systemctl(ctx context.Context, arguments ...string) error {
 // installError gives an error its exit code.
 func installError(err error) error {
 	switch {
-	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign):
+	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):
 		return agent.Usage(err.Error())
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", agent.ErrNotRoot, err)
