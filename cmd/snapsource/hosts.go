@@ -28,6 +28,9 @@ An instance without the wanted kind of address is listed by another one:
   public-ip    then public-dns, private-ip, private-dns
   instance-id  every instance has one
 
+What is neither an IP address nor a host name is never printed; that instance is left
+out, and stderr says so.
+
 Without any match nothing is printed and the exit code is 75, unless
 --allow-empty is given.`,
 		Example: "  snapsource hosts --role app --stage production\n  snapsource hosts --role app --filter tag:Team=web --filter 'instance-type=m5.*'",

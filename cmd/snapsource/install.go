@@ -25,7 +25,9 @@ it. Where a package has brought the unit, that one is used. Each unit named by
 --before is started once the Source is mounted, after a retry too, and not before.
 Install itself starts nothing: the next boot does, or systemctl start snapsource.
 
-It overwrites no file that it did not write, and what is there already stays.`,
+It overwrites no file that it did not write, and what is there already stays. It refuses
+a program that others than root can write to or replace, and follows no link out of
+--root.`,
 		Example: "  sudo snapsource install --before puma.service --before sidekiq.service",
 		Args:    noArguments,
 	}

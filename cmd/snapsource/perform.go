@@ -78,8 +78,8 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 
 // graces are how long each command may go on after its deadline or a signal.
 var graces = map[string]time.Duration{
-	"up": giveBackWithin, "init": giveBackWithin, "snapshot": lookUpWithin,
-	"plan": endWithin, "status": endWithin, "down": endWithin,
+	"up": giveBackWithin, "init": giveBackWithin, "down": giveBackWithin, "snapshot": lookUpWithin,
+	"plan": endWithin, "status": endWithin,
 }
 
 // writeJSON writes a command's result for machines.

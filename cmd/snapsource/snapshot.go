@@ -18,7 +18,8 @@ func snapshotCommand(p *program) *cobra.Command {
 tag by which launches find it. The file system is flushed and frozen before, and
 thawed as soon as EC2 has answered: writers wait for that long, readers do not. It
 is thawed after --freeze-timeout at the latest, and at once if this program is
-killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
+killed. What EC2 can't be shown to have taken while it was frozen is rejected. Nothing
+is written meanwhile, so that stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}

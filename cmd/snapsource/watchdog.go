@@ -17,8 +17,8 @@ const (
 	// nothing but calls that the kernel does not end takes that long.
 	endWithin = 10 * time.Second
 
-	// giveBackWithin is the same for up and init. The agent deletes a volume for 2 minutes
-	// and abandons a launch hook for 30 s after the run has failed.
+	// giveBackWithin is the same for up, init and down. The agent deletes a volume for 2
+	// minutes and abandons a launch hook for 30 s after the run has failed.
 	giveBackWithin = 150 * time.Second
 
 	// lookUpWithin is the same for snapshot, which looks for a snapshot whose answer was
