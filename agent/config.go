@@ -173,7 +173,7 @@ func distinct(sources []Source) error {
 		}
 		for _, c := range claims {
 			if first, taken := owner[c]; taken {
-				return usagef("sources %q and %q have the same %s %q", first, s.Name, c.key, c.value)
+				return usagef("sources %q and %q have the same %s %s", first, s.Name, c.key, c.value)
 			}
 			owner[c] = s.Name
 		}

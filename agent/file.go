@@ -198,8 +198,8 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 	return usagef("there is no such key%s", suggestion(key, s != nil))
 }
 
-// given is what errors about settings quote, and the paths that they name.
-var given = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(^|\s)/\S+`)
+// given is what errors about settings quote, and the paths and the source that they name.
+var given = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
 
 // conceal gives an error about a setting without the value, which came from a file; nil for nil.
 func conceal(err error) error {
@@ -212,6 +212,8 @@ func conceal(err error) error {
 			return `"…"`
 		case strings.HasPrefix(text, " /dev/sd"): // the names that EC2 takes
 			return text
+		case strings.HasPrefix(text, " same source"):
+			return " same source …"
 		}
 		return " …"
 	}))

@@ -165,7 +165,7 @@ func (e *stuckError) Unwrap() error { return agent.ErrTemporary }
 // stopped is the cause of a context that a signal has ended.
 type stopped string
 
-func (s stopped) Error() string { return string(s) + " received" }
+func (s stopped) Error() string { return string(s) + " signal received" }
 
 // Is has a signal mean the same as any other end of a context.
 func (s stopped) Is(target error) bool { return target == context.Canceled }
