@@ -18,7 +18,8 @@ import (
 type Agent struct {
 	Cloud  Cloud
 	Host   Host
-	Events func(Event) // told of every step; called from one goroutine at a time
+	Events func(Event)             // told of every step; called from one goroutine at a time
+	Hold   func() (release func()) // keeps back what the program writes; see [Agent.Snapshot]. nil: nothing is
 }
 
 // boot is one run for one source.

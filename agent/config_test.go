@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,19 +75,19 @@ func TestOneOfSeveralSources(t *testing.T) {
 // TestBadFiles: an error names file, line and key.
 func TestBadFiles(t *testing.T) {
 	for name, tc := range map[string]struct{ text, says string }{
-		"unknown key":            {"sources:\n  - source: a\n    colour: red\n", "line 3: colour: there is no such key"},
-		"unknown key of the run": {"\nrolse: [app]\n", "line 2: rolse: there is no such key"},
+		"unknown key":            {"sources:\n  - source: a\n    colour: red\n", "line 3: there is no such key"},
+		"unknown key of the run": {"\nrolse: [app]\n", "line 2: there is no such key"},
 		"flag's name for a list": {"sources:\n  - bind: [\"a:/b\"]\n", `line 2: bind: there is no such key; in the file it is "binds"`},
 		"at the wrong level":     {"mount: /cp\n", `line 1: mount: there is no such key; it belongs to a source`},
 		"run's key in a source":  {"sources:\n  - timeout: 3m\n", `line 2: timeout: there is no such key; it belongs to the top level`},
 		"twice":                  {"timeout: 3m\ntimeout: 4m\n", "timeout"},
-		"not a number":           {"sources:\n  - source: a\n    size: big\n", `line 3: size: "big" is not a whole number`},
+		"not a number":           {"sources:\n  - source: a\n    size: big\n", `line 3: size: "…" is not a whole number`},
 		"zero":                   {"sources:\n  - size: 0\n", "line 2: size: 0 is less than 1"},
 		"negative":               {"sources:\n  - size: -5\n", "line 2: size: -5 is less than 1"},
 		"a list for one value":   {"sources:\n  - mount: [/a, /b]\n", "line 2: mount: expected a value"},
 		"no value":               {"sources:\n  - mount:\n", "line 2: mount: expected a value"},
 		"one value for a list":   {"sources:\n  - binds: a:/b\n", "line 2: binds: expected a list"},
-		"bad bind":               {"sources:\n  - binds:\n      - codepen\n", `line 2: binds: "codepen" is not DIR:TARGET`},
+		"bad bind":               {"sources:\n  - binds:\n      - codepen\n", `line 2: binds: "…" is not DIR:TARGET`},
 		"not YAML":               {"sources: [\n", "line"},
 		"no list":                {"sources: a\n", "line 1: sources"},
 		"empty list":             {"sources: []\n", "line 1: sources"},
@@ -108,6 +110,66 @@ func TestBadFiles(t *testing.T) {
 		if _, err := Load(write(t, text), nil, nil); err != nil {
 			t.Errorf("%q: %v, want the defaults", text, err)
 		}
+	}
+}
+
+// TestFileIsNotShown: errors show nothing of a file but lines and settings' keys, whatever it
+// is: a user may run the program by sudo on a file of root's.
+func TestFileIsNotShown(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, text := range []string{
+		"root:" + secret + ":19000:0:99999:7:::\nbin:*:19000\n", // shadow(5)
+		secret, "- " + secret, secret + ": x", "x: " + secret, "timeout: " + secret, "size: " + secret, "sources: " + secret,
+		"timeout: *" + secret, "timeout: &" + secret + " [*" + secret + "]", "timeout: !" + secret + " x", "%" + secret + "\n---\na: b", "timeout: !!" + secret + "{",
+		"\"" + secret, "'" + secret, "timeout: \"\\" + secret, "timeout: [" + secret, "{" + secret, "a: b: " + secret, "\t" + secret, "? " + secret, "timeout: |x" + secret,
+		secret + ": 1\n" + secret + ": 2", "timeout: 1m\n" + secret + ": 2", "stale: " + secret, "if-none: " + secret, "output: " + secret, "lifecycle-hook: '\t" + secret + "'",
+		"roles: ['" + secret + ",x']", "stages: [\"\\e" + secret + "\"]", "project: \"\\e" + secret + "\"", "roles-tag: " + secret + "\nstages-tag: " + secret,
+		"sources: [{source: '" + secret + " x'}]", "sources: [{source: " + secret + ", device: x}]", "sources: [{device: " + secret + "}]", "sources: [{mount: " + secret + "}]",
+		"sources: [{mount: /" + secret + ", binds: ['a:/" + secret + "/x']}]", "sources: [{mount: /" + secret + "/y, binds: ['a:/" + secret + "']}]",
+		"sources: [{binds: [" + secret + "]}]", "sources: [{binds: ['../" + secret + ":/x']}]", "sources: [{binds: ['x:" + secret + "']}]",
+		"sources: [{tags: {" + secret + ": {a: b}}}]", "sources: [{tags: {aws:" + secret + ": b}}]", "sources: [{tags: {'a': \"\\e" + secret + "\"}}]",
+		"sources: [{tags: {" + secret + ": a, " + secret + ": b}}]", "sources: [{tags: [" + secret + "=1, " + secret + "=2]}]",
+		"sources: [{volume-type: " + secret + "}]", "sources: [{mount-options: ['" + secret + ",x']}]", "sources: [{encrypted: " + secret + "}]",
+		"sources: [{kms-key: " + secret + "}]", "sources: [{source: " + secret + ", binds: []}, {source: " + secret + ", binds: [], mount: /b, device: /dev/sdg}]",
+		"sources: [{source: a, mount: /" + secret + ", binds: []}, {source: b, mount: /" + secret + ", binds: [], device: /dev/sdg}]",
+	} {
+		file := write(t, text)
+		for _, flags := range []map[string][]string{nil, {"mount": {"relative"}}, {"size": {"9"}}, {"encrypted": {"true"}}} {
+			_, err := Load(file, nil, flags)
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("%s\n%v\n%v", text, flags, err)
+			}
+			if err == nil && flags == nil {
+				t.Errorf("%s\nis taken", text)
+			}
+		}
+	}
+	// A value that was given with the command is shown.
+	if _, err := Load(write(t, "timeout: 1m"), nil, map[string][]string{"mount": {"relative"}}); err == nil || !strings.Contains(err.Error(), `"relative"`) {
+		t.Error(err)
+	}
+}
+
+// TestFileThatIsNone: only a regular file of a bearable size is read.
+func TestFileThatIsNone(t *testing.T) {
+	dir := t.TempDir()
+	fifo, large := filepath.Join(dir, "fifo"), filepath.Join(dir, "large")
+	if err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.WriteFile(large, bytes.Repeat([]byte("#\n"), configMax/2+1), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for file, says := range map[string]string{
+		"/dev/zero": "is not a regular file", fifo: "is not a regular file", dir: "is not a regular file", large: "has more than 1048576 bytes",
+		filepath.Join(dir, "none"): "no such file",
+	} {
+		if _, err := Load(file, nil, nil); ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	if err := os.Truncate(large, configMax); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(large, nil, nil); err != nil {
+		t.Error(err)
 	}
 }
 

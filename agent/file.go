@@ -7,30 +7,69 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// loadFile sets on c what the YAML file says. Without a name the default file is
-// read where it exists.
-func loadFile(c *Config, name string) error {
+// configMax bounds a configuration file, in bytes.
+const configMax = 1 << 20
+
+// loadFile sets on c what the YAML file says, and gives the file's name, "" where there is
+// none. Without a name the default file is read where it exists.
+//
+// What an error says of a file is shown to whoever runs the command, and that may be a user
+// who runs it by sudo and may not read the file. So an error shows lines, and keys that are
+// settings, and no other text of the file: of /etc/shadow that it is no configuration.
+func loadFile(c *Config, name string) (read string, err error) {
 	explicit := name != ""
 	if !explicit {
 		name = DefaultConfigFile
 	}
-	text, err := os.ReadFile(name)
+	text, err := readConfig(name)
 	if errors.Is(err, fs.ErrNotExist) && !explicit {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return usagef("read the configuration: %v", err)
+		return "", usagef("read the configuration: %v", err)
 	}
 	if err := parseFile(c, text); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	return name, nil
+}
+
+// readConfig reads a regular file of at most [configMax] bytes. It does not wait for a FIFO,
+// nor read from a device or, without an end, from /proc, whose files have the size 0.
+func readConfig(name string) (text []byte, err error) {
+	regular := func(info fs.FileInfo, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("%s is not a regular file", name)
+		case info.Size() > configMax:
+			return fmt.Errorf("%s has more than %d bytes", name, configMax)
+		}
+		return nil
+	}
+	if err := regular(os.Stat(name)); err != nil { // opening a device may have an effect
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err := regular(info, err); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(f, info.Size()))
 }
 
 // parseFile reads a document of two levels: the settings of the run, and the list
@@ -42,7 +81,7 @@ func parseFile(c *Config, text []byte) error {
 		if errors.Is(err, io.EOF) {
 			return nil // empty, or comments only
 		}
-		return usagef("%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return usagef("%s", yamlProblem(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return usagef("there is a second YAML document; one is enough")
@@ -56,6 +95,20 @@ func parseFile(c *Config, text []byte) error {
 			return parseSources(c, value)
 		}
 		return setFromNode(c, nil, key, value)
+	})
+}
+
+// yamlQuote is what an error of the YAML library quotes: the name of an anchor that the
+// file has, or a character of YAML's own. The rest of its texts are constants.
+var yamlQuote = regexp.MustCompile("'[^']*'|`[^`]*`")
+
+// yamlProblem is what the YAML library says, without what it quotes of the file.
+func yamlProblem(err error) string {
+	return yamlQuote.ReplaceAllStringFunc(strings.TrimPrefix(err.Error(), "yaml: "), func(quoted string) string {
+		if strings.ContainsFunc(quoted, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+			return "'…'"
+		}
+		return quoted
 	})
 }
 
@@ -82,7 +135,8 @@ func parseSources(c *Config, list *yaml.Node) error {
 	return nil
 }
 
-// eachKey walks a mapping. A key may stand only once.
+// eachKey walks a mapping. A key may stand only once. Errors name a key only if it is a
+// setting's.
 func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) error {
 	if node.Kind != yaml.MappingNode {
 		return usagef("line %d: expected keys with values", node.Line)
@@ -91,11 +145,11 @@ func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) er
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if slices.Contains(seen, key.Value) {
-			return usagef("line %d: %s: stands here twice", key.Line, key.Value)
+			return atLine(key.Line, shown(key.Value), usagef("stands here twice"))
 		}
 		seen = append(seen, key.Value)
 		if err := visit(key.Value, node.Content[i+1]); err != nil {
-			return atLine(key.Line, key.Value, err)
+			return atLine(key.Line, shown(key.Value), err)
 		}
 	}
 	return nil
@@ -110,7 +164,23 @@ func atLine(line int, key string, err error) error {
 	if errors.As(err, new(lineError)) {
 		return err
 	}
+	if key == "" {
+		return lineError{fmt.Errorf("line %d: %w", line, err)}
+	}
 	return lineError{fmt.Errorf("line %d: %s: %w", line, key, err)}
+}
+
+// shown gives a key of the file if it is a setting's, at whatever level, else "".
+func shown(key string) string {
+	for _, s := range Settings() {
+		if key == s.FileKey || key == s.Name {
+			return key
+		}
+	}
+	if key == "sources" {
+		return key
+	}
+	return ""
 }
 
 // setFromNode sets one key; of a source when s is not nil, else of the run.
@@ -123,9 +193,30 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 		if err != nil {
 			return err
 		}
-		return setting.set(c, s, values)
+		return conceal(setting.set(c, s, values))
 	}
 	return usagef("there is no such key%s", suggestion(key, s != nil))
+}
+
+// given is what errors about settings quote, and the paths and the source that they name.
+var given = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
+
+// conceal gives an error about a setting without the value, which came from a file; nil for nil.
+func conceal(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Usage(given.ReplaceAllStringFunc(err.Error(), func(text string) string {
+		switch {
+		case text[0] == '"':
+			return `"…"`
+		case strings.HasPrefix(text, " /dev/sd"): // the names that EC2 takes
+			return text
+		case strings.HasPrefix(text, " same source"):
+			return " same source …"
+		}
+		return " …"
+	}))
 }
 
 // suggestion helps with a key that stands at the wrong level or in the flag's form.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -131,7 +132,7 @@ type Server struct {
 // LeftOut is an instance that a deployment does not go to, and why.
 type LeftOut struct {
 	ID, Name, Reason string
-	// Lost: it is wanted, but has no address of its own.
+	// Lost: it is wanted, but has no address, or none of its own.
 	Lost bool
 }
 
@@ -142,7 +143,7 @@ type Instances interface {
 }
 
 // Servers lists the running instances that match, oldest first, and those it left
-// out. The addresses are never empty, and no two are the same.
+// out. The addresses are IP addresses or host names, and no two are the same.
 func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []LeftOut, error) {
 	if err := q.validate(); err != nil {
 		return nil, nil, err
@@ -173,6 +174,8 @@ func (q ServerQuery) pick(hosts []ec2ops.Host) (servers []Server, leftOut []Left
 			switch other, taken := owner[s.Address]; {
 			case s.Address == "":
 				out.Reason, out.Lost = "it has no address", true
+			case !isAddress(s.Address):
+				out.Reason, out.Lost = fmt.Sprintf("its address %q is neither an IP address nor a host name", s.Address), true
 			case taken:
 				out.Reason, out.Lost = fmt.Sprintf("its address %s is that of %s too", s.Address, other), true
 			default:
@@ -231,6 +234,21 @@ func (q ServerQuery) server(h ec2ops.Host) Server {
 		}
 	}
 	return s
+}
+
+// isAddress says whether text is an IP address without a zone, or a host name by RFC 1123. A
+// deploy tool makes an argument of it: nothing else may get there, least of all a flag.
+func isAddress(text string) bool {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return ip.Zone() == ""
+	}
+	for label := range strings.SplitSeq(text, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+			return false
+		}
+	}
+	return len(text) <= 253
 }
 
 // NoServers is the error for a query that no instance matches: a deployment to

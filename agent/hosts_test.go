@@ -22,6 +22,25 @@ func hostWith(id string, tags ...string) ec2ops.Host {
 	return h
 }
 
+// TestServersAddresses: what is neither an IP address nor a host name is no target.
+func TestServersAddresses(t *testing.T) {
+	query := DefaultServerQuery()
+	query.Roles = []string{"app"}
+	for address, fine := range map[string]bool{
+		"10.0.0.1": true, "fd00::1": true, "ip-10-0-0-1.us-west-2.compute.internal": true, "WEB-1": true, "i-0123456789abcdef0": true, "1web": true,
+		"10.0.0.1\n10.0.0.2": false, "-oProxyCommand=reboot": false, "web-": false, "a b": false, "a..b": false, "a.": false, ".a": false, "fe80::1%eth0": false,
+		"web\x1b[2J": false, "web,db": false, "user@web": false, "web:22": false, "wéb": false, "\u212a": false, "$(reboot)": false,
+		strings.Repeat("a", 64): false, strings.Repeat("a.", 127) + "a": false, strings.Repeat("a.", 126) + "a": true,
+	} {
+		h := hostWith("i-1", "Roles=app")
+		h.PrivateIP, h.PublicIP = address, "192.0.2.1"
+		servers, leftOut := query.pick([]ec2ops.Host{h})
+		if listed := len(servers) == 1 && servers[0].Address == address; listed != fine || !fine && (len(leftOut) != 1 || !leftOut[0].Lost) {
+			t.Errorf("%q: %+v, left out %+v", address, servers, leftOut)
+		}
+	}
+}
+
 // TestServersMatch: which tags make an instance a target.
 func TestServersMatch(t *testing.T) {
 	query := DefaultServerQuery()

@@ -106,7 +106,8 @@ func ofRun(name, value, doc string, set func(*Config, string) error) Setting {
 // means [DefaultConfigFile] where it exists. The result is valid.
 func Load(file string, environ []string, flags map[string][]string) (Config, error) {
 	c := DefaultConfig()
-	if err := loadFile(&c, file); err != nil {
+	read, err := loadFile(&c, file)
+	if err != nil {
 		return Config{}, err
 	}
 	env, err := fromEnviron(environ)
@@ -118,18 +119,31 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 			return Config{}, err
 		}
 	}
-	for _, layer := range []struct {
-		values map[string][]string
-		name   func(Setting) string
-	}{
-		{env, Setting.Env},
-		{flags, func(s Setting) string { return "--" + s.Name }},
-	} {
-		if err := c.apply(layer.values, layer.name); err != nil {
-			return Config{}, err
-		}
+	if err := c.override(env, flags); err != nil {
+		return Config{}, err
 	}
-	return c, c.Validate()
+	if err := c.Validate(); err != nil {
+		return Config{}, ofFile(read, err, env, flags)
+	}
+	return c, nil
+}
+
+// override sets what the environment and the flags say on top of c.
+func (c *Config) override(env, flags map[string][]string) error {
+	if err := c.apply(env, Setting.Env); err != nil {
+		return err
+	}
+	return c.apply(flags, func(s Setting) string { return "--" + s.Name })
+}
+
+// ofFile gives the error of an invalid configuration. If it would be another without the
+// file, the text that it quotes may be the file's; see [loadFile].
+func ofFile(read string, err error, env, flags map[string][]string) error {
+	without := DefaultConfig()
+	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
+		return err
+	}
+	return fmt.Errorf("%s: %w", read, conceal(err))
 }
 
 // apply sets the values of one layer on top of c.

@@ -83,6 +83,8 @@ type Taken struct {
 //
 // A snapshot of which it is not sure that it was taken while the file system was
 // frozen is rejected, and the error is [ErrTemporary].
+//
+// From before the freeze until that is done [Agent.Hold] is in force.
 func (a *Agent) Snapshot(ctx context.Context, cfg Config, o SnapshotOptions) (Report, error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
@@ -216,7 +218,8 @@ func (b *boot) flush(at mounted) (err error) {
 }
 
 // take freezes, has EC2 take the snapshot, and thaws as soon as EC2 has answered,
-// before anything else is done.
+// before anything else is done. Until a snapshot in doubt is rejected nothing is written:
+// a log in the frozen file system would block, and so would a pipe that nobody reads.
 func (b *boot) take(ctx context.Context, at mounted, o SnapshotOptions) (Taken, error) {
 	taken := Taken{Description: o.Description, Revision: at.revision, Run: rand.Text(), Candidate: o.Candidate}
 	if taken.Description == "" {
@@ -224,8 +227,7 @@ func (b *boot) take(ctx context.Context, at mounted, o SnapshotOptions) (Taken, 
 	}
 	spec := ec2ops.SnapshotSpec{VolumeID: at.volume.ID, Description: taken.Description, Tags: b.snapshotTags(at, o, taken.Run)}
 
-	tell := b.holdEvents()
-	defer tell()
+	defer b.agent.hold()()
 	call, cancel := context.WithTimeoutCause(ctx, o.FreezeTimeout,
 		&kindError{ErrTemporary, fmt.Sprintf("no answer within %s, for which writers may have to wait", o.FreezeTimeout)})
 	defer cancel()
@@ -237,7 +239,6 @@ func (b *boot) take(ctx context.Context, at mounted, o SnapshotOptions) (Taken, 
 	}
 	snap, err := b.createSnapshot(call, spec)
 	pause, thawErr := b.thaw(frozen)
-	tell()
 
 	taken.Snapshot, taken.State, taken.Start, taken.SizeGiB, taken.Pause = snap.ID, snap.State, snap.Start, snap.SizeGiB, pause
 	switch {
@@ -279,19 +280,12 @@ func (b *boot) snapshotTags(at mounted, o SnapshotOptions, run string) map[strin
 	return tags
 }
 
-// holdEvents keeps events back until the function that it gives is called: whoever
-// is told may write to the file system that is frozen, or wait for one who does.
-func (b *boot) holdEvents() (tell func()) {
-	agent := b.agent
-	var held []Event
-	b.agent = &Agent{Cloud: agent.Cloud, Host: agent.Host, Events: func(e Event) { held = append(held, e) }}
-	return func() {
-		b.agent = agent
-		for _, e := range held {
-			agent.Events(e)
-		}
-		held = nil
+// hold has nothing written until release is called.
+func (a *Agent) hold() (release func()) {
+	if a.Hold == nil {
+		return func() {}
 	}
+	return a.Hold()
 }
 
 func (b *boot) freeze(at mounted, limit time.Duration, lost func()) (f Frozen, err error) {

@@ -234,26 +234,55 @@ func TestSnapshotNotReady(t *testing.T) {
 	}
 }
 
-// TestSnapshotTellsNothingWhileFrozen: who is told may write to what is frozen.
-func TestSnapshotTellsNothingWhileFrozen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := atWork(t)
-		var steps []Step
-		w.agent.Events = func(e Event) {
-			if w.host.isFrozen() {
-				t.Errorf("told while frozen: %+v", e)
-			}
-			if e.Phase == Done {
-				steps = append(steps, e.Step)
-			}
-		}
-		if _, err := w.snapshot(t, SnapshotOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff([]Step{Identify, Survey, Flush, Freeze, Create, Thaw}, steps); diff != "" {
-			t.Error(diff)
-		}
-	})
+// TestSnapshotHolds: what is written is held from before the freeze until after the thaw,
+// and until a snapshot in doubt is rejected.
+func TestSnapshotHolds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*world)
+		code    int
+	}{
+		"taken":             {func(*world) {}, ExitDone},
+		"can't be frozen":   {func(w *world) { w.host.freezeErr = mountfs.ErrBusy }, ExitTemporary},
+		"no answer in time": {func(w *world) { w.cloud.snapshotTakes = time.Hour }, ExitTemporary},
+		"the guard dies": {func(w *world) {
+			w.cloud.snapshotTakes, w.host.guardDies = time.Second, 500*time.Millisecond
+		}, ExitTemporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := atWork(t)
+				tc.prepare(w)
+				held, releases := false, 0
+				w.agent.Hold = func() func() {
+					if w.host.isFrozen() {
+						t.Error("held only once it is frozen")
+					}
+					held = true
+					return func() {
+						if w.host.isFrozen() {
+							t.Error("released while it is frozen")
+						}
+						for _, s := range w.taken() {
+							if tc.code != ExitDone && ineligible("codepen-app", s) == "" {
+								t.Errorf("released while %s is in doubt and eligible", s.ID)
+							}
+						}
+						held = false
+						releases++
+					}
+				}
+				w.agent.Events = func(e Event) {
+					if w.host.isFrozen() && !held {
+						t.Errorf("told while frozen: %+v", e)
+					}
+				}
+				_, err := w.snapshot(t, SnapshotOptions{})
+				if ExitCode(err) != tc.code || held || releases != 1 {
+					t.Errorf("%v, held %v, released %d times", err, held, releases)
+				}
+			})
+		})
+	}
 }
 
 // TestSnapshotInterrupted: an interrupt thaws at once, and still finds out.
@@ -321,6 +350,56 @@ func TestRevision(t *testing.T) {
 			}
 		})
 	}
+	t.Run("links", func(t *testing.T) {
+		for name, tc := range map[string]struct {
+			links map[string]string // DIR is the Source, OUT what is not in it
+			want  string
+		}{
+			"current by its whole path":  {map[string]string{"current": "DIR/releases/2"}, "22"},
+			"current from here":          {map[string]string{"current": "releases/2"}, "22"},
+			"REVISION to another":        {map[string]string{"REVISION": "releases/2/REVISION"}, "22"},
+			"REVISION out of the Source": {map[string]string{"REVISION": "OUT/secret"}, ""},
+			"REVISION up and out":        {map[string]string{"REVISION": "../out/secret"}, ""},
+			"REVISION to a device":       {map[string]string{"REVISION": "/dev/zero"}, ""},
+			"current out of the Source":  {map[string]string{"current": "OUT"}, ""},
+			"HEAD out of the Source":     {map[string]string{"git/HEAD": "OUT/secret", ".git": "git"}, ""},
+		} {
+			top := t.TempDir()
+			dir, out := filepath.Join(top, "source"), filepath.Join(top, "out")
+			write(t, dir, "releases/2/REVISION", "22")
+			write(t, dir, "git/config", "")
+			write(t, out, "secret", "abcdef")
+			write(t, out, "REVISION", "abcdef")
+			for link, target := range tc.links {
+				if err := os.Symlink(strings.NewReplacer("DIR", dir, "OUT", out).Replace(target), filepath.Join(dir, link)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := revisionOf(dir); got != tc.want {
+				t.Errorf("%s: %q, want %q", name, got, tc.want)
+			}
+		}
+	})
+	t.Run("git's files out of the Source", func(t *testing.T) {
+		top := t.TempDir()
+		dir, out := filepath.Join(top, "source"), filepath.Join(top, "out")
+		write(t, out, "HEAD", commit)
+		write(t, out, "refs/heads/main", commit)
+		write(t, dir, ".git", "gitdir: "+out)
+		if got := revisionOf(dir); got != "" {
+			t.Errorf("gitdir: %q", got)
+		}
+		write(t, dir, "git/HEAD", "ref: refs/heads/main")
+		write(t, dir, "git/commondir", out)
+		write(t, dir, ".git", "gitdir: "+dir+"/git")
+		if got := revisionOf(dir); got != "" {
+			t.Errorf("commondir: %q", got)
+		}
+		write(t, dir, "git/refs/heads/main", commit)
+		if got := revisionOf(dir); got != commit {
+			t.Errorf("in the Source: %q", got)
+		}
+	})
 	t.Run("a FIFO", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := syscall.Mkfifo(filepath.Join(dir, "REVISION"), 0o600); err != nil {

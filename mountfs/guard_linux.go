@@ -95,6 +95,13 @@ func (g *guard) leave() { g.parent.Close() }
 //
 // A guard thaws when the process that freezes has ended, when the limit is over, and
 // on any signal. It does not write to any file, and works in /.
+//
+// It can't when it is stopped (SIGSTOP). If the process that freezes is killed meanwhile,
+// the kernel continues the guard: see [keepWatch]. What is left needs both processes
+// stopped, or killed at the same moment, or a guard that is stopped within the
+// milliseconds between the other's end and the thaw: whoever does that to a whole control
+// group (systemctl freeze, docker pause) has it frozen until the group goes on. A second
+// guard would be stopped with the first, and is not worth its 20 ms of start.
 func BeGuard() {
 	if len(os.Args) != 3 || os.Args[1] != guardArgument {
 		return
@@ -120,6 +127,11 @@ func keepWatch(dir, parent *os.File, limit time.Duration) {
 	// The kernel kills others first when memory is short. Where it may not be set,
 	// the parent still sees a guard end.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+	// The kernel sends it when the parent ends: a guard that is stopped goes on, and sees
+	// that it is alone. It is sent too when the thread ends that started the guard; then
+	// nothing comes of it. (prctl(2), PR_SET_PDEATHSIG) It is set here, as an execve of a
+	// file with capabilities clears it. Without it a stopped guard stays stopped.
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, deadly...)
 	gone := make(chan struct{})

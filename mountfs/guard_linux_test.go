@@ -24,11 +24,13 @@ func init() {
 	if mountpoint == "" {
 		return
 	}
-	if _, err := Freeze(mountpoint, time.Minute, func() {}); err != nil {
+	f, err := Freeze(mountpoint, time.Minute, func() {})
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	fmt.Println("frozen")
+	fmt.Println(f.guard.cmd.Process.Pid)
 	select {}
 }
 
@@ -85,19 +87,7 @@ func TestGuardOfTheKilled(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, seed))
-	start := func() (*exec.Cmd, *bufio.Reader) {
-		cmd := exec.CommandContext(t.Context(), self)
-		cmd.Env = append(os.Environ(), freezeAndWait+"="+mountpoint)
-		cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cmd, bufio.NewReader(out)
-	}
+	start := func() (*exec.Cmd, *bufio.Reader) { return startFreezer(t, self, mountpoint) }
 	kill := func(cmd *exec.Cmd) {
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		cmd.Wait()
@@ -129,6 +119,62 @@ func TestGuardOfTheKilled(t *testing.T) {
 		time.Sleep(at)
 		kill(cmd)
 		wantWritable(t, mountpoint, fmt.Sprintf("killed after %s of %s", at, took))
+		wantFreezable(t, mountpoint)
+	}
+}
+
+// startFreezer starts a process that freezes and waits, in a group of its own, and gives what
+// it says.
+func startFreezer(t *testing.T, self, mountpoint string) (*exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), freezeAndWait+"="+mountpoint)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewReader(out)
+}
+
+// TestGuardStoppedAndRunKilled: the kernel has a stopped guard go on when the process that
+// froze is killed, however soon that is.
+func TestGuardStoppedAndRunKilled(t *testing.T) {
+	needRoot(t)
+	mountpoint := freezable(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, between := range []time.Duration{0, 0, 0, 100 * time.Millisecond} {
+		cmd, out := startFreezer(t, self, mountpoint)
+		var line string
+		var guard int
+		_, err := fmt.Fscanln(out, &line)
+		if err == nil && line == "frozen" {
+			_, err = fmt.Fscanln(out, &guard)
+		}
+		if err != nil || guard == 0 {
+			cmd.Process.Kill()
+			cmd.Wait()
+			t.Fatalf("%q, %v", line, err)
+		}
+		stopped := unix.Kill(guard, unix.SIGSTOP)
+		time.Sleep(between)
+		killed := cmd.Process.Kill()
+		if err := errors.Join(stopped, killed); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait()
+		t.Cleanup(func() {
+			if t.Failed() {
+				unix.Kill(guard, unix.SIGKILL)
+			}
+		})
+		wantWritable(t, mountpoint, fmt.Sprintf("killed %s after the guard was stopped", between))
 		wantFreezable(t, mountpoint)
 	}
 }

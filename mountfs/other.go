@@ -122,3 +122,15 @@ func BeGuard() {}
 func Lock(context.Context, string, func()) (unlock func() error, err error) {
 	return nil, unsupported("lock")
 }
+
+// Below reads files below a directory.
+type Below struct{}
+
+// OpenBelow needs Linux.
+func OpenBelow(string) (*Below, error) { return nil, unsupported("open a directory") }
+
+// ReadFile needs Linux.
+func (*Below) ReadFile(string, int64) ([]byte, error) { return nil, unsupported("read a file") }
+
+// Close does nothing.
+func (*Below) Close() error { return nil }

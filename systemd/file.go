@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -49,15 +48,15 @@ type found struct {
 
 // look tells what lies at a path. A link is foreign whatever it points to: "systemctl
 // mask" makes one, and others lead away from here.
-func (i Installation) look(path string) found {
-	info, err := os.Lstat(i.at(path))
+func (t tree) look(path string) found {
+	info, err := t.root.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return found{state: absent}
 	}
 	if err != nil || !info.Mode().IsRegular() {
 		return found{state: foreign}
 	}
-	content, err := os.ReadFile(i.at(path))
+	content, err := t.root.ReadFile(path)
 	if err != nil {
 		return found{state: foreign}
 	}
@@ -73,26 +72,25 @@ func (i Installation) look(path string) found {
 }
 
 // write puts a file in its place as a whole, and reports whether it had to.
-func (i Installation) write(f file) (bool, error) {
-	old := i.look(f.path)
+func (t tree) write(f file) (bool, error) {
+	old := t.look(f.path)
 	if old.content == f.content() {
 		return false, nil
 	}
-	target := i.at(f.path)
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return false, err
+	if err := t.root.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+		return false, t.inRoot(filepath.Dir(f.path), err)
 	}
-	fresh := target + ".new" // ends in no suffix that systemd reads
-	if err := os.WriteFile(fresh, []byte(f.content()), 0o644); err != nil {
-		return false, err
+	fresh := f.path + ".new" // ends in no suffix that systemd reads
+	if err := t.root.WriteFile(fresh, []byte(f.content()), 0o644); err != nil {
+		return false, t.inRoot(fresh, err)
 	}
-	if err := os.Rename(fresh, target); err != nil {
-		return false, errors.Join(err, os.Remove(fresh))
+	if err := t.root.Rename(fresh, f.path); err != nil {
+		return false, errors.Join(err, t.root.Remove(fresh))
 	}
 	verb := "wrote"
 	if old.state == intact {
 		verb = "replaced"
 	}
-	i.Tell(fmt.Sprintf("%s %s", verb, target))
+	t.Tell(fmt.Sprintf("%s %s", verb, t.at(f.path)))
 	return true, nil
 }

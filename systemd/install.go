@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,33 +57,45 @@ const (
 // Install writes the unit and the drop-ins for each unit in before, and enables the unit.
 // What is there already stays, so that it can be repeated, and added to.
 func (i Installation) Install(ctx context.Context, before []string) error {
-	files, err := i.wanted(before)
+	t, err := i.open()
+	if err != nil {
+		return err
+	}
+	defer t.root.Close()
+	files, err := t.wanted(before)
 	if err != nil {
 		return err
 	}
 	// All are looked at before one is written.
 	for _, f := range files {
-		if found := i.look(f.path); found.state == foreign || found.state == changed {
+		if found := t.look(f.path); found.state == foreign || found.state == changed {
 			return fmt.Errorf("%w: %s %s; move it away first", ErrForeign, i.at(f.path), found.state)
 		}
 	}
 	reload := false
 	for _, f := range files {
-		wrote, err := i.write(f)
+		wrote, err := t.write(f)
 		if err != nil {
 			return err
 		}
 		reload = reload || wrote
 	}
-	return i.enable(ctx, reload)
+	return t.enable(ctx, reload)
 }
 
 // wanted gives the files of an installation.
-func (i Installation) wanted(before []string) ([]file, error) {
+func (t tree) wanted(before []string) ([]file, error) {
 	var files []file
-	if packaged := i.packaged(); packaged == "" {
-		text, err := Unit(i.Program)
+	packaged, err := t.packaged()
+	if err != nil {
+		return nil, err
+	}
+	if packaged == "" {
+		text, err := Unit(t.Program)
 		if err != nil {
+			return nil, err
+		}
+		if err := t.checkProgram(); err != nil {
 			return nil, err
 		}
 		files = append(files, file{filepath.Join(unitDir, UnitName), text})
@@ -103,22 +114,25 @@ func (i Installation) wanted(before []string) ([]file, error) {
 }
 
 // packaged gives the unit that a package brought, or "".
-func (i Installation) packaged() string {
+func (t tree) packaged() (string, error) {
 	for _, dir := range packageDirs {
 		path := filepath.Join(dir, UnitName)
-		if _, err := os.Stat(i.at(path)); err == nil {
-			return path
+		if there, err := t.exists(path); there || err != nil {
+			return path, err
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // enable makes systemd know what was written, and start the unit at the next boot.
-func (i Installation) enable(ctx context.Context, reload bool) error {
-	_, err := os.Lstat(i.at(enabled))
-	enable := errors.Is(err, fs.ErrNotExist)
+func (t tree) enable(ctx context.Context, reload bool) error {
+	there, err := t.exists(enabled)
+	if err != nil {
+		return err
+	}
+	enable := !there
 	if !reload && !enable {
-		i.Tell("nothing to do")
+		t.Tell("nothing to do")
 		return nil
 	}
 	var steps [][]string
@@ -128,7 +142,7 @@ func (i Installation) enable(ctx context.Context, reload bool) error {
 	if enable {
 		steps = append(steps, []string{"enable", UnitName})
 	}
-	return i.control(ctx, steps)
+	return t.control(ctx, steps)
 }
 
 // control runs systemctl, or says what is to be run where systemd does not.
@@ -155,13 +169,21 @@ func (i Installation) control(ctx context.Context, steps [][]string) error {
 // Uninstall takes away what Install wrote, on this run or an earlier one. A file that
 // was changed since stays, and is named by an error.
 func (i Installation) Uninstall(ctx context.Context) error {
-	ours, left, err := i.find()
+	t, err := i.open()
 	if err != nil {
 		return err
 	}
-	_, err = os.Lstat(i.at(enabled))
-	if err == nil && !slices.Contains(left, i.at(filepath.Join(unitDir, UnitName))) {
-		if err := i.disable(ctx); err != nil {
+	defer t.root.Close()
+	ours, left, err := t.find()
+	if err != nil {
+		return err
+	}
+	there, err := t.exists(enabled)
+	if err != nil {
+		return err
+	}
+	if there && !slices.Contains(left, i.at(filepath.Join(unitDir, UnitName))) {
+		if err := t.disable(ctx); err != nil {
 			return err
 		}
 	} else if len(ours)+len(left) == 0 {
@@ -169,12 +191,12 @@ func (i Installation) Uninstall(ctx context.Context) error {
 		return nil
 	}
 	for _, path := range ours {
-		if err := os.Remove(i.at(path)); err != nil {
-			return err
+		if err := t.root.Remove(path); err != nil {
+			return t.inRoot(path, err)
 		}
 		i.Tell("removed " + i.at(path))
 		// The directory may hold drop-ins of others; then it stays.
-		if dir := filepath.Dir(path); dir != unitDir && os.Remove(i.at(dir)) == nil {
+		if dir := filepath.Dir(path); dir != unitDir && t.root.Remove(dir) == nil {
 			i.Tell("removed " + i.at(dir))
 		}
 	}
@@ -190,36 +212,36 @@ func (i Installation) Uninstall(ctx context.Context) error {
 }
 
 // disable undoes enable, before the unit goes: systemctl reads in it what to undo.
-func (i Installation) disable(ctx context.Context) error {
-	if i.Control != nil {
-		return i.control(ctx, [][]string{{"disable", UnitName}})
+func (t tree) disable(ctx context.Context) error {
+	if t.Control != nil {
+		return t.control(ctx, [][]string{{"disable", UnitName}})
 	}
-	if err := os.Remove(i.at(enabled)); err != nil {
-		return err
+	if err := t.root.Remove(enabled); err != nil {
+		return t.inRoot(enabled, err)
 	}
-	i.Tell("removed " + i.at(enabled))
+	t.Tell("removed " + t.at(enabled))
 	return nil
 }
 
 // find gives our files as they were written, and those that were changed since.
-func (i Installation) find() (ours, left []string, err error) {
+func (t tree) find() (ours, left []string, err error) {
 	paths := []string{filepath.Join(unitDir, UnitName)}
 	for _, pattern := range []string{
 		filepath.Join("*.d", dropIn),
 		filepath.Join(UnitName+".d", startsPrefix+"*"+startsSuffix),
 	} {
-		matches, err := fs.Glob(os.DirFS(i.Root), filepath.Join(unitDir, pattern))
+		matches, err := fs.Glob(t.root.FS(), filepath.Join(unitDir, pattern))
 		if err != nil {
 			return nil, nil, err
 		}
 		paths = append(paths, matches...)
 	}
 	for _, path := range paths {
-		switch i.look(path).state {
+		switch t.look(path).state {
 		case intact:
 			ours = append(ours, path)
 		case changed:
-			left = append(left, i.at(path))
+			left = append(left, t.at(path))
 		}
 	}
 	return ours, left, nil

@@ -126,6 +126,21 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// sudoersLine is what docs/capistrano.md has in /etc/sudoers.d.
+const sudoersLine = "deploy ALL=(root) NOPASSWD: /usr/local/bin/snapsource snapshot --wait --source codepen-app"
+
+// TestSudoers: what deployments may do as root is one command without a wildcard, which is
+// the one that the example of Capistrano's runs.
+func TestSudoers(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/capistrano.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(doc), "\n"+sudoersLine+"\n") || strings.Count(string(doc), "NOPASSWD") != 1 || strings.Contains(sudoersLine, "*") {
+		t.Errorf("docs/capistrano.md has not %s", sudoersLine)
+	}
+}
+
 // machineImage makes an instance what docs/capistrano.md asks of a machine image:
 // a user to deploy as, who may take snapshots, and sshd.
 //
@@ -148,7 +163,7 @@ install -d -o deploy -m 700 /home/deploy/.ssh
 install -o deploy -m 600 "$keys/id.pub" /home/deploy/.ssh/authorized_keys
 cat >/etc/sudoers.d/snapsource <<'END'
 Defaults:deploy !fqdn
-deploy ALL=(root) NOPASSWD: /usr/local/bin/snapsource snapshot *
+` + sudoersLine + `
 END
 chmod 440 /etc/sudoers.d/snapsource
 ssh-keygen -q -t ed25519 -N '' -f /run/host_key

@@ -8,7 +8,7 @@ import (
 	"snapsource/agent"
 )
 
-func downCommand(host agent.Host) *cobra.Command {
+func downCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "unmount, detach, and with --delete delete the volume",
@@ -17,10 +17,10 @@ system are unmounted and the volume is detached. What uses the Source must have
 been stopped. Without --delete the volume stays, and up takes it again.`,
 		Args: noArguments,
 	}
-	s := addSettings(c)
+	s := p.addSettings(c)
 	remove := c.Flags().Bool("delete", false, "delete the volume")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Down(ctx, cfg, *remove)
 		})
 	}

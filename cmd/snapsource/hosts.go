@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,8 +12,8 @@ import (
 	"snapsource/ec2ops"
 )
 
-func hostsCommand() *cobra.Command {
-	h := &hosts{query: agent.DefaultServerQuery()}
+func hostsCommand(p *program) *cobra.Command {
+	h := &hosts{program: p, query: agent.DefaultServerQuery()}
 	c := &cobra.Command{
 		Use:   "hosts",
 		Short: "running instances by role, for the deploy tool",
@@ -28,6 +27,9 @@ An instance without the wanted kind of address is listed by another one:
   public-dns   then public-ip, private-ip, private-dns
   public-ip    then public-dns, private-ip, private-dns
   instance-id  every instance has one
+
+What is neither an IP address nor a host name is never printed; that instance is left
+out, and stderr says so.
 
 Without any match nothing is printed and the exit code is 75, unless
 --allow-empty is given.`,
@@ -55,6 +57,7 @@ Without any match nothing is printed and the exit code is 75, unless
 
 // hosts is one run of the command.
 type hosts struct {
+	program    *program
 	query      agent.ServerQuery
 	filters    []string
 	output     string
@@ -70,8 +73,8 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 		name, value, _ := strings.Cut(f, "=")
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
+	h.program.watch.allow(c.Name(), h.query.Timeout, endWithin)
 	log := newLog(c.ErrOrStderr(), h.output == agent.OutputJSON, h.verbose)
-	defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
 	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version,
 		OnCall:    func(call ec2ops.Call) { logCall(log, call) },
@@ -94,13 +97,11 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 
 func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
 	if h.output == agent.OutputJSON {
-		encoder := json.NewEncoder(c.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(append([]agent.Server{}, servers...)) // [] for none, and not null
+		return writeJSON(c.OutOrStdout(), append([]agent.Server{}, servers...)) // [] for none, and not null
 	}
 	for _, s := range servers {
-		if _, err := fmt.Fprintln(c.OutOrStdout(), s.Address); err != nil {
-			return fmt.Errorf("print the hosts: %w", err)
+		if err := writeLine(c.OutOrStdout(), s.Address); err != nil {
+			return resultError(err)
 		}
 	}
 	return nil
@@ -115,7 +116,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftO
 		case h.output == agent.OutputJSON:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
-			fmt.Fprintf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
+			sayf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
 		}
 	}
 }
@@ -138,9 +139,9 @@ func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 		log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", hint))
 		return &toldError{err}
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "snapsource: %s\n", agent.Line(err))
+	sayf(c.ErrOrStderr(), "snapsource: %s\n", err)
 	if hint != "" {
-		fmt.Fprintf(c.ErrOrStderr(), "  to do: %s\n", hint)
+		sayf(c.ErrOrStderr(), "  to do: %s\n", hint)
 	}
 	return &toldError{err}
 }

@@ -25,7 +25,9 @@ it. Where a package has brought the unit, that one is used. Each unit named by
 --before is started once the Source is mounted, after a retry too, and not before.
 Install itself starts nothing: the next boot does, or systemctl start snapsource.
 
-It overwrites no file that it did not write, and what is there already stays.`,
+It overwrites no file that it did not write, and what is there already stays. It refuses
+a program that others than root can write to or replace, and follows no link out of
+--root.`,
 		Example: "  sudo snapsource install --before puma.service --before sidekiq.service",
 		Args:    noArguments,
 	}
@@ -39,7 +41,7 @@ It overwrites no file that it did not write, and what is there already stays.`,
 		if err := i.Install(c.Context(), *before); err != nil {
 			return installError(err)
 		}
-		fmt.Fprintln(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource")
+		sayf(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource\n")
 		return nil
 	}
 	return c
@@ -81,7 +83,7 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 	i := systemd.Installation{
 		Root:    filepath.Clean(root),
 		Program: program,
-		Tell:    func(line string) { fmt.Fprintln(c.OutOrStdout(), line) },
+		Tell:    func(line string) { sayf(c.OutOrStdout(), "%s\n", line) },
 	}
 	// As sd_booted(3) has it.
 	if _, err := os.Stat("/run/systemd/system"); err == nil && i.Root == "/" {
@@ -113,7 +115,7 @@ func systemctl(ctx context.Context, arguments ...string) error {
 // installError gives an error its exit code.
 func installError(err error) error {
 	switch {
-	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign):
+	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):
 		return agent.Usage(err.Error())
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", agent.ErrNotRoot, err)

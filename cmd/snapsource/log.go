@@ -17,12 +17,11 @@ func newLog(w io.Writer, asJSON, verbose bool) *zap.Logger {
 	if verbose {
 		level = zapcore.DebugLevel
 	}
-	sink := zapcore.Lock(zapcore.AddSync(w))
 	if asJSON {
 		c := zap.NewProductionEncoderConfig()
 		c.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 		c.EncodeDuration = zapcore.MillisDurationEncoder
-		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(c), sink, level))
+		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(c), zapcore.Lock(zapcore.AddSync(w)), level))
 	}
 	if !verbose {
 		return zap.NewNop()
@@ -30,7 +29,7 @@ func newLog(w io.Writer, asJSON, verbose bool) *zap.Logger {
 	c := zap.NewDevelopmentEncoderConfig()
 	c.TimeKey = ""
 	c.EncodeDuration = zapcore.StringDurationEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), sink, level))
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), zapcore.Lock(zapcore.AddSync(plainLines{w})), level))
 }
 
 func logEvent(log *zap.Logger, e agent.Event) {

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -22,19 +20,34 @@ var version = "dev"
 
 func main() {
 	mountfs.BeGuard() // does not return if this process is to guard a frozen file system
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, agent.NewHost(agent.RunDir), os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	watch := newWatchdog()
+	p := &program{host: agent.NewHost(agent.RunDir), watch: watch}
+	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// program is one run of a command line.
+type program struct {
+	host  agent.Host
+	out   sink
+	watch *watchdog // nil: nobody ends it
 }
 
 // run carries out one command line on a host and gives the exit code.
 func run(ctx context.Context, host agent.Host, args []string, stdout, stderr io.Writer) int {
-	root := rootCommand(host)
+	return (&program{host: host}).run(ctx, args, stdout, stderr)
+}
+
+func (p *program) run(ctx context.Context, args []string, out, err io.Writer) int {
+	stdout, stderr := p.out.to(out), p.out.to(err)
+	root := rootCommand(p)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	return p.code(root.ExecuteContext(ctx), stderr)
+}
+
+// code gives the exit code for an error, which it tells unless that was done.
+func (p *program) code(err error, stderr io.Writer) int {
 	if err == nil {
 		return agent.ExitDone
 	}
@@ -51,9 +64,9 @@ func (e *toldError) Unwrap() error { return e.error }
 
 // explain tells a person what happened and what to do.
 func explain(w io.Writer, err error) {
-	fmt.Fprintf(w, "snapsource: %s\n", agent.Line(err))
+	sayf(w, "snapsource: %s\n", err)
 	if hint := agent.Hint(err); hint != "" {
-		fmt.Fprintf(w, "  to do: %s\n", hint)
+		sayf(w, "  to do: %s\n", hint)
 	}
 }
 
@@ -67,7 +80,7 @@ running it again is always safe.
   sudo snapsource plan    # what it would do
   sudo snapsource up      # do it`
 
-func rootCommand(host agent.Host) *cobra.Command {
+func rootCommand(p *program) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "snapsource",
 		Short:         "mount an application's Source from the newest EBS snapshot",
@@ -80,8 +93,8 @@ func rootCommand(host agent.Host) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
-	root.AddCommand(upCommand(host), initCommand(host), planCommand(host), statusCommand(host), downCommand(host),
-		snapshotCommand(host), snapshotsCommand(), rejectCommand(), promoteCommand(), pruneCommand(), hostsCommand(),
+	root.AddCommand(upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p),
+		snapshotCommand(p), snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p),
 		installCommand(), uninstallCommand(), versionCommand())
 	return root
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -38,8 +37,8 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
+		s.program.watch.allow(c.Name(), cfg.Timeout, endWithin)
 		log := newLog(c.ErrOrStderr(), cfg.Output == agent.OutputJSON, s.verbose)
-		defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
 		cloud, err := ec2ops.New(ctx, ec2ops.Options{
 			UserAgent: "snapsource-" + version,
 			OnCall:    func(call ec2ops.Call) { logCall(log, call) },
@@ -77,9 +76,7 @@ func (o *operator) json(value any) (bool, error) {
 	if o.cfg.Output != agent.OutputJSON {
 		return false, nil
 	}
-	encoder := json.NewEncoder(o.c.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return true, encoder.Encode(value)
+	return true, writeJSON(o.c.OutOrStdout(), value)
 }
 
 // exactly is cobra.ExactArgs with our exit code and words.

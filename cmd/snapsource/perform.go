@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,15 +19,19 @@ type work func(context.Context, *agent.Agent, agent.Config) (agent.Report, error
 
 // perform runs a command's work on AWS and the host and tells what happens: people
 // by a table, machines by JSON.
-func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do work) error {
+func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
 	asJSON := cfg.Output == agent.OutputJSON
 	up := c.Name() == "up" || c.Name() == "init" // what a unit runs
+	p := s.program
+	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
 	log := newLog(c.ErrOrStderr(), asJSON, s.verbose)
-	defer log.Sync() //nolint:errcheck // stderr can't be synced everywhere
+	if asJSON {
+		p.watch.tellMachines()
+	}
 	table := newTable(c.OutOrStdout(), c.Name())
 	defer table.close()
 	var calls callList
@@ -36,10 +43,11 @@ func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do 
 	if err != nil {
 		return err
 	}
-	a := &agent.Agent{Cloud: cloud, Host: host, Events: func(e agent.Event) {
+	a := &agent.Agent{Cloud: cloud, Host: p.host, Hold: p.out.Hold, Events: func(e agent.Event) {
+		p.watch.event(e)
 		logEvent(log, e)
 		if up {
-			systemd.Status(e.Source, string(e.Step), e.Detail)
+			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
 		}
 		if !asJSON {
 			table.event(e)
@@ -55,10 +63,9 @@ func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do 
 			logFailure(log, err)
 			err = &toldError{err}
 		}
-		encoder := json.NewEncoder(c.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		if writeErr := encoder.Encode(report); writeErr != nil && err == nil {
-			return writeErr
+		if writeErr := writeJSON(c.OutOrStdout(), report); writeErr != nil && err == nil {
+			logFailure(log, writeErr)
+			err = &toldError{writeErr}
 		}
 		return err
 	}
@@ -67,6 +74,28 @@ func (s *settings) perform(c *cobra.Command, host agent.Host, timeline bool, do 
 		table.timeline(report)
 	}
 	return err
+}
+
+// graces are how long each command may go on after its deadline or a signal.
+var graces = map[string]time.Duration{
+	"up": giveBackWithin, "init": giveBackWithin, "down": giveBackWithin, "snapshot": lookUpWithin,
+	"plan": endWithin, "status": endWithin,
+}
+
+// writeJSON writes a command's result for machines.
+func writeJSON(w io.Writer, result any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return resultError(encoder.Encode(result))
+}
+
+// resultError is the error of a command whose work is done and whose result could not be
+// written; nil for nil.
+func resultError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the work is done, but its result could not be written: %w", agent.ErrTemporary, err)
 }
 
 // callList collects the calls to AWS, which run side by side.

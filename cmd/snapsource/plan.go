@@ -8,7 +8,7 @@ import (
 	"snapsource/agent"
 )
 
-func planCommand(host agent.Host) *cobra.Command {
+func planCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "what up would do",
@@ -16,9 +16,9 @@ func planCommand(host agent.Host) *cobra.Command {
 up would do. It changes nothing. It ends with the error that up would end with.`,
 		Args: noArguments,
 	}
-	s := addSettings(c)
+	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Plan(ctx, cfg)
 		})
 	}

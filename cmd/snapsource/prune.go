@@ -14,7 +14,7 @@ import (
 // defaultKeep is how many snapshots prune keeps: enough to roll back a few times.
 const defaultKeep = 10
 
-func pruneCommand() *cobra.Command {
+func pruneCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "old snapshots beyond --keep, volumes of dead instances",
@@ -24,7 +24,7 @@ exist. It never deletes the newest eligible snapshot, one that a volume is being
 made from, or anything that is not this account's and this source's.`,
 		Example: "  snapsource prune --keep 5 --dry-run",
 	}
-	s := addSettings(c, operatorSettings...)
+	s := p.addSettings(c, operatorSettings...)
 	var o agent.PruneOptions
 	c.Flags().IntVar(&o.Keep, "keep", defaultKeep, "how many eligible snapshots stay")
 	c.Flags().IntVar(&o.Floor, "require-at-least", 1, "never leave fewer eligible snapshots than this, whatever --keep says")
@@ -48,13 +48,13 @@ made from, or anything that is not this account's and this source's.`,
 			} else if !o.DryRun {
 				what = "not deleted"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
+			sayf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
 		}
 		if len(list) == 0 && err == nil {
-			fmt.Fprintln(w, "nothing to prune")
+			sayf(w, "nothing to prune\n")
 		}
 		if flushErr := w.Flush(); err == nil {
-			err = flushErr
+			err = resultError(flushErr)
 		}
 		return err
 	})

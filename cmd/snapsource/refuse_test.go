@@ -190,7 +190,7 @@ func TestBadInput(t *testing.T) {
 		"target not empty":     {script: "mkdir -p /home/deploy/codepen/x; snapsource up", code: 65, says: "/home/deploy/codepen is not empty"},
 		"source outside":       {script: "snapsource up --bind ../etc:/srv/etc", code: 64, says: "not a directory below the mountpoint"},
 		"target inside":        {script: "snapsource up --bind codepen:/cp/x", code: 64, says: "inside the mountpoint"},
-		"unknown key":          {script: "printf 'sources:\\n- sauce: x\\n' >/etc/snapsource.yaml; snapsource up", code: 64, says: "/etc/snapsource.yaml: line 2: sauce: there is no such key"},
+		"unknown key":          {script: "printf 'sources:\\n- sauce: x\\n' >/etc/snapsource.yaml; snapsource up", code: 64, says: "/etc/snapsource.yaml: line 2: there is no such key"},
 		"size 0":               {script: "snapsource up --size 0", code: 64, says: "--size: 0 is less than 1"},
 		"size negative":        {script: "snapsource up --size=-1", code: 64, says: "--size: -1 is less than 1"},
 		"size below":           {script: "snapsource up --size 4", code: 64, says: "4 GiB is less than the 5 GiB of snap-"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"text/tabwriter"
 	"time"
 
@@ -11,14 +10,14 @@ import (
 	"snapsource/agent"
 )
 
-func snapshotsCommand() *cobra.Command {
+func snapshotsCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshots",
 		Short: "a source's snapshots, and which one a launch takes",
 		Long: `Snapshots lists a source's snapshots, newest first, marks the one that a launch
 would take, and says for every other one why not.`,
 	}
-	addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
+	p.addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
 		releases, err := agent.Releases(ctx, o.cloud, o.cfg.Sources[0].Name)
 		if err != nil {
 			return err
@@ -27,7 +26,7 @@ would take, and says for every other one why not.`,
 			return err
 		}
 		if len(releases) == 0 {
-			fmt.Fprintf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
+			sayf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
 			return nil
 		}
 		w := tabwriter.NewWriter(o.c.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -36,14 +35,14 @@ would take, and says for every other one why not.`,
 			if !r.Chosen {
 				mark = r.WhyNot
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
+			sayf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
 		}
-		return w.Flush()
+		return resultError(w.Flush())
 	})
 	return c
 }
 
-func rejectCommand() *cobra.Command {
+func rejectCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reject SNAPSHOT|latest",
 		Short: "take a bad snapshot out of the running (roll back)",
@@ -52,7 +51,7 @@ of the others. "latest" is the one that a launch would take now. Instances that
 run already keep what they have: roll the deployment back there as well.`,
 		Example: "  snapsource reject latest --reason 'breaks the login'",
 	}
-	s := addSettings(c, operatorSettings...)
+	s := p.addSettings(c, operatorSettings...)
 	reason := c.Flags().String("reason", "", "why, for those who find the snapshot's tag")
 	s.operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		rejected, next, err := agent.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
@@ -65,27 +64,27 @@ run already keep what they have: roll the deployment back there as well.`,
 		if next == "" {
 			next = "nothing: up will fail until there is an eligible snapshot"
 		}
-		fmt.Fprintf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
+		sayf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
 		return nil
 	})
 	return c
 }
 
-func promoteCommand() *cobra.Command {
+func promoteCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "promote SNAPSHOT",
 		Short: "make a candidate, or a rejected snapshot, eligible",
 		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
 your own checks, or one that was rejected.`,
 	}
-	addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+	p.addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		if err := agent.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
 			return err
 		}
 		if done, err := o.json(map[string]string{"promoted": args[0]}); done {
 			return err
 		}
-		fmt.Fprintf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
+		sayf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
 		return nil
 	})
 	return c

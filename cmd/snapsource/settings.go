@@ -11,6 +11,7 @@ import (
 
 // settings are the flags of a command that works on sources.
 type settings struct {
+	program *program
 	file    string
 	verbose bool
 	values  map[string][]string
@@ -18,8 +19,8 @@ type settings struct {
 
 // addSettings gives a command a flag for each of the agent's settings, or only for
 // those named.
-func addSettings(c *cobra.Command, names ...string) *settings {
-	s := &settings{values: map[string][]string{}}
+func (p *program) addSettings(c *cobra.Command, names ...string) *settings {
+	s := &settings{program: p, values: map[string][]string{}}
 	c.Flags().SortFlags = false
 	for _, setting := range agent.Settings() {
 		if len(names) > 0 && !slices.Contains(names, setting.Name) {
@@ -37,6 +38,7 @@ func addSettings(c *cobra.Command, names ...string) *settings {
 
 // load combines flags, environment and file.
 func (s *settings) load() (agent.Config, error) {
+	s.program.watch.allow("read the configuration", configWithin, endWithin)
 	return agent.Load(agent.ConfigFile(s.file), os.Environ(), s.values)
 }
 

@@ -10,7 +10,7 @@ import (
 	"snapsource/agent"
 )
 
-func snapshotCommand(host agent.Host) *cobra.Command {
+func snapshotCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshot",
 		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
@@ -18,11 +18,12 @@ func snapshotCommand(host agent.Host) *cobra.Command {
 tag by which launches find it. The file system is flushed and frozen before, and
 thawed as soon as EC2 has answered: writers wait for that long, readers do not. It
 is thawed after --freeze-timeout at the latest, and at once if this program is
-killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
+killed. What EC2 can't be shown to have taken while it was frozen is rejected. Nothing
+is written meanwhile, so that stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
-	s := addSettings(c, "source", "timeout", "output")
+	s := p.addSettings(c, "source", "timeout", "output")
 	o := agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout}
 	f := c.Flags()
 	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
@@ -37,7 +38,7 @@ killed. What EC2 can't be shown to have taken while it was frozen is rejected.`,
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err
 		}
-		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Snapshot(ctx, cfg, o)
 		})
 	}
@@ -77,5 +78,5 @@ func (t *table) finishSnapshot(s *agent.SourceReport) {
 	case s.Taken.State != "completed":
 		what = "eligible once EC2 has completed it"
 	}
-	fmt.Fprintf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
+	sayf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
 }

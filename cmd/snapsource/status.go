@@ -8,7 +8,7 @@ import (
 	"snapsource/agent"
 )
 
-func statusCommand(host agent.Host) *cobra.Command {
+func statusCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "what is mounted, from which volume and snapshot",
@@ -16,9 +16,9 @@ func statusCommand(host agent.Host) *cobra.Command {
 bound to its places. It exits 0 when it is, and 75 when up has something to do.`,
 		Args: noArguments,
 	}
-	s := addSettings(c)
+	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, host, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			return a.Status(ctx, cfg)
 		})
 	}

@@ -18,8 +18,8 @@ import (
 // and end without a period.
 type table struct {
 	out     io.Writer
-	command string // "up", "plan", …
-	tty     bool
+	command string   // "up", "plan", …
+	tty     *os.File // nil: it is no terminal
 
 	mu      sync.Mutex
 	headed  string // the source whose header is printed
@@ -30,8 +30,7 @@ type table struct {
 
 func newTable(out io.Writer, command string) *table {
 	t := &table{out: out, command: command, stop: make(chan struct{})}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		t.tty = true
+	if t.tty = terminal(out); t.tty != nil {
 		t.stopped.Go(t.animate)
 	}
 	return t
@@ -54,17 +53,23 @@ func (t *table) animate() {
 		case <-tick.C:
 			t.mu.Lock()
 			if e := t.running; e != nil {
-				t.clear()
-				fmt.Fprint(t.out, t.fit(t.line(e.Step, e.Detail, time.Since(e.At))))
+				t.draw(clearLine + t.fit(plain(t.line(e.Step, e.Detail, time.Since(e.At)))))
 			}
 			t.mu.Unlock()
 		}
 	}
 }
 
+// draw writes what is soon drawn again, and drops it while nothing may be written.
+func (t *table) draw(text string) {
+	if s, ok := t.out.(*stream); ok {
+		s.draw(text)
+	}
+}
+
 // fit cuts a line that is drawn again to the terminal's width: what wraps would stay.
 func (t *table) fit(line string) string {
-	width, _, err := term.GetSize(int(t.out.(*os.File).Fd())) // a terminal is a file
+	width, _, err := term.GetSize(int(t.tty.Fd()))
 	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
 		return string(runes[:width-1])
 	}
@@ -74,8 +79,8 @@ func (t *table) fit(line string) string {
 const clearLine = "\r\x1b[K"
 
 func (t *table) clear() {
-	if t.tty {
-		fmt.Fprint(t.out, clearLine)
+	if t.tty != nil {
+		_, _ = io.WriteString(t.out, clearLine)
 	}
 }
 
@@ -92,7 +97,7 @@ func (t *table) event(e agent.Event) {
 	case agent.Waiting:
 		switch {
 		case e.Percent == nil:
-		case t.tty:
+		case t.tty != nil:
 			e.Detail += " " + progress(*e.Percent)
 		default:
 			e.Detail += fmt.Sprintf(", %d%%", *e.Percent)
@@ -100,8 +105,8 @@ func (t *table) event(e agent.Event) {
 		if t.running != nil {
 			t.running.Detail = e.Detail
 		}
-		if e.Percent != nil && !t.tty {
-			fmt.Fprintln(t.out, t.line(e.Step, e.Detail, e.Took))
+		if e.Percent != nil && t.tty == nil {
+			sayf(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
 		}
 	case agent.Done, agent.Failed:
 		t.running = nil
@@ -116,20 +121,20 @@ func (t *table) event(e agent.Event) {
 		if e.Phase == agent.Failed {
 			detail = "failed"
 		}
-		fmt.Fprintln(t.out, t.line(e.Step, detail, e.Took))
+		sayf(t.out, "%s\n", t.line(e.Step, detail, e.Took))
 	case agent.Noted:
 		t.clear()
-		fmt.Fprintf(t.out, "  note: %s\n", e.Detail)
+		sayf(t.out, "  note: %s\n", e.Detail)
 	}
 }
 
 func (t *table) header(source, instance, zone string) {
 	t.headed = source
 	if instance == "" {
-		fmt.Fprintln(t.out, source)
+		sayf(t.out, "%s\n", source)
 		return
 	}
-	fmt.Fprintf(t.out, "%s on %s, %s\n", source, instance, zone)
+	sayf(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
 func (t *table) line(s agent.Step, detail string, took time.Duration) string {
@@ -158,22 +163,22 @@ func (t *table) finishUp(s *agent.SourceReport) {
 	switch {
 	case s.Error != "":
 	case t.command == "down":
-		fmt.Fprintf(t.out, "Source is down: %s\n", span(s.Took))
+		sayf(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
-		fmt.Fprintf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+		sayf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:
 		t.header(s.Source, s.Instance, s.Zone)
-		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
 func (t *table) finishPlan(s *agent.SourceReport) {
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
-		fmt.Fprintf(t.out, "  %-10s %s\n", a.Step, a.What)
+		sayf(t.out, "  %-10s %s\n", a.Step, a.What)
 	}
 	if s.Error == "" && len(s.Actions) == 0 {
-		fmt.Fprintf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
@@ -181,7 +186,7 @@ func (t *table) finishStatus(s *agent.SourceReport) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(t.out, "  %-10s %s\n", name, value)
+			sayf(t.out, "  %-10s %s\n", name, value)
 		}
 	}
 	state := string(s.State)

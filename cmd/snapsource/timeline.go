@@ -35,14 +35,14 @@ func (t *table) timeline(r agent.Report) {
 		if len(s.Steps) == 0 {
 			continue
 		}
-		fmt.Fprintf(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
+		sayf(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
 		for _, step := range s.Steps {
 			t.row("  ", row{string(step.Step), stepMark, []part{{step.Start, step.Took}}}, s.Took)
 			for _, below := range within(step, s) {
 				t.row("    ", below, s.Took)
 			}
 		}
-		fmt.Fprintf(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
+		sayf(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
 	}
 }
 
@@ -97,7 +97,7 @@ func (t *table) row(indent string, r row, whole time.Duration) {
 	for _, p := range r.parts {
 		total += p.took
 	}
-	fmt.Fprintf(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
+	sayf(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
 }
 
 // bar marks the parts of the whole, each by at least one character.

@@ -167,3 +167,24 @@ func TestUnitSecurity(t *testing.T) {
 		t.Errorf("exposure %s, want at most %.1f (%v)", level[1], mostExposed, err)
 	}
 }
+
+// TestInstallHere: install refuses the program where others could replace it, and takes it in
+// root's own directory.
+func TestInstallHere(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	out := s.run("web-1", `
+program=$(sed -n 's/^exec \([^ ]*\) .*/\1/p' $(command -v snapsource))
+export RUN_TEST_AS_PROGRAM=1
+mkdir -m 1777 -p /tmp/download
+for dir in /tmp/download /usr/local/bin; do
+	rm -f $dir/snap
+	cp $program $dir/snap
+	echo $dir: $($dir/snap install --before puma.service 2>&1) $?
+	[ ! -e /etc/systemd/system/snapsource.service ] || grep ExecStart= /etc/systemd/system/snapsource.service
+done`)
+	refused, installed, _ := strings.Cut(out, "/usr/local/bin: ")
+	if !strings.Contains(refused, "/tmp: its mode is 1777") || strings.Contains(refused, "ExecStart") || !strings.Contains(installed, "ExecStart=/usr/local/bin/snap up\n") {
+		t.Error(out)
+	}
+}

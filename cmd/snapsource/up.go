@@ -8,7 +8,7 @@ import (
 	"snapsource/agent"
 )
 
-func upCommand(host agent.Host) *cobra.Command {
+func upCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "boot: snapshot → volume → attached → mounted → bound",
@@ -19,11 +19,11 @@ its own.`,
 		Example: "  sudo snapsource up\n  sudo snapsource up --source shop --mount /srv/shop --bind current:/var/www/shop",
 		Args:    noArguments,
 	}
-	bringUp(c, host, func(*agent.Config) {})
+	bringUp(c, p, func(*agent.Config) {})
 	return c
 }
 
-func initCommand(host agent.Host) *cobra.Command {
+func initCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "the first volume, when there is no snapshot yet",
@@ -33,16 +33,16 @@ a snapshot with the tag Name=SOURCE, and every other instance only needs up.`,
 		Example: "  sudo snapsource init --size 20",
 		Args:    noArguments,
 	}
-	bringUp(c, host, func(cfg *agent.Config) { cfg.IfNone = agent.IfNoneBlank })
+	bringUp(c, p, func(cfg *agent.Config) { cfg.IfNone = agent.IfNoneBlank })
 	return c
 }
 
 // bringUp gives a command the flags and the work of up.
-func bringUp(c *cobra.Command, host agent.Host, adjust func(*agent.Config)) {
-	s := addSettings(c)
+func bringUp(c *cobra.Command, p *program, adjust func(*agent.Config)) {
+	s := p.addSettings(c)
 	timeline := c.Flags().Bool("timeline", false, "show at the end when each step and call began and how long it took")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, host, *timeline, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, *timeline, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
 			adjust(&cfg)
 			return a.Up(ctx, cfg)
 		})

@@ -1,6 +1,5 @@
 require "json"
 require "open3"
-require "shellwords"
 
 # The running instances that said, once their Source was mounted, that they are app
 # servers of this stage. snapsource says on stderr why there are none.
@@ -14,10 +13,7 @@ namespace :snapsource do
   desc "Snapshot the primary server's Source: what is launched from now on starts with it"
   task :snapshot do
     on primary(:app) do
-      release = capture(:readlink, current_path).split("/").last
-      revision = capture(:cat, current_path.join("REVISION"))
-      execute :sudo, :snapsource, :snapshot, "--wait", "--source", fetch(:snapsource),
-              "--description", "#{fetch(:application)} #{release} #{revision}".shellescape
+      execute :sudo, :snapsource, :snapshot, "--wait", "--source", fetch(:snapsource) # as sudoers has it
     end
   end
 

@@ -1,0 +1,123 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestSnapshotLogInTheSource: a log in the Source, as deployments keep one, does not
+// block the snapshot of it, and has all lines in order.
+func TestSnapshotLogInTheSource(t *testing.T) {
+	t.Parallel()
+	s := deployed(t)
+	s.thawAfter()
+	for _, test := range []struct{ name, command string }{
+		{"stderr", "snapsource snapshot -v 2>>$log"},
+		{"both", "snapsource snapshot -v >>$log 2>&1"},
+		{"JSON", "snapsource snapshot -v --output json >>$log 2>&1"},
+		{"a pipe", "snapsource snapshot -v 2>&1 | tee -a $log"},
+	} {
+		out := s.run("web-1", `
+snapsource up >/dev/null
+log=/home/deploy/codepen/deploy.log
+echo first >$log
+`+test.command+`
+echo --- log
+cat $log
+cat $log | tr -d '\n' | grep -q 'step started.*freeze.*step done.*freeze.*step done.*create.*step done.*thaw' && echo in order
+snapsource snapshots | grep -c 'a launch takes this one\|pending'`, "--fault=delay=CreateSnapshot:300ms")
+		if !strings.Contains(out, "--- log\nfirst\n") || !strings.Contains(out, "in order\n") {
+			t.Errorf("%s: the log lacks lines:\n%s", test.name, out)
+		}
+		if found := regexp.MustCompile(`writers had to wait for (\d+) ms`).FindStringSubmatch(out); found == nil {
+			t.Errorf("%s: no pause:\n%s", test.name, out)
+		} else if ms, _ := strconv.Atoi(found[1]); ms > 3000 {
+			t.Errorf("%s: writers had to wait for %d ms", test.name, ms)
+		}
+	}
+	if n := len(s.eligible()); n != 4 {
+		t.Errorf("%d snapshots are eligible, want 4", n)
+	}
+}
+
+// TestNobodyReads: a closed stdout or stderr ends no work. A snapshot in doubt is rejected
+// before anything is written about it.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := deployed(t)
+	s.thawAfter()
+	out := s.run("web-1", `
+snapsource up >/dev/null
+(set +e; snapsource snapshot; echo $? >/run/code) | head -4
+cat /run/code`, "--fault=drop-after=CreateSnapshot#1")
+	if !strings.HasSuffix(out, "\n75\n") || strings.Count(out, "\n") < 4 {
+		t.Errorf("snapshot | head -4:\n%s", out)
+	}
+	if left := s.eligible(); len(left) != 0 {
+		t.Errorf("eligible: %+v", left)
+	}
+	for name, command := range map[string]string{
+		"up": "up -v", "json": "up --output json", "snapshot": "snapshot -v --wait", "snapshots": "snapshots", "status": "status", "plan": "plan",
+		"reject": "reject latest", "prune": "prune --keep 1", "down": "down --delete", "hosts": "hosts --role app --allow-empty", "version": "version", "help": "help",
+	} {
+		before := "snapsource up >/dev/null 2>&1\n"
+		if name == "up" || name == "json" {
+			before = ""
+		}
+		out := s.run("web-"+name, before+`
+mkfifo /run/nobody
+(: <>/run/nobody; exec 3</run/nobody) & (set +e; exec 4>/run/nobody; wait; snapsource `+command+` >&4 2>&4; echo $? >/run/code)
+cat /run/code`)
+		if out != "0\n" {
+			t.Errorf("%s, read by nobody, ends with %s", command, out)
+		}
+	}
+}
+
+// TestResultNotWritten: a result that can't be written is a failure, other text is not.
+func TestResultNotWritten(t *testing.T) {
+	t.Parallel()
+	s := deployed(t)
+	for command, want := range map[string]string{
+		"up": "0", "up --output json": "75", "hosts --role app": "75", "hosts --role app --output json": "75", "snapshots": "75",
+		"snapshots --output json": "75", "status": "0",
+	} {
+		out := s.run("web-2", `
+snapsource up --role app >/dev/null
+set +e
+snapsource `+command+` >/dev/full 2>/run/said
+echo $?
+cat /run/said`)
+		code, said, _ := strings.Cut(out, "\n")
+		if code != want || (want != "0") != strings.Contains(said, "no space left on device") {
+			t.Errorf("%s: exit code %s, want %s:\n%s", command, code, want, said)
+		}
+	}
+}
+
+// TestHangUp: SIGHUP ends a run as SIGTERM does, but not one that nohup started.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	s := deployed(t)
+	for _, test := range []struct{ name, start, want string }{
+		{"up", "", "75"}, {"nohup", "nohup", "0"},
+	} {
+		out := s.run("web-"+test.name, test.start+` snapsource up --output json >/run/out 2>/run/said & pid=$!
+until grep -q '"step":"choose"' /run/said; do sleep 0.05; done
+kill -HUP $pid
+set +e; wait $pid; echo $?
+cat /run/out`, "--fault=delay=CreateVolume:1s")
+		code, report, _ := strings.Cut(out, "\n")
+		if code != test.want {
+			t.Errorf("%s: exit code %s\n%s", test.name, code, report)
+		}
+		if !json.Valid([]byte(report)) {
+			t.Errorf("%s: its report is\n%s", test.name, report)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+//go:build linux
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// dead mounts a file system that never answers: a FUSE whose requests nobody reads.
+const dead = `
+[ -e /dev/fuse ] || mknod /dev/fuse c 10 229
+mkdir -p /mnt/dead
+exec 9<>/dev/fuse
+mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 dead /mnt/dead
+set +e
+`
+
+// TestStuck: a path that never answers keeps nothing longer than the deadline and what
+// may be given back, nor a second signal, and the host's lock is free then.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	s := deployed(t)
+	for _, test := range []struct {
+		name, script string
+		within       time.Duration
+		says         []string
+	}{
+		{"deadline", "snapsource plan --mount /mnt/dead/x --timeout 1s", endWithin + 3*time.Second,
+			[]string{"codepen-app: survey", "not done within 1s, nor 10s later", "dead mount"}},
+		{"second signal", `snapsource up --mount /mnt/dead/x & pid=$!
+until flock -n /run/snapsource/lock true; [ $? = 1 ]; do sleep 0.05; done
+sleep 0.5; kill $pid; sleep 1.2; kill -0 $pid && echo still there; kill $pid
+wait $pid`, 4 * time.Second, []string{"still there", "codepen-app: survey", "a second signal, SIGTERM"}},
+		{"bind", "snapsource plan --bind codepen:/mnt/dead/x/y --timeout 1s --output json", endWithin + 3*time.Second,
+			[]string{`"msg":"codepen-app: survey`, `"exit_code":75`}},
+		{"configuration", `snapsource up --config /mnt/dead/snapsource.yaml & pid=$!
+sleep 0.5; kill $pid; sleep 1.2; kill $pid
+wait $pid`, 4 * time.Second, []string{"read the configuration", "a second signal"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			began := time.Now()
+			out, code := s.try("web-1", dead+test.script+"\ncode=$?\nmkdir -p /run/snapsource; flock -n /run/snapsource/lock echo lock free\nexit $code")
+			if took := time.Since(began); code != 75 || took > test.within+5*time.Second {
+				t.Errorf("exit code %d after %s\n%s", code, took, out)
+			}
+			for _, say := range append(test.says, "lock free") {
+				if !strings.Contains(out, say) {
+					t.Errorf("no %q in\n%s", say, out)
+				}
+			}
+		})
+	}
+}

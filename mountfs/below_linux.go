@@ -1,0 +1,152 @@
+package mountfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Below reads files below a directory in which others can make links, FIFOs and, where they
+// may, device files: a path never leads out of the directory, not into another file system
+// either, and only regular files are opened.
+type Below struct{ dir *os.File }
+
+// OpenBelow opens the directory. The path to it has no symbolic links, as one from mountinfo.
+func OpenBelow(dir string) (*Below, error) {
+	f, err := openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Below{f}, nil
+}
+
+// Close closes the directory.
+func (b *Below) Close() error { return b.dir.Close() }
+
+// ReadFile reads the file at path, which is relative to the directory or begins with the
+// directory's own path; so are the destinations of links on the way. ErrNotBelow: it leads
+// elsewhere, or the file is not regular or has more than most bytes.
+func (b *Below) ReadFile(path string, most int64) (text []byte, err error) {
+	at, err := b.find(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s below %s: %w", path, b.dir.Name(), err)
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, fmt.Errorf("%s below %s: %w", path, b.dir.Name(), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > most {
+		return nil, fmt.Errorf("%s below %s: %w", path, b.dir.Name(), ErrNotBelow)
+	}
+	// What is open is a regular file, and stays that one. To open a file on which another
+	// process has a lease waits for that process, but with O_NONBLOCK.
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+// linksMax is how many links a path may lead through, as in the kernel (MAXSYMLINKS).
+const linksMax = 40
+
+// find gives a descriptor of what is at path, which is not opened (O_PATH): to open a device
+// may have an effect, and a FIFO makes its opener wait.
+func (b *Below) find(path string) (fd int, err error) {
+	path, err = b.relative(path)
+	for range linksMax {
+		if err != nil {
+			return -1, err
+		}
+		fd, err = b.lookUp(path, 0)
+		if !errors.Is(err, unix.EXDEV) {
+			return fd, err
+		}
+		// RESOLVE_BENEATH takes no absolute link, but one may lead back to here: "current",
+		// which Capistrano makes, does.
+		path, err = b.expand(path)
+	}
+	return -1, unix.ELOOP
+}
+
+func (b *Below) lookUp(path string, flags uint64) (int, error) {
+	fd, err := unix.Openat2(int(b.dir.Fd()), path, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if err != nil {
+		return -1, &fs.PathError{Op: "openat2", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+// relative gives a path relative to the directory, also for one that begins with the
+// directory's own.
+func (b *Below) relative(path string) (string, error) {
+	switch {
+	case !filepath.IsAbs(path):
+		return path, nil
+	case path == b.dir.Name():
+		return ".", nil
+	case within(b.dir.Name(), path):
+		return strings.TrimLeft(strings.TrimPrefix(path, b.dir.Name()), "/"), nil
+	}
+	return "", ErrNotBelow
+}
+
+// expand puts the destination of the first link on a path in the link's place. Nothing is
+// shortened: a ".." behind a link is for the kernel to follow.
+func (b *Below) expand(path string) (string, error) {
+	names := strings.Split(path, "/")
+	for i := range names {
+		prefix := strings.Join(names[:i+1], "/")
+		if prefix == "" {
+			continue
+		}
+		fd, err := b.lookUp(prefix, unix.O_NOFOLLOW)
+		if err != nil {
+			return "", notBelow(err)
+		}
+		target, err := readLink(fd)
+		unix.Close(fd)
+		if err != nil {
+			return "", err
+		}
+		if target == "" {
+			continue
+		}
+		if !filepath.IsAbs(target) {
+			target = strings.Join(append(append([]string{}, names[:i]...), target), "/")
+		} else if target, err = b.relative(target); err != nil {
+			return "", err
+		}
+		return strings.Join(append([]string{target}, names[i+1:]...), "/"), nil
+	}
+	return "", ErrNotBelow
+}
+
+func notBelow(err error) error {
+	if errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("%w: %w", ErrNotBelow, err)
+	}
+	return err
+}
+
+// readLink gives the destination of an open link, or "" for what is none.
+func readLink(fd int) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return "", err
+	}
+	buffer := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buffer)
+	return string(buffer[:max(n, 0)]), err
+}
