@@ -289,7 +289,19 @@ func TestNestedPaths(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Load(write(t, tc.file), nil, tc.flags)
+			c := DefaultConfig()
+			if err := parseFile(&c, []byte(tc.file)); err != nil {
+				t.Fatal(err)
+			}
+			if picked := lastOf(tc.flags["source"]); picked != "" {
+				if err := c.only(picked); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.override(nil, tc.flags); err != nil {
+				t.Fatal(err)
+			}
+			err := c.Validate()
 			if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
