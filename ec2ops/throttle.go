@@ -65,13 +65,23 @@ func (c *Client) rememberThrottled(stack *middleware.Stack) error {
 	}), "Retry", middleware.After)
 }
 
-// retryer is the SDK's, which knows of [Once].
-type retryer struct{ *retry.Standard }
+// retryer is the SDK's, which knows of [Once] and of the table of refusals.
+type retryer struct {
+	c *Client
+	*retry.Standard
+}
 
 // GetRetryToken decides, by the call's context, whether there is another attempt.
 func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
 	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(onceKey{}) != nil {
 		return nil, ErrThrottled
+	}
+	refusal := r.c.refusalOf(err)
+	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.again(refusal) {
+		return nil, errLasting
+	}
+	if refusal == BadCredentials || refusal == UnknownKey {
+		r.c.forgetCredentials()
 	}
 	return r.Standard.GetRetryToken(ctx, err)
 }
