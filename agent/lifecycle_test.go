@@ -55,9 +55,30 @@ func TestLaunchHook(t *testing.T) {
 		"hook is up late": {func(w *world, _ *Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
 		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
-		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, 0, ExitDone, 1},
+		"hook is up after 40 s": {func(w *world, _ *Config) {
+			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
+		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		"never put into the hook": {func(w *world, _ *Config) {
+			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
+		}, nil, 0, -1, ExitTemporary, 1},
+		"metadata knows of no group": {func(w *world, _ *Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
+		"listed late":                {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"neither knows for a while": {func(w *world, _ *Config) {
+			w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
+		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		"listed as stopped in the pool": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
+		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"listed as on its way into the pool": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
+		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"never listed": {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, ExitTemporary, 0},
+		"listed wrongly for ever": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
+		}, nil, 0, -1, ExitTemporary, 0},
+		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, ExitDone, 1},
 		"no hook configured": {func(_ *world, cfg *Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
-		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitUsage, 1},
+		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitTemporary, 1},
 		"in service":         {func(w *world, _ *Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
 		"completed by a person": {func(w *world, _ *Config) {
 			w.cloud.fail = func(call string) error {
@@ -113,11 +134,79 @@ func TestLaunchHook(t *testing.T) {
 				if tc.exit == ExitDone {
 					mustBeUp(t, w)
 				}
-				if took := time.Since(began); tc.exit == ExitUsage && took < hookWithin {
+				over := tc.exit == ExitDone && g.state != "" && cfg.LifecycleHook != ""
+				if r := w.host.records["codepen-app"]; (r.Hook != "") != over {
+					t.Errorf("the record has the hook %q; completed %v, the instance is %s", r.Hook, g.completed, g.state)
+				}
+				if took := time.Since(began); name == "another hook" && took < ec2ops.OtherHook.Within {
 					t.Errorf("gave up on the hook after %s, before it could be up", took)
 				}
 			})
 		})
+	}
+}
+
+// TestInNoGroup: an instance that was launched by hand is brought up, and told so. Running
+// up again costs nothing, and completes the hook once the instance is in a group.
+func TestInNoGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := inGroup()
+		group := w.cloud.group
+		w.cloud.group = fakeGroup{}
+		began := time.Now()
+		report, err := w.agent.Up(t.Context(), cfg)
+		if err != nil || len(report.Sources[0].Notes) != 1 || !strings.Contains(report.Sources[0].Notes[0], "in no Auto Scaling group") {
+			t.Fatalf("got %v, notes %v; want a note", err, report.Sources[0].Notes)
+		}
+		if took := time.Since(began); took < ec2ops.NoGroup.Within {
+			t.Errorf("believed it after %s", took)
+		}
+		w.restart()
+		began = time.Now()
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || len(w.cloud.calls) != 0 || time.Since(began) > 0 {
+			t.Errorf("second run: %v, calls %v, %s; want none at once", err, w.cloud.calls, time.Since(began))
+		}
+		w.restart()
+		w.cloud.group = group
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || !slices.Equal(w.cloud.group.completed, []string{"CONTINUE"}) {
+			t.Errorf("attached to a group: %v, completed %v; want CONTINUE", err, w.cloud.group.completed)
+		}
+	})
+}
+
+func TestDoubtAbout(t *testing.T) {
+	for _, tc := range []struct {
+		target, listed string
+		want           *ec2ops.Refusal
+	}{
+		{"", "", ec2ops.NoGroup},
+		{"InService", "", ec2ops.GroupUnclear},
+		{"Warmed:Stopped", "", ec2ops.GroupUnclear},
+		{"", "Pending:Wait", nil},
+		{"", "InService", nil},
+		{"", "Warmed:Pending:Wait", nil},
+		{"", "Warmed:Stopped", ec2ops.GroupUnclear},
+		{"InService", "Pending", nil},
+		{"InService", "Pending:Wait", nil},
+		{"InService", "InService", nil},
+		{"InService", "Warmed:Stopped", ec2ops.GroupUnclear},
+		{"InService", "Warmed:Running", ec2ops.GroupUnclear},
+		{"InService", "Warmed:Pending:Wait", ec2ops.GroupUnclear},
+		{"Warmed:Stopped", "Warmed:Pending:Wait", nil},
+		{"Warmed:Running", "Warmed:Running", nil},
+		{"Warmed:Stopped", "Warmed:Stopped", ec2ops.GroupUnclear},
+		{"Warmed:Stopped", "Pending:Wait", ec2ops.GroupUnclear},
+		{"Terminated", "Terminating", nil},
+		{"Detached", "Detaching", nil},
+		{"Standby", "Standby", nil},
+	} {
+		m := ec2ops.Membership{State: tc.listed}
+		if tc.listed != "" {
+			m.Group = "web"
+		}
+		if got := doubtAbout(tc.target, m); got != tc.want {
+			t.Errorf("target %q, listed as %q: %+v, want %+v", tc.target, tc.listed, got, tc.want)
+		}
 	}
 }
 

@@ -37,6 +37,14 @@ func (m Membership) Waits() bool {
 // not into service.
 func (m Membership) ToBeWarmed() bool { return strings.HasPrefix(m.State, "Warmed:") }
 
+// String tells a person what Auto Scaling's list says.
+func (m Membership) String() string {
+	if m.Group == "" {
+		return "does not list it"
+	}
+	return "lists it as " + m.State + " in " + m.Group
+}
+
 // TargetLifecycleState asks the metadata service for the state that an Auto Scaling
 // group has in mind for this instance: InService, Warmed:Stopped, …; "" for 404, which
 // is the answer on an instance in no group, and at times on a member: see [NoGroup]. Other

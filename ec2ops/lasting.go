@@ -52,7 +52,7 @@ var (
 	// NoGroup: target-lifecycle-state is 404, and Auto Scaling does not list the instance.
 	// The 404 was seen on members of a group too, at random or because the instance
 	// joined later (amazon-ecs-agent#4644). Then it is in no group, which is no error.
-	NoGroup = &Refusal{What: "the instance is in no Auto Scaling group", Within: 30 * time.Second}
+	NoGroup = &Refusal{What: "the instance is in no Auto Scaling group", Within: 45 * time.Second}
 
 	// GroupUnclear: the metadata service and Auto Scaling contradict each other about the
 	// instance's state. Either may be late by the seconds that a transition takes.
