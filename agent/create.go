@@ -102,7 +102,12 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 		}
 		made, b.created = answer, answer.ID
 		answered := time.Now()
-		v, err := b.usable(ctx, s, made)
+		if answer.State == ec2ops.VolumeAvailable || answer.State == ec2ops.VolumeInUse {
+			// By the token EC2 may know more of a volume than Describe shows. What is attached
+			// before it is shown can't be found by the next run, though it is mounted.
+			answer.State = ec2ops.VolumeCreating
+		}
+		v, err := b.usable(ctx, s, answer)
 		switch {
 		case errors.Is(err, errGone) && errors.Is(err, ec2ops.ErrNotFound):
 			return made, o.gone(made, err)

@@ -16,11 +16,11 @@ type fakeGroup struct {
 	waits      time.Time
 	heartbeats int
 
-	unknown  time.Time // until then the metadata service answers 404
-	unlisted time.Time // until then Auto Scaling does not list it
-	wrong    time.Time // until then it is listed wrongly
-	wrongly  string
-	completed  []string // results
+	unknown   time.Time // until then the metadata service answers 404
+	unlisted  time.Time // until then Auto Scaling does not list it
+	wrong     time.Time // until then it is listed wrongly
+	wrongly   string
+	completed []string // results
 }
 
 func (c *fakeCloud) TargetLifecycleState(context.Context) (string, error) {

@@ -179,6 +179,9 @@ func (s *Server) fromSnapshot(w *World, v *Volume, now time.Time) error {
 			v.Size, snap.ID, snap.Size)
 	}
 	v.Encrypted = v.Encrypted || snap.Encrypted
+	if snap.Encrypted {
+		setDefault(&v.KMSKeyID, snap.KMSKeyID)
+	}
 	return nil
 }
 
