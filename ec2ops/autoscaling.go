@@ -52,11 +52,10 @@ func (m Membership) String() string {
 func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 	start := time.Now()
 	const path = "autoscaling/target-lifecycle-state"
-	refusalFor := func(status int) *Refusal { return refusedByMetadata(status) }
 	explain := func(r *Refusal, _ int, reason string) error {
-		return &APIError{Action: "imds:" + path, Message: fmt.Sprintf("for %s: %s", r.Within, reason), Kind: ErrTemporary, Err: ErrTemporary}
+		return fmt.Errorf("%w: the instance metadata service: %s: %s, for %s", ErrTemporary, path, reason, r.Within)
 	}
-	state, err := metadataUntil(ctx, c, nil, refusalFor, explain, func(ctx context.Context, service *imds.Client) (string, error) {
+	state, err := metadataUntil(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
 		out, err := service.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusNotFound {
 			return "", nil

@@ -43,7 +43,7 @@ var (
 	// NoRole: 403 or 404 to the request for the role's credentials, which is also the
 	// answer where the instance has no role. A role that is attached, or an instance that
 	// has just started, may be known late (amazon-ecs-agent#4487).
-	NoRole = &Refusal{What: "the metadata service has no credentials of a role", Within: time.Minute, Then: ErrNoCredentials}
+	NoRole = &Refusal{What: "the metadata service has no credentials of a role", Within: 45 * time.Second, Then: ErrNoCredentials}
 
 	// NoCredentials: no credentials are set, and no metadata service answers, to a command
 	// that also runs away from EC2. There that is the usual case.

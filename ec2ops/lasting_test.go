@@ -182,7 +182,7 @@ func TestCallRefusals(t *testing.T) {
 		{fault: "error=DescribeSnapshots@10s:UnauthorizedOperation"},
 		{fault: "error=DescribeSnapshots@10s:OptInRequired"},
 		{fault: "status=metadata-role@8s:404"},
-		{fault: "status=metadata-role@50s:403"},
+		{fault: "status=metadata-role@40s:403"},
 		{fault: "status=metadata-role@90s:401"}, // not in the table: until the deadline
 		{fault: "error=DescribeSnapshots:AuthFailure", want: ec2ops.ErrCredentials, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
 		{fault: "error=DescribeSnapshots:SignatureDoesNotMatch", want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},

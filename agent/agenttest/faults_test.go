@@ -91,7 +91,7 @@ var metadata = []string{
 	"status=metadata:401", "status=metadata:403", "status=metadata:404",
 	"status=metadata@30s:401", "status=metadata@30s:403", "status=metadata@30s:404",
 	"status=metadata-token#1:403", "status=metadata-token@20s:404", "status=metadata-document@12s:401", "status=metadata-document#1:404",
-	"status=metadata-role@8s:404", "status=metadata-role@50s:403",
+	"status=metadata-role@8s:404", "status=metadata-role@40s:403",
 	"delay=metadata:3s", "delay=metadata#1:30s", "cut=metadata#1", "cut=metadata#2", "cut=metadata", "drop-after=metadata#1",
 	// The answer to a PUT does not get past the hop limit of a container.
 	"hang=metadata-token", "status=metadata-token:401", "status=metadata-token:403", "status=metadata-token:404",
