@@ -38,6 +38,14 @@ type onceKey struct{}
 // rate: their error wraps [ErrThrottled].
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
+type believedKey struct{}
+
+// believed gives a context whose calls take the first [Refusal] for an answer: nothing
+// depends on it but a remark.
+func believed(ctx context.Context) context.Context {
+	return context.WithValue(ctx, believedKey{}, true)
+}
+
 // Throttled says whether EC2 has refused a call of this client for its rate, which tells
 // that many are at work in this account.
 func (c *Client) Throttled() bool { return c.throttled.Load() }
@@ -77,6 +85,9 @@ func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(err
 		return nil, ErrThrottled
 	}
 	refusal := r.c.refusalOf(err)
+	if refusal != nil && ctx.Value(believedKey{}) != nil {
+		return nil, errLasting
+	}
 	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.again(refusal) {
 		return nil, errLasting
 	}

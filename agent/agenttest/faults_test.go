@@ -120,6 +120,13 @@ var of = map[string][]string{
 	"up-again": {"old-answer=CreateVolume#1", "old-answer=CreateVolume", "old-answer=CreateVolume@30s"},
 }
 
+// passing are faults that end by themselves, after which a command goes on.
+var passing = []string{
+	"status=metadata-document@12s:401", "status=metadata-token#1:403", "status=metadata-role@8s:404",
+	"error=DescribeSnapshots@3s:AuthFailure", "error=DescribeVolumes@10s:UnauthorizedOperation", "error=AttachVolume@10s:UnauthorizedOperation",
+	"taken-back=CreateVolume#1", "old-answer=CreateVolume",
+}
+
 // target are the faults of the target lifecycle state.
 var target = []string{
 	"status=metadata-target@5s:404", "status=metadata-target:404", "status=metadata-target@20s:403", "status=metadata-target:403",
