@@ -311,7 +311,7 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	if err := b.lookAgain(ctx, at.volume); err != nil {
 		return err
 	}
-	if err := b.letIn(ctx); err != nil {
+	if err := b.letIn(ctx, s); err != nil {
 		return err
 	}
 	r := Record{

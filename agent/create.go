@@ -52,7 +52,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 		v, err := b.redeem(ctx, s, o)
 		switch {
 		case errors.Is(err, errGone):
-			usedUp = err
+			b.created, usedUp = "", err
 			if len(o.taken) == createTries {
 				return v, o.takenBack()
 			}

@@ -106,9 +106,7 @@ func (b *boot) findMembership(ctx context.Context, waiting func(reason string)) 
 		if lasting {
 			return &kindError{ErrTemporary, fmt.Sprintf("%s, for %s", reason, doubt.Within)}
 		}
-		if waiting != nil {
-			waiting(reason)
-		}
+		waiting(reason)
 		if err := b.pause(ctx, hookPoll, "the Auto Scaling group"); err != nil {
 			return fmt.Errorf("%s: %w", reason, err)
 		}
@@ -156,7 +154,7 @@ func (b *boot) beat(ctx context.Context) {
 
 // letIn has the instance let in, once all its sources are ready. A group may take its
 // time to put the instance into the hook: that is waited for until the run's deadline.
-func (b *boot) letIn(ctx context.Context) error {
+func (b *boot) letIn(ctx context.Context, s *step) error {
 	e := b.entrance
 	if !e.underWay() || b.notReadyYet() != "" {
 		return nil
@@ -172,7 +170,7 @@ func (b *boot) letIn(ctx context.Context) error {
 			return err
 		}
 		// It has been completed before, or has not begun.
-		if err := b.findMembership(ctx, nil); err != nil {
+		if err := b.findMembership(ctx, s.waiting); err != nil {
 			return err
 		}
 		if !e.underWay() {
@@ -186,6 +184,7 @@ func (b *boot) letIn(ctx context.Context) error {
 		if asking.Lasting(doubt) {
 			return &kindError{ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", waits, doubt.Within)}
 		}
+		s.waiting(waits)
 		if err := b.pause(ctx, hookPoll, "the lifecycle hook "+e.hook); err != nil {
 			return fmt.Errorf("%s: %w", waits, err)
 		}

@@ -199,13 +199,18 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 		return e
 	}
 	e.Message = innermost(err)
-	if isTimeout(err) {
+	if answer, ok := errors.AsType[*metadataError](err); ok {
+		e.Message = metadataReason(answer.status, answer.err)
+	} else if isTimeout(err) {
 		e.Message = "no answer"
 	}
 	switch from := credentialsOf(err); {
 	case from == "":
 	case refusal != nil && !early, from == elsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
 		e.Kind = ErrNoCredentials
+		if from == fromMetadata {
+			e.Message = "the instance metadata service: " + e.Message
+		}
 		e.Message = "no AWS credentials: " + e.Message
 		return e
 	case from == fromMetadata:

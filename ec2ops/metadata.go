@@ -113,6 +113,9 @@ func metadataReason(status int, err error) string {
 		return fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
 	}
 	reason := innermost(err)
+	if isTimeout(err) {
+		reason = "no answer"
+	}
 	if _, cause, sent := strings.Cut(reason, "request send failed, "); sent {
 		reason = cause // the SDK's own words before it tell a person nothing
 	}
