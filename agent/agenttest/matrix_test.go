@@ -218,6 +218,10 @@ func (c *cell) judge() {
 	if agent.Hint(c.failure) == "" {
 		c.wrong = append(c.wrong, "it does not say what to do")
 	}
+	denied := c.fault == "error="+c.action+":UnauthorizedOperation"
+	if denied && (agent.ExitCode(c.failure) != agent.ExitDenied || !regexp.MustCompile(`^allow (ec2|autoscaling):`+c.action+" ").MatchString(agent.Hint(c.failure))) {
+		c.wrong = append(c.wrong, "it does not name the permission")
+	}
 	if c.action == "metadata" {
 		if !strings.Contains(line, "metadata") && !strings.Contains(line, "credentials") {
 			c.wrong = append(c.wrong, "the message does not name the metadata service")

@@ -35,7 +35,6 @@ func TestFaults(t *testing.T) {
 		{"late-policy", "error=AttachVolume@2s:UnauthorizedOperation", "", 0, "Source is ready"},
 		{"no-metadata", "hang=metadata", "--timeout 2s", 75, "metadata"},
 		{"version1", "status=metadata-token:404", "", 78, "not version 2"},
-		{"off", "status=metadata:403", "", 78, "is off"},
 		{"no-role", "status=metadata-role:404", "", 77, "no AWS credentials"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
