@@ -88,7 +88,7 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 			if there, findErr := b.existing(ctx, 0); findErr == nil && there.volume != nil {
 				return *there.volume, nil
 			}
-			if o.spec.InitializationRate == 0 {
+			if o.spec.InitializationRate == 0 || made.ID != "" { // other parameters would be a mismatch
 				return made, err
 			}
 			// There is a limit to what is initialized at a rate at the same time in
