@@ -65,7 +65,7 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 	line := &queue{sources: len(cfg.Sources)}
 	return a.eachSource(cfg, func(b *boot) error {
 		b.entrance, b.queue = way, line
-		if r, ok := b.nothingToDo(); ok {
+		if r, ok := b.nothingToDo(ctx); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
 			return nil
@@ -161,7 +161,7 @@ func (b *boot) identify(ctx context.Context) (self ec2ops.Identity, err error) {
 	b.self = self
 	b.report.Instance, b.report.Region, b.report.Zone = self.InstanceID, self.Region, self.Zone
 	s.detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
-	if err := b.approach(ctx); err != nil {
+	if err := b.approach(ctx, s); err != nil {
 		return self, err
 	}
 	if b.entrance.Group != "" {
@@ -337,17 +337,17 @@ func (b *boot) announce(ctx context.Context, at attached) (err error) {
 	if err := b.dealtWithStart(ctx, at.volume); err != nil {
 		return err
 	}
-	if err := b.letIn(ctx); err != nil {
+	if err := b.letIn(ctx, s); err != nil {
 		return err
 	}
 	r := Record{
-		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Hook: b.cfg.LifecycleHook, Instance: b.self.InstanceID, Zone: b.self.Zone,
+		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
 		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
 		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
 		Ready: time.Now(),
 	}
-	if b.entrance.ToBeWarmed() { // and still to be let into service, with its roles
-		r.Roles, r.Hook = "", ""
+	if b.entrance.record(&r); b.entrance.ToBeWarmed() { // and still to be let into service, with its roles
+		r.Roles = ""
 	}
 	if err := b.agent.Host.SaveRecord(r); err != nil {
 		return err

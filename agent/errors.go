@@ -66,6 +66,10 @@ type verdict struct {
 	hint string
 }
 
+// kmsActions are what EC2 does with a key for who creates or attaches an encrypted volume.
+// (EBS user guide, "Permissions for IAM users"; EC2 user guide, "EBSEncryption")
+const kmsActions = "kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt*"
+
 // judge is the one switch from errors to their meaning.
 func judge(err error) verdict {
 	var api *ec2ops.APIError
@@ -106,10 +110,16 @@ func judge(err error) verdict {
 		return verdict{ExitDenied, "run it as root"}
 	case is(ec2ops.ErrNoCredentials):
 		return verdict{ExitDenied, "give the instance an instance profile"}
+	case is(ec2ops.ErrKMS):
+		return verdict{ExitDenied, "the key must be enabled, and allow the instance's role " + kmsActions + ", by its own policy or by the role's"}
+	case is(ec2ops.ErrUnknownKey):
+		return verdict{ExitDenied, "take the access key out of the environment and the SDK's files, or replace it: an instance has those of its role"}
 	case is(ec2ops.ErrDenied):
 		return verdict{ExitDenied, "allow " + api.Permission() + " in the policy of the instance's role"}
 	case is(ec2ops.ErrInvalid):
 		return verdict{ExitUsage, "change the setting that EC2 names"}
+	case is(ec2ops.ErrCredentials):
+		return verdict{ExitTemporary, "set the clock, and look for AWS keys in the environment and the SDK's files, as an instance has those of its role; then run again"}
 	case is(ec2ops.ErrLimit):
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
 	case is(ec2ops.ErrPermanent):

@@ -15,15 +15,32 @@ type fakeGroup struct {
 	hook       string // that the instance waits in, or will
 	waits      time.Time
 	heartbeats int
-	completed  []string // results
+
+	unknown   time.Time // until then the metadata service answers 404
+	unlisted  time.Time // until then Auto Scaling does not list it
+	wrong     time.Time // until then it is listed wrongly
+	wrongly   string
+	completed []string // results
 }
 
 func (c *fakeCloud) TargetLifecycleState(context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Now().Before(c.group.unknown) {
+		return "", nil
+	}
 	return c.group.target, nil
 }
 
 func (c *fakeCloud) MembershipOf(ctx context.Context, _ string) (m ec2ops.Membership, err error) {
 	err = c.call(ctx, "DescribeAutoScalingInstances", func() error {
+		switch {
+		case c.group.state == "" || time.Now().Before(c.group.unlisted):
+			return nil
+		case time.Now().Before(c.group.wrong):
+			m = ec2ops.Membership{Group: "web", State: c.group.wrongly}
+			return nil
+		}
 		m = ec2ops.Membership{Group: "web", State: c.group.state}
 		if strings.HasSuffix(m.State, "Pending") && !time.Now().Before(c.group.waits) {
 			c.group.state += ":Wait"

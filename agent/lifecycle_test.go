@@ -55,9 +55,30 @@ func TestLaunchHook(t *testing.T) {
 		"hook is up late": {func(w *world, _ *Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
 		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
-		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, 0, ExitDone, 1},
+		"hook is up after 40 s": {func(w *world, _ *Config) {
+			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
+		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		"never put into the hook": {func(w *world, _ *Config) {
+			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
+		}, nil, 0, -1, ExitTemporary, 1},
+		"metadata knows of no group": {func(w *world, _ *Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
+		"listed late":                {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"neither knows for a while": {func(w *world, _ *Config) {
+			w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
+		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		"listed as stopped in the pool": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
+		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"listed as on its way into the pool": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
+		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"never listed": {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, ExitTemporary, 0},
+		"listed wrongly for ever": {func(w *world, _ *Config) {
+			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
+		}, nil, 0, -1, ExitTemporary, 0},
+		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, ExitDone, 1},
 		"no hook configured": {func(_ *world, cfg *Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
-		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitUsage, 1},
+		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitTemporary, 1},
 		"in service":         {func(w *world, _ *Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
 		"completed by a person": {func(w *world, _ *Config) {
 			w.cloud.fail = func(call string) error {
@@ -113,7 +134,11 @@ func TestLaunchHook(t *testing.T) {
 				if tc.exit == ExitDone {
 					mustBeUp(t, w)
 				}
-				if took := time.Since(began); tc.exit == ExitUsage && took < hookWithin {
+				over := tc.exit == ExitDone && g.state != "" && cfg.LifecycleHook != ""
+				if r := w.host.records["codepen-app"]; (r.Hook != "") != over {
+					t.Errorf("the record has the hook %q; completed %v, the instance is %s", r.Hook, g.completed, g.state)
+				}
+				if took := time.Since(began); name == "another hook" && took < ec2ops.OtherHook.Within {
 					t.Errorf("gave up on the hook after %s, before it could be up", took)
 				}
 			})

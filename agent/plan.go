@@ -26,7 +26,7 @@ func (a *Agent) Plan(ctx context.Context, cfg Config) (Report, error) {
 	way := &entrance{hook: cfg.LifecycleHook}
 	return a.eachSource(cfg, func(b *boot) error {
 		b.entrance = way
-		if r, ok := b.nothingToDo(); ok {
+		if r, ok := b.nothingToDo(ctx); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady
 			return nil

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,9 +14,10 @@ import (
 // for status. It is a hint: [boot.stillReady] checks it against the kernel.
 type Record struct {
 	Source   string    `json:"source"`
-	Wanted   string    `json:"wanted"`         // digest of the source's configuration that it fulfils
-	Roles    string    `json:"roles"`          // digest of the roles that were announced
-	Hook     string    `json:"hook,omitempty"` // the lifecycle hook that is over
+	Wanted   string    `json:"wanted"`             // digest of the source's configuration that it fulfils
+	Roles    string    `json:"roles"`              // digest of the roles that were announced
+	Hook     string    `json:"hook,omitempty"`     // the lifecycle hook that is over
+	NoGroup  string    `json:"no_group,omitempty"` // the hook that the instance, in no group, does not have
 	Instance string    `json:"instance"`
 	Zone     string    `json:"zone"`
 	Volume   string    `json:"volume"`
@@ -64,9 +66,9 @@ func (b *boot) stillReady() (Record, bool) {
 
 // nothingToDo is [boot.stillReady], and the roles that are wanted were announced, and the
 // instance was let in.
-func (b *boot) nothingToDo() (Record, bool) {
+func (b *boot) nothingToDo(ctx context.Context) (Record, bool) {
 	r, ok := b.stillReady()
-	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles)) && (b.cfg.LifecycleHook == "" || r.Hook == b.cfg.LifecycleHook)
+	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles)) && b.hookIsOver(ctx, r)
 }
 
 // mountedAt says whether the topmost mount at target is the device's file system

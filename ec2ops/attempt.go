@@ -27,23 +27,28 @@ const (
 	// maxBackoff bounds the pause before a call that failed is made again.
 	maxBackoff = 8 * time.Second
 
+	// refusedBackoff is the same after a [Refusal]: several tries fit into the shortest
+	// time of the table.
+	refusedBackoff = 2 * time.Second
+
 	// maxAttempts is only a backstop: the caller's deadline ends the retries.
 	maxAttempts = 1000
 )
 
 // passing are codes that pass by themselves, which the SDK does not know: the clock is
 // set soon after boot, and two writers of one resource's tags are so for a moment.
-var passing = []string{"RequestExpired", "ConcurrentTagAccess"}
+var passing = []string{"RequestExpired", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
 
 // patient retries what is temporary until the context ends, and what is not in but, a
 // list of EC2's error codes. The SDK's default gives up after 3 attempts and adds a
 // client-side budget of retries, which a throttled fleet uses up in seconds.
 //
 // An answer that can't be read is no answer: every call of ours but CreateSnapshot, which
-// is never retried, may be made twice. And on an instance the metadata service, which has
-// answered before, will give credentials again.
+// is never retried, may be made twice. On an instance the metadata service, which has
+// answered before, will give credentials again. A [Refusal] is asked again for as long as
+// the table has it.
 func (c *Client) patient(but ...string) aws.Retryer {
-	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
+	return retryer{c, retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(c.backoff)
@@ -51,8 +56,8 @@ func (c *Client) patient(but ...string) aws.Retryer {
 			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(but, api.ErrorCode()) {
 				return aws.FalseTernary
 			}
-			if from, missing := credentialsOf(err); from == fromMetadata && c.onInstance {
-				return aws.BoolTernary(!missing)
+			if c.refusalOf(err) != nil || credentialsOf(err) == fromMetadata && c.onInstance {
+				return aws.TrueTernary
 			}
 			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(passing, api.ErrorCode()) {
 				return aws.TrueTernary
@@ -72,8 +77,11 @@ func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 		return c.jitter(refused.operation, throttledPause(refused.operation, attempt)), nil
 	}
 	limit := maxBackoff
+	if c.refusalOf(err) != nil {
+		limit = refusedBackoff
+	}
 	if attempt < 6 {
-		limit = min(maxBackoff, 250*time.Millisecond<<max(attempt, 0))
+		limit = min(limit, 250*time.Millisecond<<max(attempt, 0))
 	}
 	return c.jitter("failure", limit), nil
 }
@@ -125,16 +133,26 @@ func onlyEC2(stack *middleware.Stack) error {
 // failure is how the last attempt of a call went wrong: when the caller's deadline ends
 // the retries, that is what a person wants to know.
 type failure struct {
-	mu  sync.Mutex
-	err error
+	mu      sync.Mutex
+	err     error
+	asking  Asking
+	lasting bool // the last attempt's refusal was the answer for as long as the table has it
 }
 
 type failureKey struct{}
 
-func (f *failure) last() error {
+func (f *failure) last() (err error, lasting bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err
+	return f.err, f.lasting
+}
+
+// again notes an attempt that failed and says whether there may be another.
+func (f *failure) again(r *Refusal) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lasting = f.asking.Lasting(r)
+	return !f.lasting
 }
 
 // rememberFailure notes each attempt's error in the call's [failure].

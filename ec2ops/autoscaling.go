@@ -3,9 +3,11 @@ package ec2ops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -35,19 +37,37 @@ func (m Membership) Waits() bool {
 // not into service.
 func (m Membership) ToBeWarmed() bool { return strings.HasPrefix(m.State, "Warmed:") }
 
+// String tells a person what Auto Scaling's list says.
+func (m Membership) String() string {
+	if m.Group == "" {
+		return "does not list it"
+	}
+	return "lists it as " + m.State + " in " + m.Group
+}
+
 // TargetLifecycleState asks the metadata service for the state that an Auto Scaling
-// group has in mind for this instance: InService, Warmed:Stopped, …; "" when it is in
-// no group.
+// group has in mind for this instance: InService, Warmed:Stopped, …; "" for 404, which
+// is the answer on an instance in no group, and at times on a member: see [NoGroup]. Other
+// failures are asked again; one that lasts is [ErrTemporary].
 func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
-	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: "autoscaling/target-lifecycle-state"})
-	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && resp.HTTPStatusCode() == http.StatusNotFound {
-		return "", nil
+	start := time.Now()
+	const path = "autoscaling/target-lifecycle-state"
+	explain := func(r *Refusal, _ int, reason string) error {
+		return fmt.Errorf("%w: the instance metadata service: %s: %s, for %s", ErrTemporary, path, reason, r.Within)
 	}
-	if err != nil {
-		return "", translate("imds:target-lifecycle-state", "", err, true)
-	}
-	defer out.Content.Close()
-	return readWord(out.Content)
+	state, err := metadataUntil(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
+		out, err := service.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusNotFound {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		defer out.Content.Close()
+		return readWord(out.Content)
+	})
+	c.toldMetadata(path, start, err)
+	return state, err
 }
 
 // MembershipOf asks which group an instance is in, and in what state.
@@ -96,7 +116,7 @@ const wordMax = 256
 func readWord(r io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, wordMax))
 	if err != nil {
-		return "", translate("imds:target-lifecycle-state", "", err, true)
+		return "", err
 	}
 	return strings.TrimSpace(string(text)), nil
 }

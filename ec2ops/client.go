@@ -46,8 +46,8 @@ type Options struct {
 // Client speaks to EC2, to Amazon EC2 Auto Scaling, and to the instance metadata service. It is safe for
 // concurrent use once [Client.Identify] has returned.
 type Client struct {
-	imds        *imds.Client
-	metadata    statusClient // what imds sends its requests through
+	imds        atomic.Pointer[imds.Client] // see newMetadata
+	metadata    statusClient                // what it sends its requests through
 	ec2         *ec2.Client
 	autoscaling *autoscaling.Client
 	cfg         aws.Config
@@ -78,11 +78,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
-	c.imds = imds.NewFromConfig(c.cfg, func(o *imds.Options) {
-		o.EnableFallback = aws.FalseTernary // version 2 only
-		o.HTTPClient = &c.metadata
-		o.Retryer = aws.NopRetryer{} // Identify has its own loop, which says why it waits
-	})
+	c.imds.Store(c.newMetadata())
 	c.connect()
 	return c, nil
 }
@@ -102,12 +98,15 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	var attempts failure
 	var sent exchanges
 	out, err := do(context.WithValue(context.WithValue(ctx, failureKey{}, &attempts), exchangesKey{}, &sent))
-	if err != nil && ctx.Err() != nil {
-		if last := attempts.last(); last != nil {
-			err = last
-		}
+	last, lasting := attempts.last()
+	if last != nil && err != nil && (ctx.Err() != nil || lasting) {
+		err = last
 	}
-	err = translate(service+":"+action, resource, err, c.onInstance)
+	if err != nil {
+		refusal := c.refusalOf(err)
+		early := refusal != nil && !lasting && ctx.Err() != nil
+		err = translate(service+":"+action, resource, err, refusal, early)
+	}
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}
@@ -115,6 +114,13 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	sent.addTo(&made)
 	c.onCall(made)
 	return out, err
+}
+
+// forgetCredentials has the next call fetch the credentials anew.
+func (c *Client) forgetCredentials() {
+	if cache, ok := c.cfg.Credentials.(*aws.CredentialsCache); ok {
+		cache.Invalidate()
+	}
 }
 
 // toldMetadata tells OnCall of an exchange with the metadata service.

@@ -63,41 +63,6 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestIdentifyRefused: metadata that is off, that knows version 1 only, or that
-// refuses tokens is not waited for, and version 1 is never tried.
-func TestIdentifyRefused(t *testing.T) {
-	for name, tc := range map[string]struct {
-		status int
-		says   string
-	}{
-		"off":            {http.StatusForbidden, "is off"},
-		"version 1 only": {http.StatusNotFound, "not version 2"},
-		"no PUT":         {http.StatusMethodNotAllowed, "not version 2"},
-		"bad request":    {http.StatusBadRequest, "refuses our token"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v1 := false
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				v1 = v1 || r.Method == http.MethodGet
-				w.WriteHeader(tc.status)
-			}))
-			defer srv.Close()
-			t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", srv.URL)
-			c, err := ec2ops.New(t.Context(), ec2ops.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = c.Identify(t.Context(), nil)
-			if !errors.Is(err, ec2ops.ErrNotEC2) || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("got %v, want no EC2 and %q", err, tc.says)
-			}
-			if v1 {
-				t.Error("metadata was asked without a token")
-			}
-		})
-	}
-}
-
 // TestIdentifyWaits: early in boot nothing answers, or only with an error.
 func TestIdentifyWaits(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{})
@@ -121,37 +86,6 @@ func TestIdentifyWaits(t *testing.T) {
 	self, err := c.Identify(t.Context(), func(string) { waited++ })
 	if err != nil || self.InstanceID != host.ID || waited == 0 {
 		t.Errorf("got %+v, %v after %d waits; want %s after some", self, err, waited, host.ID)
-	}
-
-	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")
-	if c, err = ec2ops.New(t.Context(), ec2ops.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err = c.Identify(ctx, nil); !errors.Is(err, ec2ops.ErrNotEC2) || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("got %v, want no EC2 and the reason", err)
-	}
-}
-
-func TestNoCredentials(t *testing.T) {
-	fake := ec2test.New(t, ec2test.Options{})
-	metadata := fake.Server.IMDS(fake.Launch("web-1").ID)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "/iam/") {
-			http.NotFound(w, r)
-			return
-		}
-		metadata.ServeHTTP(w, r)
-	}))
-	defer srv.Close()
-	useEnv(t, ec2test.Env(fake.EC2URL, srv.URL, "us-west-2"))
-	c, err := ec2ops.New(t.Context(), ec2ops.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Snapshots(t.Context(), "app"); !errors.Is(err, ec2ops.ErrNoCredentials) {
-		t.Errorf("got %v, want no credentials", err)
 	}
 }
 

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // What an error means for the caller. Every error of a call is an [*APIError]
@@ -21,8 +19,15 @@ var (
 	// ErrThrottled: EC2 refuses the call for the rate of such calls in this account.
 	// It is an ErrTemporary.
 	ErrThrottled = fmt.Errorf("%w: too many calls", ErrTemporary)
+	// ErrCredentials: AWS does not accept the credentials, or the clock that signed the
+	// call. It is an ErrTemporary.
+	ErrCredentials = fmt.Errorf("%w: AWS does not accept the credentials", ErrTemporary)
 	// ErrDenied: the credentials lack the permission for the call.
 	ErrDenied = errors.New("permission denied")
+	// ErrUnknownKey: AWS does not know the access key. It is an ErrDenied.
+	ErrUnknownKey = fmt.Errorf("%w: unknown access key", ErrDenied)
+	// ErrKMS: EC2 can't use the KMS key of a volume for the caller. It is an ErrDenied.
+	ErrKMS = fmt.Errorf("%w: the KMS key can't be used", ErrDenied)
 	// ErrNoCredentials: no AWS credentials were found to sign the call with.
 	ErrNoCredentials = errors.New("no AWS credentials")
 	// ErrInvalid: EC2 refuses a parameter; the configuration must change.
@@ -32,6 +37,8 @@ var (
 	// ErrNotFound: no such volume, snapshot or instance. EC2 is eventually
 	// consistent: an id made a moment ago may be unknown for a while.
 	ErrNotFound = errors.New("not found")
+	// ErrNotShown: EC2 has given an id, and does not find it since. It is an ErrTemporary.
+	ErrNotShown = fmt.Errorf("%w: not shown yet", ErrTemporary)
 	// ErrNotReady: the volume or the instance is in a state in which the call
 	// can't be carried out yet (EC2 says IncorrectState).
 	ErrNotReady = errors.New("not ready")
@@ -41,8 +48,8 @@ var (
 	ErrVolumeInUse = errors.New("volume is in use")
 	// ErrTokenMismatch: the client token was used before with other parameters.
 	ErrTokenMismatch = errors.New("client token was used with other parameters")
-	// ErrNotEC2: there is no instance metadata service, or it is off or refuses
-	// version 2.
+	// ErrNotEC2: the instance metadata service is off, or it is not EC2's: it gives no
+	// token, or no identity document.
 	ErrNotEC2 = errors.New("no instance metadata")
 	// ErrNoAction: the instance does not wait in the lifecycle hook: the action is
 	// over, or has not begun.
@@ -104,10 +111,8 @@ var kinds = map[string]error{
 	"OptInRequired":           ErrDenied,
 	"Blocked":                 ErrDenied,
 	"PendingVerification":     ErrDenied,
-	"InvalidClientTokenId":    ErrDenied,
-	"AuthFailure":             ErrTemporary, // stale role credentials; the SDK fetches new ones
-	"ExpiredToken":            ErrTemporary,
-	"RequestExpired":          ErrTemporary, // clock more than 15 min off
+	"ExpiredToken":            ErrCredentials,
+	"RequestExpired":          ErrCredentials, // clock more than 15 min off
 	"RequestLimitExceeded":    ErrThrottled,
 	"EC2ThrottledException":   ErrThrottled,
 	"Throttling":              ErrThrottled,
@@ -119,6 +124,18 @@ var kinds = map[string]error{
 	"ConcurrentTagAccess":     ErrTemporary,
 	"ResourceAlreadyAssigned": ErrTemporary,
 	"ResourceContention":      ErrTemporary, // Auto Scaling: another update is under way
+
+	"InvalidClientTokenId":       ErrUnknownKey,
+	"AuthFailure":                ErrCredentials,
+	"SignatureDoesNotMatch":      ErrCredentials,
+	"IncompleteSignature":        ErrCredentials,
+	"MissingAuthenticationToken": ErrCredentials,
+
+	"InvalidSecurity.RequestHasExpired": ErrCredentials, // clock more than 5 min off
+
+	// The list's codes about encryption; see also aboutKMS.
+	"CustomerKeyHasBeenRevoked":    ErrKMS,
+	"EncryptedVolumesNotSupported": ErrInvalid, // by the instance's type
 
 	// Both pass by themselves: 15 s between two snapshots of a volume, and at most
 	// 5 pending ones of it. (EC2 user guide, "Create Amazon EBS snapshots")
@@ -155,7 +172,6 @@ var kinds = map[string]error{
 	"UnsupportedOperation":          ErrInvalid,
 	"ValidationError":               ErrInvalid,
 	"MissingParameter":              ErrInvalid,
-	"InvalidKMSKey.InvalidState":    ErrInvalid,
 	"InvalidTagKey.Malformed":       ErrInvalid,
 	"InvalidDeviceName.Malformed":   ErrInvalid,
 	"InvalidVolumeID.Malformed":     ErrInvalid,
@@ -165,9 +181,10 @@ var kinds = map[string]error{
 	"InvalidVolumeSize.Unsupported": ErrInvalid,
 }
 
-// translate is the one place where an error of the SDK gets its meaning. onInstance
-// says that there is a metadata service for sure.
-func translate(action, resource string, err error, onInstance bool) error {
+// translate is the one place where an error of the SDK gets its meaning. refusal is what
+// the table has for it, if anything; early says that it was cut short, and so proves
+// nothing.
+func translate(action, resource string, err error, refusal *Refusal, early bool) error {
 	if err == nil {
 		return nil
 	}
@@ -176,16 +193,24 @@ func translate(action, resource string, err error, onInstance bool) error {
 	if errors.As(err, &answer) {
 		e.Code, e.Message = answer.ErrorCode(), answer.ErrorMessage()
 		e.Kind = kindOf(e.Code, e.Message, answer.ErrorFault())
+		if early {
+			e.Kind = ErrTemporary
+		}
 		return e
 	}
 	e.Message = innermost(err)
-	if isTimeout(err) {
+	if answer, ok := errors.AsType[*metadataError](err); ok {
+		e.Message = metadataReason(answer.status, answer.err)
+	} else if isTimeout(err) {
 		e.Message = "no answer"
 	}
-	switch from, missing := credentialsOf(err); {
+	switch from := credentialsOf(err); {
 	case from == "":
-	case missing || from == fromMetadata && !onInstance:
+	case refusal != nil && !early, from == elsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
 		e.Kind = ErrNoCredentials
+		if from == fromMetadata {
+			e.Message = "the instance metadata service: " + e.Message
+		}
 		e.Message = "no AWS credentials: " + e.Message
 		return e
 	case from == fromMetadata:
@@ -206,6 +231,9 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 		}
 		return kind
 	}
+	if aboutKMS(code) {
+		return ErrKMS
+	}
 	if fault == smithy.FaultServer || strings.HasPrefix(code, "5") {
 		return ErrTemporary
 	}
@@ -216,24 +244,31 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	return ErrPermanent
 }
 
-// fromMetadata is where an instance's credentials come from.
-const fromMetadata = "metadata"
+// Where credentials come from.
+const (
+	fromMetadata = "metadata" // an instance's role
+	elsewhere    = "elsewhere"
+)
 
 // credentialsOf tells a failure to get credentials from a failed call, for which it
 // gives "". The SDK has no exported error for it; its signing middleware says so in
-// words. missing says that there are none to be had: of the metadata service 404 is the
-// answer where the instance has no role, and 403 where the service is off.
-func credentialsOf(err error) (from string, missing bool) {
+// words.
+func credentialsOf(err error) (from string) {
+	if _, ok := errors.AsType[*metadataError](err); ok {
+		return fromMetadata
+	}
 	switch text := err.Error(); {
 	case !strings.Contains(text, "get credentials"):
-		return "", false
+		return ""
 	case !strings.Contains(text, "ec2imds") && !strings.Contains(text, "EC2 IMDS"):
-		return "elsewhere", !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		return elsewhere
 	}
-	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		missing = resp.HTTPStatusCode() == http.StatusNotFound || resp.HTTPStatusCode() == http.StatusForbidden
-	}
-	return fromMetadata, missing
+	return fromMetadata
+}
+
+// interrupted says whether a context has ended what failed.
+func interrupted(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // innermost gives the last error of the chain: the SDK wraps the cause in many

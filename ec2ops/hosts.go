@@ -74,13 +74,19 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 // for credentials too: away from EC2 its last resort is a metadata service that
 // never answers.
 func (c *Client) haveCredentials(ctx context.Context) error {
-	_, err := c.cfg.Credentials.Retrieve(ctx)
-	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err()
-	}
-	return &APIError{
-		Action: "ec2:DescribeInstances", Kind: ErrNoCredentials,
-		Message: "no AWS credentials: " + innermost(err), Err: err,
+	pause := c.backoffFrom("credentials", firstPoll, refusedBackoff)
+	for asking := (Asking{}); ; {
+		_, err := c.cfg.Credentials.Retrieve(ctx)
+		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+			return ctx.Err()
+		}
+		refusal := c.refusalOf(err)
+		if refusal == nil || asking.Lasting(refusal) || pause.sleep(ctx) != nil {
+			return &APIError{
+				Action: "ec2:DescribeInstances", Kind: ErrNoCredentials,
+				Message: "no AWS credentials: " + innermost(err), Err: err,
+			}
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -24,25 +23,14 @@ type Identity struct {
 	Launched     time.Time  // or started after a stop; zero where it is not told
 }
 
-// IMDSPatience is how long [Client.Identify] goes on asking when nothing answers.
-// Early in boot the network may not be up; cloud-init allows 240 s, but it has the
-// network wait for nothing else, and our unit starts after network-online.
-const IMDSPatience = 30 * time.Second
-
 // Identify asks the instance metadata service, version 2 only, who this instance
 // is, and sets the client's region to the instance's. waiting, when not nil, is
-// told why it takes longer. Errors wrap [ErrNotEC2].
+// told why it takes longer. A service that refuses for good is [ErrNotEC2], see
+// [MetadataRefused]; one that does not answer, or not before ctx ends, is [ErrTemporary].
 func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, IMDSPatience,
-		fmt.Errorf("no answer within %s", IMDSPatience))
-	defer cancel()
 	start := time.Now()
-	doc, err := c.identityDocument(ctx, waiting)
+	id, err := c.identity(ctx, waiting)
 	c.toldMetadata("InstanceIdentity", start, err)
-	if err != nil {
-		return Identity{}, err
-	}
-	id, err := identityOf(doc)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -89,46 +77,46 @@ var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 // wordLength is the longest of them, in bytes.
 const wordLength = 64
 
-func (c *Client) identityDocument(ctx context.Context, waiting func(string)) (imds.InstanceIdentityDocument, error) {
-	pause := c.backoffFrom("identity", 100*time.Millisecond, 2*time.Second)
-	reason := "no answer yet"
-	for {
-		out, err := c.imds.GetInstanceIdentityDocument(ctx, nil)
-		if err == nil {
-			return out.InstanceIdentityDocument, nil
+func (c *Client) identity(ctx context.Context, waiting func(string)) (Identity, error) {
+	var unfit error // what is wrong with the document
+	refusalFor := func(status int) *Refusal {
+		if unfit != nil {
+			return MetadataRefused
 		}
-		if final := c.refusedByIMDS(err); final != nil {
-			return imds.InstanceIdentityDocument{}, final
-		}
-		if ctx.Err() == nil {
-			reason = innermost(err)
-			if _, cause, sent := strings.Cut(reason, "request send failed, "); sent {
-				reason = cause // the SDK's own words before it tell a person nothing
-			}
-			if waiting != nil {
-				waiting("the instance metadata service: " + reason)
-			}
-		}
-		if sleepErr := pause.sleep(ctx); sleepErr != nil {
-			return imds.InstanceIdentityDocument{}, fmt.Errorf("%w: %s (%w)", ErrNotEC2, reason, sleepErr)
-		}
+		return refusedByMetadata(status)
 	}
+	explain := func(r *Refusal, status int, reason string) error {
+		if unfit != nil {
+			return unfit
+		}
+		return notEC2(r, status, reason)
+	}
+	return metadataUntil(ctx, c, waiting, refusalFor, explain, func(ctx context.Context, service *imds.Client) (Identity, error) {
+		unfit = nil
+		out, err := service.GetInstanceIdentityDocument(ctx, nil)
+		if err != nil {
+			return Identity{}, err
+		}
+		id, err := identityOf(out.InstanceIdentityDocument)
+		unfit = err
+		return id, err
+	})
 }
 
-// refusedByIMDS tells the answers that waiting does not change. 403: metadata is
-// off for this instance. 404 or 405 to a token request: a service that knows
+// notEC2 is the error for a metadata service that has not told who the instance is.
+// 403: it is off for this instance. 404 or 405 to a token request: a service that knows
 // version 1 only. (EC2 user guide, "How Instance Metadata Service Version 2 works")
-func (c *Client) refusedByIMDS(err error) error {
-	if strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED") {
-		return fmt.Errorf("%w: AWS_EC2_METADATA_DISABLED is set", ErrNotEC2)
-	}
-	switch status := c.metadata.last.Load(); status {
+func notEC2(r *Refusal, status int, reason string) error {
+	why := ""
+	switch status {
 	case http.StatusForbidden:
-		return fmt.Errorf("%w: the metadata service is off for this instance (403)", ErrNotEC2)
+		why = "the metadata service is off for this instance (403)"
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return fmt.Errorf("%w: the metadata service gives no token, so it is not version 2 (%d)", ErrNotEC2, status)
+		why = fmt.Sprintf("the metadata service gives no token or no identity document, so it is not version 2 (%d)", status)
 	case http.StatusBadRequest, http.StatusUnauthorized:
-		return fmt.Errorf("%w: the metadata service refuses our token (%d)", ErrNotEC2, status)
+		why = fmt.Sprintf("the metadata service refuses our token (%d)", status)
+	default:
+		return fmt.Errorf("%w: the instance metadata service does not answer within %s: %s", r.Then, r.Within, reason)
 	}
-	return nil
+	return fmt.Errorf("%w: %s, for %s", r.Then, why, r.Within)
 }

@@ -22,7 +22,8 @@ const LaunchesMax = 1000
 // Launches lists, by one call, the pending and running instances of the account in the
 // client's region that were launched within some minutes, both of them included. If
 // endings is not empty, only those are counted whose private address ends in one of
-// these digits. whole says that there are no others than are listed.
+// these digits. whole says that there are no others than are listed. A missing permission
+// is believed at once: the caller goes on without the list.
 //
 // launch-time takes a wildcard by DescribeInstances' own documentation, and
 // private-ip-address as every filter does. (EC2 user guide, "List and filter your
@@ -39,7 +40,7 @@ func (c *Client) Launches(ctx context.Context, from, to time.Time, endings strin
 		}
 		in.Filters = append(in.Filters, filter("private-ip-address", ends...))
 	}
-	out, err := call(ctx, c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
+	out, err := call(believed(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 		return c.ec2.DescribeInstances(ctx, in)
 	})
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
@@ -48,9 +47,7 @@ const tagListMax = 16 << 10
 
 // metadataText reads what the metadata service has at a path, if it has it.
 func (c *Client) metadataText(ctx context.Context, path string) (text string, ok bool) {
-	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: path}, func(o *imds.Options) {
-		o.Retryer = aws.NopRetryer{} // EC2 knows it too
-	})
+	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: path}) // once: EC2 knows it too
 	if err != nil {
 		return "", false
 	}

@@ -130,7 +130,7 @@ const (
 // next one may well succeed.
 func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
 	pause := c.backoffFrom("snapshot", firstLook, lastLook)
-	unknownUntil := time.Now().Add(unknownFor)
+	unknownUntil := time.Now().Add(NeverShown.Within)
 	last := notSeen
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
@@ -139,7 +139,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 		s, err := c.Snapshot(ctx, id)
 		switch {
 		case err == nil:
-			unknownUntil = time.Now().Add(goneAfter)
+			unknownUntil = time.Now().Add(Unknown.Within)
 			last = s.State + " " + s.Progress
 			if seen != nil {
 				seen(s)

@@ -38,6 +38,14 @@ type onceKey struct{}
 // rate: their error wraps [ErrThrottled].
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
+type believedKey struct{}
+
+// believed gives a context whose calls take the first [Refusal] for an answer: nothing
+// depends on it but a remark.
+func believed(ctx context.Context) context.Context {
+	return context.WithValue(ctx, believedKey{}, true)
+}
+
 // Throttled says whether EC2 has refused a call of this client for its rate, which tells
 // that many are at work in this account.
 func (c *Client) Throttled() bool { return c.throttled.Load() }
@@ -65,13 +73,26 @@ func (c *Client) rememberThrottled(stack *middleware.Stack) error {
 	}), "Retry", middleware.After)
 }
 
-// retryer is the SDK's, which knows of [Once].
-type retryer struct{ *retry.Standard }
+// retryer is the SDK's, which knows of [Once] and of the table of refusals.
+type retryer struct {
+	c *Client
+	*retry.Standard
+}
 
 // GetRetryToken decides, by the call's context, whether there is another attempt.
 func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
 	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(onceKey{}) != nil {
 		return nil, ErrThrottled
+	}
+	refusal := r.c.refusalOf(err)
+	if refusal != nil && ctx.Value(believedKey{}) != nil {
+		return nil, errLasting
+	}
+	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.again(refusal) {
+		return nil, errLasting
+	}
+	if refusal == BadCredentials || refusal == UnknownKey {
+		r.c.forgetCredentials()
 	}
 	return r.Standard.GetRetryToken(ctx, err)
 }

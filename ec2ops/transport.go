@@ -5,13 +5,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
 const (
@@ -76,34 +73,4 @@ func proxyButNotLinkLocal(r *http.Request) (*url.URL, error) {
 		return nil, nil
 	}
 	return http.ProxyFromEnvironment(r)
-}
-
-// statusClient remembers the HTTP status of the last answer, 0 for none: the SDK's
-// error for a refused token does not give it.
-type statusClient struct {
-	client aws.HTTPClient
-	last   atomic.Int64
-}
-
-func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
-	c.last.Store(0)
-	resp, err := c.client.Do(r)
-	if resp != nil {
-		c.last.Store(int64(resp.StatusCode))
-	}
-	return resp, err
-}
-
-// roleMetadata is the metadata service as the SDK asks it for the role's
-// credentials. By itself the SDK would use a client that falls back to version 1.
-type roleMetadata struct{ c *Client }
-
-func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
-	start := time.Now()
-	out, err := m.c.imds.GetMetadata(ctx, in, append([]func(*imds.Options){func(o *imds.Options) {
-		o.HTTPClient = m.c.metadata.client // leaves the status of Identify's last answer as it is
-		o.Retryer = m.c.patient()
-	}}, more...)...)
-	m.c.toldMetadata(strings.Trim(in.Path, "/"), start, err)
-	return out, err
 }

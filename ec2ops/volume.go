@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
@@ -50,6 +51,9 @@ type Volume struct {
 	SizeGiB     int32
 	Type        string
 	Created     time.Time
+	Age         time.Duration // when [Client.CreateVolume] gave it, by EC2's own clock; 0 otherwise
+	Encrypted   bool
+	KMSKey      string // its ARN, where EC2 tells it
 	Tags        map[string]string
 	Attachments []Attachment
 }
@@ -106,8 +110,9 @@ func Token(instanceID, zone, source string, generation int) string {
 }
 
 // CreateVolume asks EC2 for a volume; tags and token go with the same call. The
-// volume that is returned is usually still creating. [ErrTokenMismatch] says that
-// the token once asked for something else.
+// volume that is returned is usually still creating; for a token that was used before it
+// is that of the first call, as it is now or was then. [ErrTokenMismatch] says that the
+// token once asked for something else, or that its volume is gone.
 func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error) {
 	in := &ec2.CreateVolumeInput{
 		AvailabilityZone:         aws.String(s.Zone),
@@ -139,8 +144,19 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	return Volume{
 		ID: aws.ToString(out.VolumeId), State: string(out.State), Zone: aws.ToString(out.AvailabilityZone),
 		SnapshotID: aws.ToString(out.SnapshotId), SizeGiB: aws.ToInt32(out.Size), Type: string(out.VolumeType),
-		Created: aws.ToTime(out.CreateTime), Tags: tagMap(out.Tags), Attachments: attachmentsOf(out.Attachments),
+		Created: aws.ToTime(out.CreateTime), Age: ageOf(out), Encrypted: aws.ToBool(out.Encrypted), KMSKey: aws.ToString(out.KmsKeyId),
+		Tags: tagMap(out.Tags), Attachments: attachmentsOf(out.Attachments),
 	}, nil
+}
+
+// ageOf is how long before its answer EC2 made the volume, 0 if it does not tell. The
+// answer's Date is EC2's own time: this host's clock may not be set yet.
+func ageOf(out *ec2.CreateVolumeOutput) time.Duration {
+	now, told := awsmiddleware.GetServerTime(out.ResultMetadata)
+	if !told || out.CreateTime == nil {
+		return 0
+	}
+	return max(0, now.Sub(*out.CreateTime))
 }
 
 // some gives nil for a zero value: EC2 takes an absent parameter for its default.
@@ -232,6 +248,7 @@ func volumeOf(v types.Volume) Volume {
 	return Volume{
 		ID: aws.ToString(v.VolumeId), State: string(v.State), Zone: aws.ToString(v.AvailabilityZone),
 		SnapshotID: aws.ToString(v.SnapshotId), SizeGiB: aws.ToInt32(v.Size), Type: string(v.VolumeType),
-		Created: aws.ToTime(v.CreateTime), Tags: tagMap(v.Tags), Attachments: attachmentsOf(v.Attachments),
+		Created: aws.ToTime(v.CreateTime), Encrypted: aws.ToBool(v.Encrypted), KMSKey: aws.ToString(v.KmsKeyId),
+		Tags: tagMap(v.Tags), Attachments: attachmentsOf(v.Attachments),
 	}
 }

@@ -1,6 +1,7 @@
 package ec2ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ type Pace struct {
 	// The same for a client that has been refused calls for their rate: many are
 	// waiting, and one look each has to do.
 	FirstOfMany, NextOfMany time.Duration
+	// Unseen is how long an id that was never shown may stay unknown; 0: as [NeverShown]
+	// has it.
+	Unseen time.Duration
 }
 
 // looks gives the pause before the first look at a volume, and those between looks.
@@ -88,30 +92,22 @@ const (
 	// the SDK's own waiter would sleep 15 s after the first look.
 	firstPoll = 400 * time.Millisecond
 	lastPoll  = 3 * time.Second
-
-	// unknownFor is how long an id that EC2 gave us may be unknown to its
-	// describe calls: EC2 is eventually consistent, "a couple of seconds" as a rule,
-	// minutes at worst.
-	unknownFor = 2 * time.Minute
-
-	// goneAfter is the same for an id that they have shown before: another of EC2's
-	// servers may answer, which has not heard of it.
-	goneAfter = 30 * time.Second
 )
 
 // notSeen is the state of what EC2 has not shown yet.
 const notSeen = "not seen yet"
 
 // WaitVolume looks at a volume until done says so or gives an error. seen, when
-// not nil, is told of every look. An id that EC2 does not know yet is given
-// unknownFor, and after that is ErrTemporary: EC2 made it, so it must be there. One that
-// was seen and has been unknown for goneAfter is [ErrNotFound]. When ctx ends, the error tells in
-// what state the volume was last.
+// not nil, is told of every look. An id that EC2 does not know yet is given time, and
+// after that is [ErrNotShown]. One that was seen and has been unknown for as long as
+// [Unknown] has it is [ErrNotFound]. When ctx ends, the error tells in what state the
+// volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
 	first, pause := c.looks(pace)
-	unknownUntil, last := time.Now().Add(unknownFor), notSeen
+	unseen := cmp.Or(pace.Unseen, NeverShown.Within)
+	unknownUntil, last := time.Now().Add(unseen), notSeen
 	if pace.Seen {
-		unknownUntil, last = time.Now().Add(goneAfter), "seen before"
+		unknownUntil, last = time.Now().Add(Unknown.Within), "seen before"
 	}
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
@@ -123,7 +119,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 		v, err := c.Volume(ctx, id)
 		switch {
 		case err == nil:
-			unknownUntil = time.Now().Add(goneAfter)
+			unknownUntil = time.Now().Add(Unknown.Within)
 			last = v.String()
 			if seen != nil {
 				seen(v)
@@ -134,7 +130,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 			}
 		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
 		case errors.Is(err, ErrNotFound) && last == notSeen:
-			return Volume{}, fmt.Errorf("%w: EC2 has given the id %s, but does not show it within %s", ErrTemporary, id, unknownFor)
+			return Volume{}, fmt.Errorf("%w: EC2 has given the id %s, but does not find it within %s", ErrNotShown, id, unseen)
 		case ctx.Err() != nil:
 			return Volume{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
 		default:
@@ -149,11 +145,11 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 	}
 }
 
-// known makes a call about what exists for sure, and makes it again for goneAfter while
-// EC2 does not know it.
+// known makes a call about what exists for sure, and makes it again while EC2 does not
+// know it, for as long as [Unknown] has it.
 func (c *Client) known(ctx context.Context, do func() error) error {
 	pause := c.backoffFrom("known", firstPoll, lastPoll)
-	for until := time.Now().Add(goneAfter); ; {
+	for until := time.Now().Add(Unknown.Within); ; {
 		err := do()
 		if !errors.Is(err, ErrNotFound) || !time.Now().Before(until) {
 			return err

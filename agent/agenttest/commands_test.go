@@ -56,6 +56,21 @@ var commands = map[string]command{
 	"up-reboot": {func(s *scene) { s.must(up(s.t.Context(), s)); s.web.Reboot() }, up, isUp},
 	"up-stale":  {nil, upStale, isUp},
 	"up-rate":   {func(s *scene) { s.cfg.Sources[0].InitializationRate = 200 }, up, isUp},
+	"up-encrypted": {func(s *scene) {
+		s.must(s.store.Update(s.t.Context(), func(w *ec2test.World) error {
+			for _, snap := range w.Snapshots {
+				snap.Encrypted, snap.KMSKeyID = true, "arn:aws:kms:us-west-2:123456789012:key/a"
+			}
+			return nil
+		}))
+	}, up, isUpEncrypted},
+	// The volume that the first client token stands for is gone.
+	"up-again": {func(s *scene) {
+		s.must(up(s.t.Context(), s))
+		_, err := s.web.Agent().Down(s.t.Context(), s.cfg, true)
+		s.must(err)
+		time.Sleep(time.Hour)
+	}, up, isUp},
 	"init": {func(s *scene) {
 		s.cfg.IfNone = agent.IfNoneBlank
 		s.cfg.Sources[0].Name = "assets"
@@ -176,6 +191,16 @@ func isUp(s *scene) error {
 		return fmt.Errorf("the instance has the roles %q", roles)
 	}
 	return nil
+}
+
+// isUpEncrypted is isUp, and encryption was asked for.
+func isUpEncrypted(s *scene) error {
+	for _, call := range s.cloud.Calls() {
+		if call.Action == "CreateVolume" && call.Params["Encrypted"] != "true" {
+			return fmt.Errorf("CreateVolume with Encrypted=%q, want true", call.Params["Encrypted"])
+		}
+	}
+	return isUp(s)
 }
 
 // upInGroup is up on the instance that the group has now.

@@ -22,7 +22,8 @@ var everywhere = []string{
 	"garble=CALL#1", "garble=CALL",
 	"empty=CALL#1", "empty=CALL",
 	"body=CALL#1:<html>a proxy's page</html>", "body=CALL:<html>a proxy's page</html>",
-	"error=CALL:UnauthorizedOperation",
+	"error=CALL@10s:UnauthorizedOperation", "error=CALL:UnauthorizedOperation",
+	"error=CALL@3s:AuthFailure", "error=CALL:AuthFailure", "error=CALL#1:InvalidClientTokenId",
 }
 
 // late are the faults of calls that change something: Describe shows it later.
@@ -41,6 +42,7 @@ var only = map[string][]string{
 		"error=CALL:AnErrorThatNobodyKnows",
 		"stale=CALL:10s", "stale=CALL:40s", "stale=CALL:20m",
 		"broken=CALL#1", "broken=CALL",
+		"taken-back=CALL#1", "taken-back=CALL",
 	},
 	"AttachVolume": {
 		"error=CALL:AttachmentLimitExceeded",
@@ -49,12 +51,13 @@ var only = map[string][]string{
 		"error=CALL#1:InvalidVolume.NotFound", "error=CALL:InvalidVolume.NotFound",
 		"error=CALL:InvalidVolume.ZoneMismatch",
 		"stuck=CALL#1", "stuck=CALL", "unplugged=CALL#1", "unplugged=CALL",
+		"error=CALL@10s:CustomerKeyHasBeenRevoked", "error=CALL:CustomerKeyHasBeenRevoked",
 	},
 	"ModifyInstanceAttribute": {
 		"error=CALL#1:InvalidInstanceAttributeValue", "error=CALL:InvalidInstanceAttributeValue",
 		"error=CALL#1:IncorrectState", "error=CALL:IncorrectState",
 	},
-	"DescribeVolumes":   {"unlisted=CALL@20s", "unlisted=CALL#2@20s", "unlisted=CALL#1", "error=CALL#2:InvalidVolume.NotFound", "error=CALL#3@10s:InvalidVolume.NotFound"},
+	"DescribeVolumes":   {"unattached=CALL@20s", "unattached=CALL#2@20s", "unattached=CALL#1", "error=CALL#2:InvalidVolume.NotFound", "error=CALL#3@10s:InvalidVolume.NotFound"},
 	"DescribeSnapshots": {"error=CALL#1:InvalidSnapshot.NotFound"},
 	"DescribeInstances": {"error=CALL#1:InvalidInstanceID.NotFound", "error=CALL:InvalidInstanceID.NotFound"},
 	"CreateTags": {
@@ -73,10 +76,15 @@ var only = map[string][]string{
 	},
 	"CompleteLifecycleAction": {
 		"error=CALL#1:ResourceContention", "error=CALL:ResourceContention", "error=CALL:ValidationError", "error=CALL:AccessDenied",
+		"lifecycle=CALL@40s:Pending", "lifecycle=CALL:Pending",
 	},
 	"RecordLifecycleActionHeartbeat": {"error=CALL:ResourceContention", "error=CALL:AccessDenied"},
-	"DescribeAutoScalingInstances":   {"error=CALL#1:ResourceContention", "error=CALL:AccessDenied"},
-	"DeleteSnapshot":                 {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
+	"DescribeAutoScalingInstances": {
+		"error=CALL#1:ResourceContention", "error=CALL:AccessDenied",
+		"unlisted=CALL@5s", "unlisted=CALL", "lifecycle=CALL@5s:Warmed:Stopped", "lifecycle=CALL:Warmed:Stopped",
+		"lifecycle=CALL@5s:Warmed:Pending:Wait", "lifecycle=CALL@40s:Pending",
+	},
+	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
 }
 
 // metadata are the faults of the metadata service.
@@ -84,6 +92,9 @@ var metadata = []string{
 	"refuse=metadata@20s", "refuse=metadata", "hang=metadata@20s", "hang=metadata",
 	"status=metadata@20s:503", "status=metadata:503", "status=metadata:500",
 	"status=metadata:401", "status=metadata:403", "status=metadata:404",
+	"status=metadata@30s:401", "status=metadata@30s:403", "status=metadata@30s:404",
+	"status=metadata-token#1:403", "status=metadata-token@20s:404", "status=metadata-document@12s:401", "status=metadata-document#1:404",
+	"status=metadata-role@8s:404", "status=metadata-role@40s:403",
 	"delay=metadata:3s", "delay=metadata#1:30s", "cut=metadata#1", "cut=metadata#2", "cut=metadata", "drop-after=metadata#1",
 	// The answer to a PUT does not get past the hop limit of a container.
 	"hang=metadata-token", "status=metadata-token:401", "status=metadata-token:403", "status=metadata-token:404",
@@ -97,10 +108,32 @@ var metadata = []string{
 	"empty=metadata-role#1", "empty=metadata-role", "body=metadata-role:not a role", "garble=metadata-role#2", "garble=metadata-role", "cut=metadata-role#1", "huge=metadata-role#1",
 }
 
-// rate are the faults of a volume for which a rate of initialization is asked.
-var rate = []string{
-	"error=CreateVolume#1:VolumeInitializationLimitExceeded", "error=CreateVolume#1:InsufficientVolumeCapacity",
-	"error=CreateVolume:VolumeInitializationLimitExceeded",
+// of are the faults of commands that have these alone.
+var of = map[string][]string{
+	// A volume for which a rate of initialization is asked.
+	"up-rate": {
+		"error=CreateVolume#1:VolumeInitializationLimitExceeded", "error=CreateVolume#1:InsufficientVolumeCapacity",
+		"error=CreateVolume:VolumeInitializationLimitExceeded",
+	},
+	"up-encrypted": {
+		"taken-back=CreateVolume#1", "taken-back=CreateVolume", "delay=CreateVolume#1:1s",
+		"error=AttachVolume@10s:CustomerKeyHasBeenRevoked", "error=AttachVolume:CustomerKeyHasBeenRevoked",
+		"error=CreateVolume:InvalidKMSKey.InvalidState",
+	},
+	"up-again": {"old-answer=CreateVolume#1", "old-answer=CreateVolume", "old-answer=CreateVolume@30s"},
+}
+
+// passing are faults that end by themselves, after which a command goes on.
+var passing = []string{
+	"status=metadata-document@12s:401", "status=metadata-token#1:403", "status=metadata-role@8s:404",
+	"error=DescribeSnapshots@3s:AuthFailure", "error=DescribeVolumes@10s:UnauthorizedOperation", "error=AttachVolume@10s:UnauthorizedOperation",
+	"taken-back=CreateVolume#1", "old-answer=CreateVolume",
+}
+
+// target are the faults of the target lifecycle state.
+var target = []string{
+	"status=metadata-target@5s:404", "status=metadata-target:404", "status=metadata-target@20s:403", "status=metadata-target:403",
+	"hang=metadata-target@10s", "hang=metadata-target", "body=metadata-target#1:Warmed:Stopped", "body=metadata-target:Warmed:Stopped",
 }
 
 // faultsOf gives the faults that a command may meet at one of its actions.

@@ -157,9 +157,20 @@ func (h *history) tell(format string, args ...any) {
 	h.log = append(h.log, fmt.Sprintf(format, args...))
 }
 
-// perform has a command run on a machine; by chance it is killed at one of its moments.
-// The outcome is told.
+// perform has a command run on a machine; by chance EC2 or the metadata service refuses
+// something in passing meanwhile, and by chance it is killed at one of its moments. The
+// outcome is told.
 func (h *history) perform(m *agenttest.Machine, what string, do func(context.Context, *agent.Agent) error) error {
+	if h.rand.IntN(4) == 0 {
+		spec := passing[h.rand.IntN(len(passing))]
+		f, err := ec2test.ParseFault(spec)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.cloud.Server.SetFaults(f)
+		defer h.cloud.Server.SetFaults()
+		what += " with " + spec
+	}
 	moment, at, last := 0, 1+h.rand.IntN(1+h.rand.IntN(40)), ""
 	mayDie := h.rand.IntN(2) == 0
 	err := m.Run(h.t.Context(), func(name string) bool {

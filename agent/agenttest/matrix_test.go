@@ -57,10 +57,12 @@ func TestFaultMatrix(t *testing.T) {
 	agenttest.UseEnv(t)
 	var cells []*cell
 	for _, name := range sorted(commands) {
-		if name == "up-rate" {
-			for _, f := range rate {
-				cells = append(cells, &cell{command: name, action: "CreateVolume", fault: f})
-			}
+		for _, f := range of[name] {
+			_, action, _ := strings.Cut(f, "=")
+			action, _, _ = strings.Cut(strings.NewReplacer("#", ":", "@", ":").Replace(action), ":")
+			cells = append(cells, &cell{command: name, action: action, fault: f})
+		}
+		if len(of[name]) > 0 {
 			continue
 		}
 		for _, action := range actionsOf(t, name) {
@@ -70,6 +72,11 @@ func TestFaultMatrix(t *testing.T) {
 		}
 		if name == "up" || name == "snapshot" {
 			for _, f := range metadata {
+				cells = append(cells, &cell{command: name, action: "metadata", fault: f})
+			}
+		}
+		if name == "up-in-group" {
+			for _, f := range target {
 				cells = append(cells, &cell{command: name, action: "metadata", fault: f})
 			}
 		}
@@ -135,7 +142,7 @@ func (c *cell) try(t *testing.T) {
 		command.prepare(s)
 	}
 	s.cfg.Timeout = short
-	if slices.Contains([]ec2test.Effect{ec2test.Stale, ec2test.Lag, ec2test.Broken, ec2test.Stuck, ec2test.Unplugged}, fault.Effect) {
+	if slices.Contains([]ec2test.Effect{ec2test.Stale, ec2test.Lag, ec2test.Broken, ec2test.Stuck, ec2test.Unplugged, ec2test.TakenBack, ec2test.Lifecycle}, fault.Effect) {
 		s.cfg.Timeout = long
 	}
 	s.cloud.Server.SetFaults(fault)
@@ -215,6 +222,10 @@ func (c *cell) judge() {
 	if agent.Hint(c.failure) == "" {
 		c.wrong = append(c.wrong, "it does not say what to do")
 	}
+	denied := c.fault == "error="+c.action+":UnauthorizedOperation"
+	if denied && (agent.ExitCode(c.failure) != agent.ExitDenied || !regexp.MustCompile(`^allow (ec2|autoscaling):`+c.action+" ").MatchString(agent.Hint(c.failure))) {
+		c.wrong = append(c.wrong, "it does not name the permission")
+	}
 	if c.action == "metadata" {
 		if !strings.Contains(line, "metadata") && !strings.Contains(line, "credentials") {
 			c.wrong = append(c.wrong, "the message does not name the metadata service")
@@ -224,7 +235,7 @@ func (c *cell) judge() {
 	// Where the call was answered, but what it asked for does not come about, the state is
 	// named instead; and when all connections are refused, whichever call met that.
 	effect, _, _ := strings.Cut(c.fault, "=")
-	state := slices.Contains([]string{"stale", "lag", "unlisted", "broken", "stuck", "refuse"}, effect)
+	state := slices.Contains([]string{"stale", "lag", "unattached", "broken", "stuck", "refuse", "lifecycle"}, effect)
 	if !state && !strings.Contains(line, c.action) {
 		c.wrong = append(c.wrong, "the message does not name "+c.action)
 	}

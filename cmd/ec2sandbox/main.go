@@ -128,10 +128,17 @@ on what the call does:
 
   stale        Describe does not know what it makes for the duration VALUE
   lag          Describe shows what it changes as it was for the duration VALUE
-  unlisted     DescribeVolumes: attachments are not shown, volumes are available
+  unattached   DescribeVolumes: attachments are not shown, volumes are available
   broken       CreateVolume: the volume ends up in the state error
   stuck        AttachVolume, DetachVolume: attaching, detaching for ever
   unplugged    AttachVolume: EC2 says attached, but no device appears
+  taken-back   CreateVolume: the volume vanishes when it is no longer creating, as one
+               whose KMS key can't be used; its client token is then a mismatch
+  old-answer   CreateVolume: a client token whose volume is gone gets the first
+               answer again, creating
+  unlisted     DescribeAutoScalingInstances: the instance is not listed
+  lifecycle    DescribeAutoScalingInstances lists it in the state VALUE, and
+               CompleteLifecycleAction goes by that state
 
 and when it has had its effect:
 
@@ -144,7 +151,8 @@ and when it has had its effect:
   huge         8 MiB of blanks come before the answer
 
 Requests to the metadata service are calls too, which N and * do not count:
-metadata (each), metadata-token, metadata-document, metadata-role.`,
+metadata (each), metadata-token, metadata-document, metadata-role, metadata-target
+(the target lifecycle state).`,
 		Example: `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
     --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh
   ec2sandbox run --state /var/tmp/ec2 --instance web-1 \

@@ -182,7 +182,7 @@ func TestDownAsksTheKernel(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
 		s.run("web-2", "snapsource up")
-		out := s.run("web-2", "snapsource up >/dev/null\nsnapsource down"+facts, "--fault", "unlisted=DescribeVolumes#2@5s")
+		out := s.run("web-2", "snapsource up >/dev/null\nsnapsource down"+facts, "--fault", "unattached=DescribeVolumes#2@5s")
 		contains(t, out, "nothing mounted", "Source is down")
 		for _, v := range s.volumes("codepen-app") {
 			if v.Attachment != nil && v.Attachment.InstanceID == instanceID(s, "web-2") && v.Attachment.DetachAsked.IsZero() {
@@ -194,7 +194,7 @@ func TestDownAsksTheKernel(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
 		s.run("web-2", "snapsource up")
-		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+facts+"\nexit $code", "--fault", "unlisted=DescribeVolumes#2@20s")
+		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+facts+"\nexit $code", "--fault", "unattached=DescribeVolumes#2@20s")
 		if contains(t, out, "stop what uses it", "xfs"); code != 75 || detached(s) != 0 {
 			t.Errorf("exit code %d, %d detached\n%s", code, detached(s), out)
 		}

@@ -30,10 +30,17 @@ func TestFaults(t *testing.T) {
 		{"empty", "empty=DescribeSnapshots", "--timeout 2s", 75, "DescribeSnapshots tagged Name=codepen-app: the answer is not EC2's"},
 		{"hangs", "hang=CreateVolume", "--timeout 2s", 75, "CreateVolume from snap-"},
 		{"denied", "error=AttachVolume:UnauthorizedOperation", "", 77, "allow ec2:AttachVolume"},
+		{"late-role", "status=metadata-role@2s:404", "", 0, "Source is ready"},
+		{"late-token", "status=metadata-document@2s:401", "", 0, "Source is ready"},
+		{"late-policy", "error=AttachVolume@2s:UnauthorizedOperation", "", 0, "Source is ready"},
+		{"no-metadata", "hang=metadata", "--timeout 2s", 75, "metadata"},
 		{"version1", "status=metadata-token:404", "", 78, "not version 2"},
 		{"no-role", "status=metadata-role:404", "", 77, "no AWS credentials"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.code == 77 || test.code == 78 {
+				t.Parallel() // it waits until the refusal is lasting
+			}
 			out, code := s.try("web-"+test.name, "exec snapsource up "+test.flags, "--fault", test.fault)
 			if code != test.code || !strings.Contains(out, test.says) {
 				t.Errorf("%s: exit code %d, want %d and %q\n%s", test.fault, code, test.code, test.says, out)

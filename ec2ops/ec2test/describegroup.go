@@ -100,6 +100,9 @@ func (s *Server) describeMembers(c *call) (any, error) {
 		return nil, err
 	}
 	var answer membersAnswer
+	if c.hit.has(Unlisted) {
+		return answer, nil
+	}
 	err := s.store.View(c.ctx, func(w *World) error {
 		for _, g := range w.groups(nil) {
 			answer.Instances.Items = append(answer.Instances.Items, g.items(w, c.now, func(m *Member) bool {
@@ -108,6 +111,11 @@ func (s *Server) describeMembers(c *call) (any, error) {
 		}
 		return nil
 	})
+	if f, has := c.hit.find(Lifecycle); has {
+		for n := range answer.Instances.Items {
+			answer.Instances.Items[n].State = f.State
+		}
+	}
 	return answer, err
 }
 

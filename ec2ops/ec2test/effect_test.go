@@ -108,11 +108,12 @@ func TestFaultForAWhile(t *testing.T) {
 // TestStateFaults: faults after which a volume or attachment is not what was asked for.
 func TestStateFaults(t *testing.T) {
 	for fault, want := range map[string]struct{ created, attached, detached string }{
-		"stale=CreateVolume:20s": {"gone", "in-use attached", "available"},
-		"broken=CreateVolume":    {"error", "error", "error"},
-		"stuck=AttachVolume":     {"available", "in-use attaching", "available"},
-		"stuck=DetachVolume":     {"available", "in-use attached", "in-use detaching"},
-		"unplugged=AttachVolume": {"available", "in-use attached", "available"},
+		"stale=CreateVolume:20s":  {"gone", "in-use attached", "available"},
+		"broken=CreateVolume":     {"error", "error", "error"},
+		"stuck=AttachVolume":      {"available", "in-use attaching", "available"},
+		"stuck=DetachVolume":      {"available", "in-use attached", "in-use detaching"},
+		"unplugged=AttachVolume":  {"available", "in-use attached", "available"},
+		"taken-back=CreateVolume": {"gone", "gone", "gone"},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			connect(t, fault, func(t *testing.T, fake *ec2test.Fake, web *ec2test.Host, c *ec2.Client) {
@@ -140,6 +141,42 @@ func TestStateFaults(t *testing.T) {
 				wait(time.Minute)
 				if got := volumeState(t, c, id); got != want.detached {
 					t.Errorf("detached: %s, want %s", got, want.detached)
+				}
+			})
+		})
+	}
+}
+
+// TestTokenOfAGoneVolume: what a client token gives whose volume was deleted, or taken back
+// by EC2; and with a fault the first answer again.
+func TestTokenOfAGoneVolume(t *testing.T) {
+	for name, want := range map[string]struct{ fault, again string }{
+		"deleted":                    {"delay=DescribeTags:1s", "deleted"},
+		"deleted, the old answer":    {"old-answer=CreateVolume", "creating"},
+		"taken back":                 {"taken-back=CreateVolume", "IdempotentParameterMismatch"},
+		"taken back, the old answer": {"taken-back=CreateVolume old-answer=CreateVolume", "creating"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, second, _ := strings.Cut(want.fault, " ")
+			connect(t, first, func(t *testing.T, fake *ec2test.Fake, _ *ec2test.Host, c *ec2.Client) {
+				token := func(in *ec2.CreateVolumeInput) { in.ClientToken = aws.String("token") }
+				v, err := create(t, c, token)
+				wantCode(t, err, "ok")
+				wait(time.Minute)
+				_, _ = c.DeleteVolume(t.Context(), &ec2.DeleteVolumeInput{VolumeId: v.VolumeId}) // one that is taken back is gone
+				wait(time.Minute)
+				if second != "" {
+					f, err := ec2test.ParseFault(second)
+					wantCode(t, err, "ok")
+					fake.Server.SetFaults(f)
+				}
+				again, err := create(t, c, token)
+				got := code(err)
+				if err == nil && aws.ToString(again.VolumeId) == aws.ToString(v.VolumeId) {
+					got = string(again.State)
+				}
+				if got != want.again {
+					t.Errorf("the token gives %s, want %s", got, want.again)
 				}
 			})
 		})

@@ -21,12 +21,16 @@ const (
 	Status     Effect = "status"      // a web server's bare status is the answer, the call does nothing
 	Fail       Effect = "error"       // the call is answered with an error and does nothing
 
-	Stale     Effect = "stale"     // what the call makes stays unknown to Describe for a while
-	Lag       Effect = "lag"       // what the call changes is shown by Describe as it was, for a while
-	Unlisted  Effect = "unlisted"  // volumes are shown as available, without their attachments
-	Broken    Effect = "broken"    // the volume ends up in the state error
-	Stuck     Effect = "stuck"     // attaching, or detaching, goes on for ever
-	Unplugged Effect = "unplugged" // EC2 says attached, but the kernel never sees the device
+	Stale      Effect = "stale"      // what the call makes stays unknown to Describe for a while
+	Lag        Effect = "lag"        // what the call changes is shown by Describe as it was, for a while
+	Unattached Effect = "unattached" // volumes are shown as available, without their attachments
+	Broken     Effect = "broken"     // the volume ends up in the state error
+	Stuck      Effect = "stuck"      // attaching, or detaching, goes on for ever
+	Unplugged  Effect = "unplugged"  // EC2 says attached, but the kernel never sees the device
+	TakenBack  Effect = "taken-back" // the volume vanishes when it is no longer creating, as without a grant on its KMS key
+	OldAnswer  Effect = "old-answer" // a client token whose volume is gone gets the first answer again: creating
+	Unlisted   Effect = "unlisted"   // Auto Scaling does not list the instance
+	Lifecycle  Effect = "lifecycle"  // Auto Scaling takes the instance for one in another state
 
 	KillAfter Effect = "kill-after" // the client is killed when the call has taken effect
 	DropAfter Effect = "drop-after" // the connection breaks when the call has taken effect
@@ -40,7 +44,8 @@ const (
 
 // effects are all of them, by what their value is: nothing, a duration, or a text.
 var effects = map[Effect]string{
-	Refuse: "", DropBefore: "", KillBefore: "", Unlisted: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
+	Refuse: "", DropBefore: "", KillBefore: "", Unattached: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
+	TakenBack: "", OldAnswer: "", Unlisted: "", Lifecycle: "state",
 	Hang: "", Cut: "", Garble: "", Empty: "", Huge: "",
 	Delay: "duration", Stale: "duration", Lag: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
 }
@@ -52,6 +57,7 @@ const (
 	MetadataToken    = "metadata-token"    // PUT of a session token
 	MetadataDocument = "metadata-document" // the identity document
 	MetadataRole     = "metadata-role"     // the role's name, and its credentials
+	MetadataTarget   = "metadata-target"   // the target lifecycle state
 )
 
 // Fault makes some calls go wrong.
@@ -64,13 +70,14 @@ type Fault struct {
 	Status int           // for Status: the HTTP status
 	Delay  time.Duration // for Delay, Stale and Lag
 	Body   string        // for Body
+	State  string        // for Lifecycle
 }
 
 // ParseFault reads EFFECT=CALL[@FOR][:VALUE], where CALL is N (the Nth of all calls),
 // ACTION (each of that action), ACTION#N (the Nth of that action) or * (all); with FOR,
 // a duration, it is that call and all that follow for so long. VALUE is the error code
-// for error, the status for status, the text for body, and the duration for delay, stale
-// and lag:
+// for error, the status for status, the text for body, the state for lifecycle, and the
+// duration for delay, stale and lag:
 //
 //	kill-after=3
 //	drop-after=CreateSnapshot#1
@@ -113,6 +120,8 @@ func (f *Fault) parseValue(value string) (good bool) {
 		f.Code = value
 	case Body:
 		f.Body = value
+	case Lifecycle:
+		f.State = value
 	case Status:
 		f.Status, err = strconv.Atoi(value)
 		return err == nil && http.StatusText(f.Status) != ""

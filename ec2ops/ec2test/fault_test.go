@@ -27,6 +27,9 @@ func TestParseFault(t *testing.T) {
 		"cut=4":                             {Effect: ec2test.Cut, Nth: 4},
 		"refuse=metadata@20s":               {Effect: ec2test.Refuse, Action: ec2test.AnyMetadata, For: 20 * time.Second},
 		"status=metadata-token:403":         {Effect: ec2test.Status, Action: ec2test.MetadataToken, Status: 403},
+		"lifecycle=X@5s:Warmed:Stopped":     {Effect: ec2test.Lifecycle, Action: "X", For: 5 * time.Second, State: "Warmed:Stopped"},
+		"taken-back=CreateVolume#1":         {Effect: ec2test.TakenBack, Action: "CreateVolume", Nth: 1},
+		"status=metadata-target@5s:404":     {Effect: ec2test.Status, Action: ec2test.MetadataTarget, For: 5 * time.Second, Status: 404},
 		"stale=CreateVolume#1:20s":          {Effect: ec2test.Stale, Action: "CreateVolume", Nth: 1, Delay: 20 * time.Second},
 		`body=metadata-document:{"a": "b"}`: {Effect: ec2test.Body, Action: ec2test.MetadataDocument, Body: `{"a": "b"}`},
 	} {

@@ -120,6 +120,30 @@ func TestGroupLetsIn(t *testing.T) {
 	})
 }
 
+// TestGroupFaults: what Auto Scaling says late, and wrongly.
+func TestGroupFaults(t *testing.T) {
+	faults := func(specs ...string) (all []ec2test.Fault) {
+		for _, spec := range specs {
+			f, err := ec2test.ParseFault(spec)
+			wantCode(t, err, "ok")
+			all = append(all, f)
+		}
+		return all
+	}
+	grouped(t, ec2test.Options{Seed: 1, Faults: faults("unlisted=DescribeAutoScalingInstances@5s")}, 1, func(_ *testing.T, g *group) {
+		g.want("")
+		wait(6 * time.Second)
+		g.want("web-1 Pending:Wait")
+	})
+	grouped(t, ec2test.Options{Seed: 1, Faults: faults("lifecycle=DescribeAutoScalingInstances@5s:Warmed:Stopped", "lifecycle=CompleteLifecycleAction@5s:Pending")}, 1, func(t *testing.T, g *group) {
+		g.want("web-1 Warmed:Stopped")
+		wantCode(t, g.complete("web-1", "CONTINUE"), "ValidationError")
+		wait(6 * time.Second)
+		g.want("web-1 Pending:Wait")
+		wantCode(t, g.complete("web-1", "CONTINUE"), "ok")
+	})
+}
+
 func TestGroupReplaces(t *testing.T) {
 	for name, fails := range map[string]func(g *group){
 		"abandoned": func(g *group) { wantCode(g.t, g.complete("web-1", "ABANDON"), "ok") },

@@ -62,11 +62,12 @@ func (s *Server) deleteHook(c *call) (any, error) {
 	})
 }
 
-// action finds a lifecycle action that is under way.
-func (g *Group) action(hook, instanceID string, now time.Time) (*Member, error) {
+// action finds the lifecycle action that is under way and that a call is about.
+func (c *call) action(g *Group, hook, instanceID string) (*Member, error) {
+	other, has := c.hit.find(Lifecycle)
 	for _, m := range g.Members {
 		wait, waits := m.Waits[hook]
-		if m.InstanceID == instanceID && m.State == waiting && waits && wait.Result == "" && now.Before(wait.Times) {
+		if m.InstanceID == instanceID && m.State == waiting && waits && wait.Result == "" && c.now.Before(wait.Times) && (!has || other.State == waiting) {
 			return m, nil
 		}
 	}
@@ -80,7 +81,7 @@ func (s *Server) completeAction(c *call) (any, error) {
 		c.fail(invalid("Invalid lifecycle action result: %s", result))
 	}
 	return struct{}{}, s.change(c, group, func(_ *World, g *Group) error {
-		m, err := g.action(hook, id, c.now)
+		m, err := c.action(g, hook, id)
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func (s *Server) completeAction(c *call) (any, error) {
 func (s *Server) recordHeartbeat(c *call) (any, error) {
 	group, hook, id := c.required("AutoScalingGroupName"), c.required("LifecycleHookName"), c.required("InstanceId")
 	return struct{}{}, s.change(c, group, func(_ *World, g *Group) error {
-		m, err := g.action(hook, id, c.now)
+		m, err := c.action(g, hook, id)
 		if err != nil {
 			return err
 		}

@@ -75,6 +75,8 @@ func metadataCall(r *http.Request) string {
 		return MetadataDocument
 	case strings.Contains(r.URL.Path, "/iam/security-credentials/"):
 		return MetadataRole
+	case strings.HasSuffix(r.URL.Path, "/autoscaling/target-lifecycle-state"):
+		return MetadataTarget
 	}
 	return AnyMetadata + "-other"
 }

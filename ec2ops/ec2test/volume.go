@@ -103,6 +103,9 @@ func (s *Server) createVolume(c *call) (any, error) {
 	if known != nil {
 		c.resource = known.ID
 		item := known.wire(c.now)
+		if item.Status == "" && c.hit.has(OldAnswer) {
+			item.Status = "creating"
+		}
 		setDefault(&item.Status, "deleted")
 		return item, nil
 	}
@@ -118,7 +121,7 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 	now := c.now
 	if token := w.Tokens[r.zone+"/"+r.token]; token != nil && now.Sub(token.Used) < tokenLifetime {
 		made := w.Volumes[token.VolumeID].clone()
-		if token.Request != r.canonical || made.Doomed && made.State(now) == "" {
+		if token.Request != r.canonical || made.Doomed && made.State(now) == "" && !c.hit.has(OldAnswer) {
 			return nil, fail("IdempotentParameterMismatch",
 				"The client token you have provided is associated with a resource that is already deleted or was requested with different parameters: %s", r.token)
 		}
@@ -140,7 +143,7 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 	v.Available = now.Add(c.chance.create())
 	v.Visible = now.Add(s.unseen(c))
 	v.Failing = c.hit.has(Broken)
-	v.Doomed = s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
+	v.Doomed = c.hit.has(TakenBack) || s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
 	return nil, nil
 }
 
@@ -176,6 +179,9 @@ func (s *Server) fromSnapshot(w *World, v *Volume, now time.Time) error {
 			v.Size, snap.ID, snap.Size)
 	}
 	v.Encrypted = v.Encrypted || snap.Encrypted
+	if snap.Encrypted {
+		setDefault(&v.KMSKeyID, snap.KMSKeyID)
+	}
 	return nil
 }
 
@@ -257,7 +263,7 @@ func (s *Server) describeVolumes(c *call) (any, error) {
 		return nil, err
 	}
 	for n := range all {
-		if c.hit.has(Unlisted) {
+		if c.hit.has(Unattached) {
 			all[n].Attachment = nil
 		}
 	}

@@ -1,0 +1,296 @@
+package ec2ops_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/ec2ops/ec2test"
+)
+
+// inMemory gives a client of an instance whose EC2 has the faults, inside a bubble.
+func inMemory(t *testing.T, faults ...string) (*ec2test.Fake, *ec2ops.Client) {
+	t.Helper()
+	fake := ec2test.NewInMemory(t, ec2test.Options{Seed: 1})
+	host := fake.Launch("web-1")
+	c, err := ec2ops.New(t.Context(), ec2ops.Options{UserAgent: "test", Dial: host.Dial, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []ec2test.Fault
+	for _, spec := range faults {
+		f, err := ec2test.ParseFault(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f)
+	}
+	fake.Server.SetFaults(all...)
+	return fake, c
+}
+
+// overshoot is how much later than the table has it a call may end: a pause, and an
+// attempt.
+const overshoot = 6 * time.Second
+
+// TestIdentifyRefusals: what the metadata service refuses or leaves unanswered in passing
+// is asked again; what lasts means what the table says, and no sooner.
+func TestIdentifyRefusals(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	for _, tc := range []struct {
+		faults string
+		limit  time.Duration // of the context; 0: none
+		want   error
+		row    *ec2ops.Refusal // whose time it takes
+		says   string
+	}{
+		{faults: "status=metadata-document@12s:401"},
+		{faults: "status=metadata-document@40s:401"},
+		{faults: "status=metadata-token#1:403"},
+		{faults: "status=metadata-token@20s:404"},
+		{faults: "status=metadata-document#1:404"},
+		{faults: "status=metadata-document@20s:403"},
+		{faults: "refuse=metadata@20s"},
+		{faults: "hang=metadata@20s"},
+		{faults: `body=metadata-document@10s:{"instanceId": "i-0123456789abcdef0"}`},
+		{faults: "status=metadata-document@40s:401 drop-before=metadata-document@15s"}, // each for less than its time
+		{faults: "status=metadata:403", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "is off"},
+		{faults: "status=metadata-document:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+		{faults: "status=metadata-token:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+		{faults: "status=metadata-token:405", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+		{faults: "status=metadata-token:400", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
+		{faults: "status=metadata-document:401", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
+		{faults: `body=metadata-document:{"instanceId":"i-0123456789abcdef0"}`, want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "no instance, region or zone"},
+		{faults: "refuse=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "refused"},
+		{faults: "hang=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "does not answer"},
+		{faults: "status=metadata:503", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "503"},
+		{faults: "body=metadata-document:no,JSON", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "metadata"},
+		{faults: "hang=metadata", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "metadata"},
+		{faults: "status=metadata:403", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "403"},
+	} {
+		t.Run(fmt.Sprint(tc.faults, tc.limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, c := inMemory(t, strings.Fields(strings.ReplaceAll(tc.faults, ": ", ":"))...)
+				ctx := t.Context()
+				if tc.limit > 0 {
+					limited, cancel := context.WithTimeout(ctx, tc.limit)
+					defer cancel()
+					ctx = limited
+				}
+				began := time.Now()
+				_, err := c.Identify(ctx, nil)
+				took := time.Since(began)
+				if tc.want == nil {
+					if err != nil {
+						t.Errorf("after %s: %v", took, err)
+					}
+					return
+				}
+				if !errors.Is(err, tc.want) || errors.Is(err, ec2ops.ErrNotEC2) && tc.want != ec2ops.ErrNotEC2 || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("got %v, want %v and %q", err, tc.want, tc.says)
+				}
+				within := tc.limit
+				if tc.row != nil {
+					within = tc.row.Within
+				}
+				if took < within || took > within+overshoot {
+					t.Errorf("took %s, want %s", took, within)
+				}
+			})
+		})
+	}
+}
+
+// TestIdentifyStopped: a signal during identify is no statement about EC2.
+func TestIdentifyStopped(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	synctest.Test(t, func(t *testing.T) {
+		_, c := inMemory(t, "hang=metadata")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := c.Identify(ctx, nil); !errors.Is(err, ec2ops.ErrTemporary) || errors.Is(err, ec2ops.ErrNotEC2) {
+			t.Errorf("got %v, want temporary", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+		_, c := inMemory(t)
+		began := time.Now()
+		if _, err := c.Identify(t.Context(), nil); !errors.Is(err, ec2ops.ErrNotEC2) || time.Since(began) > 0 {
+			t.Errorf("disabled by a setting: %v after %s, want no EC2 at once", err, time.Since(began))
+		}
+	})
+}
+
+// TestEachTryHasANewToken: a token that is refused, or with which nothing is found, is not
+// used again, and nothing is asked for without a token.
+func TestEachTryHasANewToken(t *testing.T) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			fake := ec2test.New(t, ec2test.Options{})
+			host := fake.Launch("web-1")
+			metadata := fake.Server.IMDS(host.ID)
+			bad := ""
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				token := r.Header.Get("X-aws-ec2-metadata-token")
+				if r.Method == http.MethodGet && token == "" {
+					t.Errorf("%s was asked for without a token", r.URL)
+				}
+				if r.Method == http.MethodGet && (bad == "" || token == bad) {
+					bad = token
+					w.WriteHeader(status)
+					return
+				}
+				metadata.ServeHTTP(w, r)
+			}))
+			defer srv.Close()
+			useEnv(t, ec2test.Env(fake.EC2URL, srv.URL, ec2test.DefaultRegion))
+			c, err := ec2ops.New(t.Context(), ec2ops.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if self, err := c.Identify(ctx, nil); err != nil || self.InstanceID != host.ID {
+				t.Errorf("got %+v, %v; want %s", self, err, host.ID)
+			}
+		})
+	}
+}
+
+// TestCallRefusals: the same for calls to EC2.
+func TestCallRefusals(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	for _, tc := range []struct {
+		fault string
+		limit time.Duration
+		want  error
+		not   error
+		row   *ec2ops.Refusal
+	}{
+		{fault: "error=DescribeSnapshots@3s:AuthFailure"},
+		{fault: "error=DescribeSnapshots@50s:AuthFailure"},
+		{fault: "error=DescribeSnapshots#1:InvalidClientTokenId"},
+		{fault: "error=DescribeSnapshots@10s:UnauthorizedOperation"},
+		{fault: "error=DescribeSnapshots@10s:OptInRequired"},
+		{fault: "status=metadata-role@8s:404"},
+		{fault: "status=metadata-role@40s:403"},
+		{fault: "status=metadata-role@90s:401"}, // not in the table: until the deadline
+		{fault: "error=DescribeSnapshots:AuthFailure", want: ec2ops.ErrCredentials, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
+		{fault: "error=DescribeSnapshots:SignatureDoesNotMatch", want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
+		{fault: "error=DescribeSnapshots:InvalidClientTokenId", want: ec2ops.ErrUnknownKey, row: ec2ops.UnknownKey},
+		{fault: "error=DescribeSnapshots:UnauthorizedOperation", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
+		{fault: "error=DescribeSnapshots:OptInRequired", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
+		{fault: "error=DescribeSnapshots:CustomerKeyHasBeenRevoked", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
+		{fault: "error=DescribeSnapshots:InvalidKMSKey.InvalidState", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
+		{fault: "status=metadata-role:404", want: ec2ops.ErrNoCredentials, row: ec2ops.NoRole},
+		{fault: "error=DescribeSnapshots:UnauthorizedOperation", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied},
+		{fault: "status=metadata-role:404", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrNoCredentials},
+	} {
+		t.Run(fmt.Sprint(tc.fault, tc.limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, c := inMemory(t, tc.fault)
+				if _, err := c.Identify(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				if tc.limit > 0 {
+					ctx, cancel = context.WithTimeout(ctx, tc.limit)
+					defer cancel()
+				}
+				began := time.Now()
+				_, err := c.Snapshots(ctx, "app")
+				took := time.Since(began)
+				if tc.want == nil {
+					if err != nil {
+						t.Errorf("after %s: %v", took, err)
+					}
+					return
+				}
+				if !errors.Is(err, tc.want) || tc.not != nil && errors.Is(err, tc.not) || !strings.Contains(err.Error(), "DescribeSnapshots tagged Name=app: ") {
+					t.Errorf("got %v, want %v", err, tc.want)
+				}
+				within := tc.limit
+				if tc.row != nil {
+					within = tc.row.Within
+				}
+				if took < within || took > within+overshoot {
+					t.Errorf("took %s, want %s", took, within)
+				}
+			})
+		})
+	}
+}
+
+// TestCredentialsAreFetchedAnew: after AuthFailure the next attempt is signed with new
+// credentials.
+func TestCredentialsAreFetchedAnew(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	synctest.Test(t, func(t *testing.T) {
+		fake := ec2test.NewInMemory(t, ec2test.Options{Seed: 1})
+		fetched := 0
+		c, err := ec2ops.New(t.Context(), ec2ops.Options{Dial: fake.Launch("web-1").Dial, Seed: 1, OnCall: func(call ec2ops.Call) {
+			if strings.HasPrefix(call.Action, "iam/security-credentials/") {
+				fetched++
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Identify(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		f, err := ec2test.ParseFault("error=DescribeSnapshots#1:AuthFailure")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fake.Server.SetFaults(f)
+		if _, err := c.Snapshots(t.Context(), "app"); err != nil || fetched != 2 {
+			t.Errorf("credentials were fetched %d times (%v), want twice", fetched, err)
+		}
+	})
+}
+
+// TestSnapshotIsAskedForOnce: a file system is frozen meanwhile, so a refusal is believed.
+func TestSnapshotIsAskedForOnce(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	for _, code := range []string{"UnauthorizedOperation", "AuthFailure", "CustomerKeyHasBeenRevoked"} {
+		synctest.Test(t, func(t *testing.T) {
+			fake, c := inMemory(t, "error=CreateSnapshot:"+code)
+			if _, err := c.Identify(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err := c.CreateSnapshot(t.Context(), ec2ops.SnapshotSpec{VolumeID: fake.AddVolume(ec2test.Volume{})})
+			if err == nil || errors.Is(err, ec2ops.ErrOutcomeUnknown) || time.Since(began) > time.Second || len(fake.Calls()) != 1 {
+				t.Errorf("%s: %v after %s and %d calls, want one", code, err, time.Since(began), len(fake.Calls()))
+			}
+		})
+	}
+}
+
+// TestTableIsDocumented: docs/reliability.md has each line of the table, with its time.
+func TestTableIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range ec2ops.Refusals {
+		within := fmt.Sprintf("%.0f s", r.Within.Seconds())
+		if r.Within >= 2*time.Minute {
+			within = fmt.Sprintf("%.0f min", r.Within.Minutes())
+		}
+		if line := "| " + r.What + " | " + within + " |"; !strings.Contains(string(text), line) {
+			t.Errorf("docs/reliability.md lacks %q", line)
+		}
+	}
+}
