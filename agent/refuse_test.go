@@ -177,3 +177,32 @@ func TestDeadlines(t *testing.T) {
 		})
 	}
 }
+
+// TestMountedAndNotListed: what an earlier run has mounted is ours, however long EC2 does
+// not list it.
+func TestMountedAndNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), DefaultConfig()
+		w.cloud.fail = func(call string) error { // killed by the end of the mount
+			if strings.HasPrefix(call, "ModifyInstanceAttribute") {
+				w.cloud.dead = true
+				return errKilled
+			}
+			return nil
+		}
+		if _, err := w.agent.Up(t.Context(), cfg); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		w.restart()
+		for _, v := range w.cloud.volumes {
+			v.invisible = time.Now().Add(time.Minute)
+		}
+		if _, err := w.agent.Up(t.Context(), cfg); ExitCode(err) != ExitTemporary {
+			t.Errorf("got %v, want that to pass", err)
+		}
+		time.Sleep(time.Minute)
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || len(w.cloud.live()) != 1 {
+			t.Errorf("later: %v, %d volumes", err, len(w.cloud.live()))
+		}
+	})
+}

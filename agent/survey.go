@@ -49,6 +49,9 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 		if sv.choice, err = b.existing(ctx, mayAppear); err != nil {
 			return sv, err
 		}
+		if id := b.recordedAt(sv.targets); sv.choice.volume == nil && id != "" {
+			return sv, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", ErrTemporary, id)
+		}
 	}
 	if v := sv.choice.volume; v != nil {
 		// EC2's list may be older than the attachment, from which an earlier run has
@@ -61,6 +64,25 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 	}
 	s.detail = sv.String()
 	return sv, checkTargets(sv.targets, sv.device)
+}
+
+// recordedAt gives the id of the volume that an earlier run has left a record of, if it is
+// what is mounted at one of the targets: that is nobody else's.
+func (b *boot) recordedAt(targets []mountfs.Target) (id string) {
+	r, err := b.agent.Host.LoadRecord(b.src.Name)
+	if err != nil {
+		return ""
+	}
+	dev, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size})
+	if err != nil {
+		return ""
+	}
+	for _, t := range targets {
+		if t.State == mountfs.Mounted && t.Mount.Major == dev.Major && t.Mount.Minor == dev.Minor {
+			return r.Volume
+		}
+	}
+	return ""
 }
 
 func anyXFS(targets []mountfs.Target) bool {
