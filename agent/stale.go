@@ -88,7 +88,7 @@ func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c catalogue) (str
 func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*staleError, error) {
 	c := catalogueOf(b.src.Name, snapshots).completed()
 	newer, found := c.newerThan(v)
-	_, noneErr := c.newest()
+	replacement, none := c.newest()
 	switch {
 	case found && v.SnapshotID != "" && b.entrance.intoService():
 		return &staleError{volume: v, newer: newer, again: true}, nil
@@ -103,7 +103,7 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 			}
 			stale.withdrawn = why
 		}
-		if b.cfg.Stale == StaleWarn || v.SnapshotID == "" || noneErr != nil {
+		if b.cfg.Stale == StaleWarn || v.SnapshotID == "" || replacement.ID == "" {
 			b.note("the instance was stopped and started: " + stale.Error())
 			return nil, nil
 		}
@@ -113,8 +113,8 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 		if err != nil || why == "" {
 			return nil, err
 		}
-		if noneErr != nil {
-			return nil, fmt.Errorf("%s is from %s, which is %s: %w", v.ID, v.SnapshotID, why, noneErr)
+		if replacement.ID == "" {
+			return nil, fmt.Errorf("%s is from %s, which is %s: %w", v.ID, v.SnapshotID, why, none)
 		}
 		return &staleError{volume: v, withdrawn: why, again: true}, nil
 	}

@@ -94,7 +94,7 @@ func TestIdentifyRefusals(t *testing.T) {
 					}
 					return
 				}
-				if !errors.Is(err, tc.want) || errors.Is(err, ec2ops.ErrNotEC2) && tc.want != ec2ops.ErrNotEC2 || !strings.Contains(err.Error(), tc.says) {
+				if !errors.Is(err, tc.want) || errors.Is(err, ec2ops.ErrNotEC2) && !errors.Is(tc.want, ec2ops.ErrNotEC2) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("got %v, want %v and %q", err, tc.want, tc.says)
 				}
 				within := tc.limit

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// ErrExposed: others than root can put another program in the place of ours.
+// ErrExposed says that others than root can put another program in the place of ours.
 var ErrExposed = errors.New("not root's alone")
 
 // tree is an installation with its root open: no path, nor any link on it, leads out of it.

@@ -302,7 +302,7 @@ func (h *history) stop(m *agenttest.Machine) {
 func (h *history) backup(m *agenttest.Machine) {
 	for _, id := range h.volumesOf(m.ID) {
 		v := h.cloud.World().Volumes[id]
-		snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: id, Tags: ec2test.Tags(maps.Clone(v.Tags))})
+		snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: id, Tags: maps.Clone(v.Tags)})
 		h.notReleases[snap] = true
 		h.tell("%s is a backup of %s", snap, id)
 	}
@@ -315,7 +315,7 @@ func (h *history) copy() {
 		return
 	}
 	of := h.cloud.World().Snapshots[all[h.rand.IntN(len(all))]]
-	snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: "vol-ffffffff", Copy: true, Tags: ec2test.Tags(maps.Clone(of.Tags))})
+	snap := h.cloud.AddSnapshot(ec2test.Snapshot{VolumeID: "vol-ffffffff", Copy: true, Tags: maps.Clone(of.Tags)})
 	h.notReleases[snap] = true
 	h.tell("%s is a copy of %s", snap, of.ID)
 }
