@@ -68,7 +68,7 @@ func (b *boot) undo(ctx context.Context, failure error) {
 		id = b.created
 	}
 	v, err := b.agent.Cloud.Volume(ctx, id)
-	done := "unmounted"
+	what, done := id, "unmounted"
 	switch {
 	case err != nil:
 	case action == unmountOnly:
@@ -77,14 +77,14 @@ func (b *boot) undo(ctx context.Context, failure error) {
 		done = "unmounted and detached"
 		err = b.takeDown(ctx, v, false)
 	default:
-		done = "deleted"
+		what, done = id+", which this run made,", "deleted"
 		if err = b.takeDown(ctx, v, true); err == nil {
 			err = b.agent.Host.DropRecord(b.src.Name)
 		}
 	}
 	if err != nil {
-		b.note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", id, done, Line(err)))
+		b.note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", what, done, Line(err)))
 		return
 	}
-	b.note(fmt.Sprintf("%s is %s after the failure", id, done))
+	b.note(fmt.Sprintf("%s is %s after the failure", what, done))
 }

@@ -40,7 +40,7 @@ aws autoscaling describe-auto-scaling-instances --query 'AutoScalingInstances[].
 		t.Errorf("after a reboot it says\n%s", out)
 	}
 	for _, c := range s.calls(member)[first:] {
-		if c.Mutating() {
+		if c.Mutating() && c.Action != "DeleteTags" && c.Action != "CreateTags" { // the role, until it is mounted
 			t.Errorf("after a reboot it calls %s", c.Action)
 		}
 	}

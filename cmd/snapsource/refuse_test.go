@@ -108,7 +108,7 @@ func TestForeignSnapshots(t *testing.T) {
 			if code != 65 || !strings.Contains(out, f.says) {
 				t.Errorf("exit code %d, want 65 and %q:\n%s", code, f.says, out)
 			}
-			if !strings.Contains(out, "never mounted, is deleted") {
+			if !strings.Contains(out, "which this run made, is deleted") {
 				t.Errorf("the volume is not said to be deleted:\n%s", out)
 			}
 			if left := s.volumes(f.source); len(left) != 0 {
@@ -178,7 +178,7 @@ func TestBadInput(t *testing.T) {
 		"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 75, says: "connection refused"},
 		"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
 		"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
-		"only pending":         {script: "snapsource up --source only-pending", code: 69, says: "1 pending"},
+		"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "1 pending"},
 		"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
 		"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
 		"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
