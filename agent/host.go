@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"snapsource/mountfs"
 )
 
@@ -115,17 +117,14 @@ func (h host) LoadRecord(source string) (Record, error) {
 	return r, json.Unmarshal(text, &r)
 }
 
-// SaveRecord replaces the record as a whole, so that no reader sees half of one.
+// SaveRecord replaces the record as a whole, so that no reader sees half of one, not even
+// after a power cut, should RunDir be on a disk.
 func (h host) SaveRecord(r Record) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	file := h.recordFile(r.Source)
-	if err := os.WriteFile(file+".new", text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return renameio.WriteFile(h.recordFile(r.Source), text, 0o644, renameio.WithTempDir(h.dir))
 }
 
 func (h host) DropRecord(source string) error {

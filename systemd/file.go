@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/renameio/v2"
 )
 
 // file is one that Install writes.
@@ -77,15 +79,8 @@ func (t tree) write(f file) (bool, error) {
 	if old.content == f.content() {
 		return false, nil
 	}
-	if err := t.root.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-		return false, t.inRoot(filepath.Dir(f.path), err)
-	}
-	fresh := f.path + ".new" // ends in no suffix that systemd reads
-	if err := t.root.WriteFile(fresh, []byte(f.content()), 0o644); err != nil {
-		return false, t.inRoot(fresh, err)
-	}
-	if err := t.root.Rename(fresh, f.path); err != nil {
-		return false, errors.Join(err, t.root.Remove(fresh))
+	if err := t.replace(f); err != nil {
+		return false, t.inRoot(f.path, err)
 	}
 	verb := "wrote"
 	if old.state == intact {
@@ -93,4 +88,19 @@ func (t tree) write(f file) (bool, error) {
 	}
 	t.Tell(fmt.Sprintf("%s %s", verb, t.at(f.path)))
 	return true, nil
+}
+
+// replace writes a file so that after a power cut there is the old one or the new one, not
+// an empty one. The temporary file's name begins with a dot and ends in digits: systemd
+// does not read it.
+func (t tree) replace(f file) (err error) {
+	if err := t.root.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+		return err
+	}
+	dir, err := t.root.OpenRoot(filepath.Dir(f.path))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	return renameio.WriteFile(filepath.Base(f.path), []byte(f.content()), 0o644, renameio.WithRoot(dir))
 }

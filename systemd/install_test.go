@@ -240,7 +240,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q: there is\n%s", name, left)
 		}
 	}
-	for _, name := range []string{"puma.service", "puma@app-1.service", "app.target", "a_b-c.d.socket", strings.Repeat("a", 225) + ".service"} {
+	for _, name := range []string{"puma.service", "puma@app-1.service", "app.target", "a_b-c.d.socket", strings.Repeat("a", 210) + ".service"} {
 		h := newHost(t)
 		h.install(name)
 		h.uninstall()

@@ -107,13 +107,13 @@ func TestRootIsNotLeft(t *testing.T) {
 	const ours = "etc/systemd/system/" + UnitName
 	for name, link := range map[string]string{
 		"the directory of units": "etc/systemd/system", "etc": "etc", "a drop-in's directory": unitDir + "/puma.service.d",
-		"the file that becomes ours": ours + ".new", "the package's directory": "usr/lib/systemd", "the unit": ours, "what enables it": "etc/systemd/system/multi-user.target.wants",
+		"the package's directory": "usr/lib/systemd", "the unit": ours, "what enables it": "etc/systemd/system/multi-user.target.wants",
 	} {
 		for _, kind := range []string{"absolute", "relative"} {
 			h := newHost(t)
 			outside := t.TempDir()
 			target := outside
-			if strings.HasSuffix(link, ".new") || link == ours {
+			if link == ours {
 				target = filepath.Join(outside, "file")
 				if err := os.WriteFile(target, []byte("theirs"), 0o644); err != nil {
 					t.Fatal(err)

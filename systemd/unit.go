@@ -32,8 +32,9 @@ var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
 // template can't be started. systemd also allows : and \, which nobody has missed yet.
 var unitName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(@[A-Za-z0-9._-]+)?\.(service|socket|target|timer|path|mount|automount)$`)
 
-// unitNameMax is systemd's 255 bytes less what our file names add.
-const unitNameMax = 255 - len(startsPrefix+startsSuffix+".new")
+// unitNameMax is a file name's 255 bytes less what ours add, that of the temporary file
+// included: a dot, and up to 19 digits.
+const unitNameMax = 255 - len(startsPrefix+startsSuffix+".1234567890123456789")
 
 // checkName refuses what is no unit's name, paths among them, and our own.
 func checkName(name string) error {
