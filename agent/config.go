@@ -46,6 +46,15 @@ const (
 	OutputJSON  = "json"
 )
 
+// Values of Config.Stale: what a launch does when it finds that it is superseded: a newer
+// snapshot than its own has appeared, or its own is rejected or gone.
+const (
+	StaleIgnore = "ignore" // does not look
+	StaleWarn   = "warn"   // says so
+	StaleWait   = "wait"   // starts over on the newest one
+	StaleFail   = "fail"   // deletes its volume and fails; the next run takes the newest one
+)
+
 // DefaultConfigFile is read when no other file is named; it need not exist.
 const DefaultConfigFile = "/etc/snapsource.yaml"
 
@@ -319,3 +328,17 @@ func printable(s string) bool {
 
 // within says whether path p is dir itself or lies below it.
 func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+// hookNames are those that Auto Scaling takes, if they are no longer than hookNameMax.
+// (PutLifecycleHook, API reference)
+var hookNames = regexp.MustCompile(`^[A-Za-z0-9/_-]+$`)
+
+const hookNameMax = 255
+
+// all gives every source of the instance.
+func (c Config) all() []Source {
+	if len(c.All) > 0 {
+		return c.All
+	}
+	return c.Sources
+}

@@ -15,8 +15,6 @@ import (
 // Errors by what they mean for the operator; those of ec2ops and mountfs add to
 // them. [ExitCode] turns each into a code.
 var (
-	// ErrUsage: the command line, the environment or the file is wrong.
-	ErrUsage = errors.New("configuration")
 	// ErrRefused: going on could destroy or hide data.
 	ErrRefused = errors.New("refused")
 	// ErrNoSnapshot: there is no eligible snapshot.
@@ -37,11 +35,6 @@ type kindError struct {
 
 func (e *kindError) Error() string { return e.text }
 func (e *kindError) Unwrap() error { return e.kind }
-
-// Usage makes an error that wraps [ErrUsage] and reads as text.
-func Usage(text string) error { return &kindError{ErrUsage, text} }
-
-func usagef(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }
 
 // withDeadline bounds a run; what is cut short by it is temporary.
 func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -23,12 +22,6 @@ const (
 	// abandonWithin bounds the call that gives up a launch.
 	abandonWithin = 30 * time.Second
 )
-
-// hookNames are those that Auto Scaling takes, if they are no longer than hookNameMax.
-// (PutLifecycleHook, API reference)
-var hookNames = regexp.MustCompile(`^[A-Za-z0-9/_-]+$`)
-
-const hookNameMax = 255
 
 // entrance is an instance's way into the service, or into the warm pool, of its Auto
 // Scaling group, as far as one run goes it.

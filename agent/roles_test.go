@@ -2,11 +2,7 @@ package agent
 
 import (
 	"maps"
-	"strings"
 	"testing"
-	"testing/synctest"
-
-	"snapsource/ec2ops"
 )
 
 func rolesOf(roles, stages []string, project string) Roles {
@@ -67,55 +63,3 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 }
 
 func removed(remove map[string]string, key string) bool { _, is := remove[key]; return is }
-
-// TestRolesOnlyOnceMounted: the role tags are the last thing that happens, after
-// the mount, and not while another source is missing.
-func TestRolesOnlyOnceMounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := withRelease()
-		cfg := DefaultConfig()
-		cfg.Roles.Roles = []string{"app"}
-		shop := DefaultSource()
-		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
-		cfg.Sources = append(cfg.Sources, shop)
-		w.cloud.fail = func(call string) error {
-			if strings.HasPrefix(call, "CreateTags i-") && len(w.host.mounts) < 3 {
-				t.Errorf("roles were put on with only %v mounted", w.host.mounts)
-			}
-			return nil
-		}
-		if _, err := w.agent.Up(t.Context(), cfg); ExitCode(err) != ExitNoSnapshot {
-			t.Fatalf("got %v, want no snapshot of shop", err)
-		}
-		if len(w.cloud.instanceTags) != 0 {
-			t.Errorf("tags %v although shop is not mounted", w.cloud.instanceTags)
-		}
-		snapshot := release("snap-shop", 1)
-		snapshot.Tags[ec2ops.TagName] = "shop"
-		w.cloud.snapshots = append(w.cloud.snapshots, snapshot)
-		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.cloud.instanceTags["Roles"]; got != "app" {
-			t.Errorf("Roles=%q, want app", got)
-		}
-		// Who asks without naming the roles finds everything as it should be.
-		plain := cfg
-		plain.Roles = DefaultConfig().Roles
-		if report, err := w.agent.Status(t.Context(), plain); err != nil || report.Sources[0].State != StateReady {
-			t.Errorf("status without the roles: %v, %v; want ready", report.Sources[0].State, err)
-		}
-		// A new role is put on without mounting anything again.
-		w.cloud.calls = nil
-		cfg.Roles.Roles = append(cfg.Roles.Roles, "cron")
-		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.cloud.instanceTags["Roles"]; got != "app,cron" {
-			t.Errorf("Roles=%q, want app,cron", got)
-		}
-		if m := mutating(w.cloud.calls); len(m) != 1 {
-			t.Errorf("calls %v, want the tag only", m)
-		}
-	})
-}

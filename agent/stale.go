@@ -8,15 +8,6 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Values of Config.Stale: what a launch does when it finds that it is superseded: a newer
-// snapshot than its own has appeared, or its own is rejected or gone.
-const (
-	StaleIgnore = "ignore" // does not look
-	StaleWarn   = "warn"   // says so
-	StaleWait   = "wait"   // starts over on the newest one
-	StaleFail   = "fail"   // deletes its volume and fails; the next run takes the newest one
-)
-
 // staleError says that a launch is superseded.
 type staleError struct {
 	volume    ec2ops.Volume

@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"errors"
+	"snapsource/ec2ops"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// TestSnapshotGone: of two answers one is late; the launch waits, takes another snapshot
+// as soon as there is one, and ends as temporary if it stays like that.
+func TestSnapshotGone(t *testing.T) {
+	notFound := &ec2ops.APIError{Action: "ec2:CreateVolume", Kind: ec2ops.ErrNotFound, Err: ec2ops.ErrNotFound}
+	for name, tc := range map[string]struct {
+		list  func(w *world, nth int)
+		fails int // CreateVolume
+		code  int
+		from  string
+	}{
+		"deleted, another is left":     {func(w *world, nth int) { w.cloud.snapshots = []ec2ops.Snapshot{release("snap-1", 1)} }, 1, 0, "snap-1"},
+		"CreateVolume was late":        {func(*world, int) {}, 3, 0, "snap-2"},
+		"it is listed for ever":        {func(*world, int) {}, 1000, ExitTemporary, ""},
+		"deleted, and it was the last": {func(w *world, nth int) { w.cloud.snapshots = nil }, 1, ExitNoSnapshot, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := withRelease()
+				w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+				failed := 0
+				w.cloud.fail = func(call string) error {
+					if call != "CreateVolume" || failed == tc.fails {
+						return nil
+					}
+					failed++
+					tc.list(w, failed)
+					return notFound
+				}
+				report, err := w.agent.Up(t.Context(), DefaultConfig())
+				if ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
+					t.Errorf("exit code %d from %q, %v; want %d from %q", ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
+				}
+				if err != nil && len(w.cloud.live()) != 0 {
+					t.Error("a volume is left")
+				}
+			})
+		})
+	}
+}
+
+func TestDecideUndo(t *testing.T) {
+	refused, temporary := ErrRefused, ErrTemporary
+	for name, tc := range map[string]struct {
+		attempt attempt
+		failure error
+		leaving bool
+		want    undoing
+	}{
+		"temporary, made":                  {attempt{created: "vol-1"}, temporary, false, keep},
+		"lasting, made":                    {attempt{created: "vol-1"}, refused, false, deleteMade},
+		"lasting, made and mounted":        {attempt{created: "vol-1", mounted: true}, refused, false, deleteMade},
+		"lasting, made and complete":       {attempt{created: "vol-1", mounted: true, bound: true}, refused, false, keep},
+		"the same, and it would outlive":   {attempt{created: "vol-1", mounted: true, bound: true}, refused, true, deleteMade},
+		"the same, and it goes with it":    {attempt{created: "vol-1", mounted: true, bound: true, goesWithIt: true}, refused, true, keep},
+		"lasting, adopted":                 {attempt{adopted: "vol-1"}, refused, false, keep},
+		"lasting, adopted and mounted now": {attempt{adopted: "vol-1", mounted: true}, refused, false, unmountOnly},
+		"stuck, mounted":                   {attempt{created: "vol-1", mounted: true, bound: true}, errStuck, false, detachOnly},
+		"stuck, not mounted":               {attempt{created: "vol-1"}, errStuck, false, keep},
+		"an unknown refusal":               {attempt{created: "vol-1"}, errors.Join(temporary, ec2ops.ErrPermanent), false, deleteMade},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := decideUndo(tc.attempt, tc.failure, tc.leaving); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSecondVolumeGoesWithItsInstance: what is known of the first volume of a run says
+// nothing of the second.
+func TestSecondVolumeGoesWithItsInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), DefaultConfig()
+		cfg.Stale, cfg.LifecycleHook, cfg.Roles.Roles = StaleWait, "launch", []string{"app"}
+		w.cloud.group = fakeGroup{state: "Pending:Wait", target: "InService", hook: "launch"}
+		modified := 0
+		w.cloud.fail = func(call string) error {
+			switch {
+			case strings.HasPrefix(call, "CreateTags i-") && len(w.cloud.snapshots) == 1:
+				w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+			case strings.HasPrefix(call, "ModifyInstanceAttribute"):
+				if modified++; modified > 1 {
+					return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
+				}
+			}
+			return nil
+		}
+		_, err := w.agent.Up(t.Context(), cfg)
+		if ExitCode(err) != ExitDenied {
+			t.Fatalf("got %v", err)
+		}
+		if n := len(w.cloud.live()); n != 0 {
+			t.Errorf("%d volumes are left, which outlive the instance that is abandoned", n)
+		}
+	})
+}
