@@ -11,7 +11,7 @@ import (
 // announceRoles puts the roles on the instance, if all its sources are ready now,
 // and gives what a person reads about it.
 func (b *boot) announceRoles(ctx context.Context, dev mountfs.Device) (string, error) {
-	if b.cfg.Roles.none() {
+	if b.cfg.Roles.None() {
 		return "", nil
 	}
 	if b.entrance.ToBeWarmed() {
@@ -25,7 +25,7 @@ func (b *boot) announceRoles(ctx context.Context, dev mountfs.Device) (string, e
 	if err != nil {
 		return "", err
 	}
-	put := b.cfg.Roles.put(have)
+	put := b.cfg.Roles.Put(have)
 	// What was not mounted had no roles: if they are shown all the same, it is not shown
 	// yet that they were taken off.
 	needed := b.mounted
@@ -56,7 +56,7 @@ func (b *boot) tagsNow(ctx context.Context, dev mountfs.Device) (map[string]stri
 
 // notReadyYet names another source of this instance that is not ready.
 func (b *boot) notReadyYet() string {
-	for _, src := range b.cfg.all() {
+	for _, src := range b.cfg.EverySource() {
 		if src.Name == b.src.Name {
 			continue
 		}
@@ -72,7 +72,7 @@ func (b *boot) notReadyYet() string {
 // it was before, after a reboot or a start: no deployment is to find it before announce.
 func (b *boot) withhold(ctx context.Context, sv seen) error {
 	mounted := func(t mountfs.Target) bool { return t.State != mountfs.Mounted }
-	if b.cfg.Roles.none() || sv.choice.volume == nil || !slices.ContainsFunc(sv.targets, mounted) {
+	if b.cfg.Roles.None() || sv.choice.volume == nil || !slices.ContainsFunc(sv.targets, mounted) {
 		return nil
 	}
 	var dev mountfs.Device
@@ -82,7 +82,7 @@ func (b *boot) withhold(ctx context.Context, sv seen) error {
 	leave := b.inEC2.enter()
 	have, err := b.tagsNow(ctx, dev)
 	leave()
-	if err != nil || !b.cfg.Roles.announced(have) {
+	if err != nil || !b.cfg.Roles.Announced(have) {
 		return err
 	}
 	return b.withdraw(ctx, func() error { return nil })
@@ -91,7 +91,7 @@ func (b *boot) withhold(ctx context.Context, sv seen) error {
 // withdrawRoles takes the roles off the instance, so that no deployment comes to it
 // any more.
 func (b *boot) withdrawRoles(ctx context.Context) error {
-	if b.cfg.Roles.none() {
+	if b.cfg.Roles.None() {
 		return nil
 	}
 	defer b.inEC2.enter()()
@@ -99,8 +99,8 @@ func (b *boot) withdrawRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set, remove := b.cfg.Roles.takeOff(instance.Tags)
-	if !b.cfg.Roles.announced(instance.Tags) && len(b.cfg.Roles.Roles) > 0 {
+	set, remove := b.cfg.Roles.TakeOff(instance.Tags)
+	if !b.cfg.Roles.Announced(instance.Tags) && len(b.cfg.Roles.Roles) > 0 {
 		// EC2 may not show yet what a run has just put on. Another value stays.
 		remove[b.cfg.Roles.RolesTag] = strings.Join(b.cfg.Roles.Roles, ",")
 	}

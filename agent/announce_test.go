@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
@@ -12,9 +13,9 @@ import (
 func TestRolesOnlyOnceMounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		cfg := DefaultConfig()
+		cfg := config.DefaultConfig()
 		cfg.Roles.Roles = []string{"app"}
-		shop := DefaultSource()
+		shop := config.DefaultSource()
 		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
 		cfg.Sources = append(cfg.Sources, shop)
 		w.cloud.fail = func(call string) error {
@@ -40,7 +41,7 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 		}
 		// Who asks without naming the roles finds everything as it should be.
 		plain := cfg
-		plain.Roles = DefaultConfig().Roles
+		plain.Roles = config.DefaultConfig().Roles
 		if report, err := w.agent.Status(t.Context(), plain); err != nil || report.Sources[0].State != StateReady {
 			t.Errorf("status without the roles: %v, %v; want ready", report.Sources[0].State, err)
 		}

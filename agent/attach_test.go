@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -16,7 +17,7 @@ func TestMountedBeforeEC2SaysAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.attachTakes = 10 * time.Second
-		cfg := DefaultConfig()
+		cfg := config.DefaultConfig()
 		cfg.Roles.Roles = []string{"app"}
 		var asked, mounted time.Time
 		w.cloud.fail = func(call string) error {
@@ -77,7 +78,7 @@ func TestNeverAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.attachTakes = 24 * time.Hour
-		cfg := DefaultConfig()
+		cfg := config.DefaultConfig()
 		cfg.Roles.Roles = []string{"app"}
 		_, err := w.agent.Up(t.Context(), cfg)
 		if ExitCode(err) != ExitTemporary {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestSnapshotGone(t *testing.T) {
 					tc.list(w, failed)
 					return notFound
 				}
-				report, err := w.agent.Up(t.Context(), DefaultConfig())
+				report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 				if ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
 					t.Errorf("exit code %d from %q, %v; want %d from %q", ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
 				}
@@ -80,8 +81,8 @@ func TestDecideUndo(t *testing.T) {
 // nothing of the second.
 func TestSecondVolumeGoesWithItsInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, cfg := withRelease(), DefaultConfig()
-		cfg.Stale, cfg.LifecycleHook, cfg.Roles.Roles = StaleWait, "launch", []string{"app"}
+		w, cfg := withRelease(), config.DefaultConfig()
+		cfg.Stale, cfg.LifecycleHook, cfg.Roles.Roles = config.StaleWait, "launch", []string{"app"}
 		w.cloud.group = fakeGroup{state: "Pending:Wait", target: "InService", hook: "launch"}
 		modified := 0
 		w.cloud.fail = func(call string) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -25,8 +26,8 @@ type Agent struct {
 // boot is one run for one source.
 type boot struct {
 	agent    *Agent
-	cfg      Config
-	src      Source
+	cfg      config.Config
+	src      config.Source
 	start    time.Time
 	inEC2    stopwatch
 	beside   sync.WaitGroup // calls that run beside the steps
@@ -44,7 +45,7 @@ type boot struct {
 // Up brings every source to where it is wanted. It may be run again after any
 // failure, at any point. A source that fails does not keep the next one from
 // being tried; the error holds all failures, see [ExitCode].
-func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
+func (a *Agent) Up(ctx context.Context, cfg config.Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	unlock, err := a.lock(ctx)
@@ -61,7 +62,7 @@ func (a *Agent) Up(ctx context.Context, cfg Config) (Report, error) {
 }
 
 // upEach brings every source to where it is wanted.
-func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, error) {
+func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (Report, error) {
 	line := &queue{sources: len(cfg.Sources)}
 	return a.eachSource(cfg, func(b *boot) error {
 		b.entrance, b.queue = way, line
@@ -82,7 +83,7 @@ func (a *Agent) upEach(ctx context.Context, cfg Config, way *entrance) (Report, 
 				if overErr := b.owning(ctx, over); overErr != nil {
 					return overErr
 				}
-				if b.cfg.Stale == StaleWait || stale.again {
+				if b.cfg.Stale == config.StaleWait || stale.again {
 					continue
 				}
 			}

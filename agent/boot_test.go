@@ -10,13 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
 
-func initConfig() Config {
-	c := DefaultConfig()
-	c.IfNone = IfNoneBlank
+func initConfig() config.Config {
+	c := config.DefaultConfig()
+	c.IfNone = config.IfNoneBlank
 	return c
 }
 
@@ -52,7 +53,7 @@ func TestUpFromSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 3), release("snap-3", 2))
-		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,19 +85,19 @@ func TestUpFromSnapshot(t *testing.T) {
 func TestUpAgainMakesNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		w.restart()
-		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil || len(w.cloud.calls) != 0 || report.Sources[0].Changed {
 			t.Errorf("second run: error %v, calls %v, changed %v; want none", err, w.cloud.calls, report.Sources[0].Changed)
 		}
-		plan, err := w.agent.Plan(t.Context(), DefaultConfig())
+		plan, err := w.agent.Plan(t.Context(), config.DefaultConfig())
 		if err != nil || len(plan.Sources[0].Actions) != 0 {
 			t.Errorf("plan: error %v, actions %v; want none", err, plan.Sources[0].Actions)
 		}
-		status, err := w.agent.Status(t.Context(), DefaultConfig())
+		status, err := w.agent.Status(t.Context(), config.DefaultConfig())
 		if err != nil || status.Sources[0].State != StateReady {
 			t.Errorf("status: error %v, state %v; want ready", err, status.Sources[0].State)
 		}
@@ -106,13 +107,13 @@ func TestUpAgainMakesNoCall(t *testing.T) {
 func TestUpAfterReboot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		w.restart()
 		w.reboot()
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-newer", 5))
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
@@ -125,11 +126,11 @@ func TestUpAfterReboot(t *testing.T) {
 func TestChangedConfigurationIsNotTakenForFulfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
-		cfg := DefaultConfig()
-		cfg.Sources[0].Binds = append(cfg.Sources[0].Binds, Bind{Dir: "static", Target: "/var/www/static"})
+		cfg := config.DefaultConfig()
+		cfg.Sources[0].Binds = append(cfg.Sources[0].Binds, config.Bind{Dir: "static", Target: "/var/www/static"})
 		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +149,7 @@ func TestInit(t *testing.T) {
 		}
 		mustBeUp(t, w)
 		v := w.cloud.live()[0]
-		if v.SizeGiB != DefaultSizeGiB || v.Type != "gp3" || v.Tags[ec2ops.TagFormatted] != mountfs.UUIDFor(v.ID) {
+		if v.SizeGiB != config.DefaultSizeGiB || v.Type != "gp3" || v.Tags[ec2ops.TagFormatted] != mountfs.UUIDFor(v.ID) {
 			t.Errorf("volume %+v, want 5 GiB gp3 with its UUID in %s", v.Volume, ec2ops.TagFormatted)
 		}
 		if len(w.host.formatted) != 1 || !slices.Equal(w.host.made, []string{"/cp/codepen"}) {
@@ -160,9 +161,9 @@ func TestInit(t *testing.T) {
 // TestKilledAtEveryCall kills the process before and after the effect of every
 // call that a boot makes, starts it again, and wants one volume that is up.
 func TestKilledAtEveryCall(t *testing.T) {
-	for name, start := range map[string]func() (*world, Config){
-		"up":   func() (*world, Config) { return withRelease(), DefaultConfig() },
-		"init": func() (*world, Config) { return newWorld(), initConfig() },
+	for name, start := range map[string]func() (*world, config.Config){
+		"up":   func() (*world, config.Config) { return withRelease(), config.DefaultConfig() },
+		"init": func() (*world, config.Config) { return newWorld(), initConfig() },
 	} {
 		for _, after := range []bool{false, true} {
 			calls := 1
@@ -222,7 +223,7 @@ func TestKilledInMkfs(t *testing.T) {
 // other parameters or for a volume that is gone.
 func TestEarlierTokens(t *testing.T) {
 	earlier := func(w *world) {
-		if _, err := w.agent.Up(context.Background(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(context.Background(), config.DefaultConfig()); err != nil {
 			panic(err)
 		}
 		w.restart()
@@ -252,7 +253,7 @@ func TestEarlierTokens(t *testing.T) {
 				for _, change := range tc.between {
 					change(w)
 				}
-				report, err := w.agent.Up(t.Context(), DefaultConfig())
+				report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -269,7 +270,7 @@ func TestDeviceNameTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.names = []string{"/dev/sda1", "/dev/sdf", "/dev/xvdg"}
-		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +295,7 @@ func TestVolumeInErrorState(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
@@ -307,12 +308,12 @@ func TestSeveralSources(t *testing.T) {
 		other := release("snap-shop", 1)
 		other.Tags = map[string]string{ec2ops.TagName: "shop"}
 		w.cloud.snapshots = append(w.cloud.snapshots, other)
-		cfg := DefaultConfig()
-		shop := DefaultSource()
+		cfg := config.DefaultConfig()
+		shop := config.DefaultSource()
 		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
-		missing := DefaultSource()
+		missing := config.DefaultSource()
 		missing.Name, missing.Device, missing.Mount, missing.Binds = "missing", "/dev/sdh", "/missing", nil
-		cfg.Sources = []Source{missing, cfg.Sources[0], shop}
+		cfg.Sources = []config.Source{missing, cfg.Sources[0], shop}
 		report, err := w.agent.Up(t.Context(), cfg)
 		if ExitCode(err) != ExitNoSnapshot || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("got %v, want no snapshot of the source missing", err)

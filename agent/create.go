@@ -188,7 +188,7 @@ func (b *boot) spec(c choice) ec2ops.VolumeSpec {
 		spec.SnapshotID = c.snapshot.ID
 		spec.InitializationRate = b.src.InitializationRate
 	}
-	spec.Tags = b.src.volumeTags(b.self.InstanceID, spec.SnapshotID)
+	spec.Tags = b.src.VolumeTags(b.self.InstanceID, spec.SnapshotID)
 	return spec
 }
 

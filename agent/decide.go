@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -69,15 +70,15 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 }
 
 // chooseStart decides what to start from when there is no volume yet.
-func chooseStart(src Source, ifNone string, snapshots []ec2ops.Snapshot) (snapshot *ec2ops.Snapshot, sizeGiB int32, err error) {
+func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) (snapshot *ec2ops.Snapshot, sizeGiB int32, err error) {
 	s, err := catalogueOf(src.Name, snapshots).newest()
 	switch {
 	case err == nil && src.SizeGiB != 0 && src.SizeGiB < s.SizeGiB:
-		return nil, 0, usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)
+		return nil, 0, config.Usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)
 	case err == nil:
 		return &s, max(src.SizeGiB, s.SizeGiB), nil
-	case ifNone == IfNoneBlank:
-		return nil, cmp.Or(src.SizeGiB, DefaultSizeGiB), nil
+	case ifNone == config.IfNoneBlank:
+		return nil, cmp.Or(src.SizeGiB, config.DefaultSizeGiB), nil
 	}
 	return nil, 0, err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -23,7 +24,7 @@ const (
 // Down undoes [Agent.Up], in the reverse order: roles off, binds and file system
 // unmounted, volume detached and, with remove, deleted. It may be run again after
 // any failure, and has nothing to do when nothing is there.
-func (a *Agent) Down(ctx context.Context, cfg Config, remove bool) (Report, error) {
+func (a *Agent) Down(ctx context.Context, cfg config.Config, remove bool) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	unlock, err := a.lock(ctx)
@@ -104,7 +105,7 @@ func (b *boot) withdraw(ctx context.Context, forget func() error) (err error) {
 	s := b.begin(Withdraw)
 	defer s.end(&err)
 	s.detail = "no roles are configured"
-	if !b.cfg.Roles.none() {
+	if !b.cfg.Roles.None() {
 		s.detail = "roles off"
 	}
 	if err := forget(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -14,7 +15,7 @@ import (
 func TestDown(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			w, cfg := withRelease(), DefaultConfig()
+			w, cfg := withRelease(), config.DefaultConfig()
 			cfg.Roles.Roles = []string{"app"}
 			if _, err := w.agent.Up(t.Context(), cfg); err != nil {
 				t.Fatal(err)
@@ -53,18 +54,18 @@ func TestDown(t *testing.T) {
 func TestDownOfBusySource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		w.host.unmountErr = map[string]error{"/cp": mountfs.ErrBusy}
-		_, err := w.agent.Down(t.Context(), DefaultConfig(), true)
+		_, err := w.agent.Down(t.Context(), config.DefaultConfig(), true)
 		if !errors.Is(err, mountfs.ErrBusy) || ExitCode(err) != ExitTemporary {
 			t.Errorf("got %v, want busy", err)
 		}
 		if len(w.cloud.live()) != 1 || len(w.cloud.live()[0].Attachments) != 1 {
 			t.Error("the volume of a mounted source was detached")
 		}
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
@@ -75,11 +76,11 @@ func TestDownOfBusySource(t *testing.T) {
 func TestDownBeforeItIsListed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		w.cloud.live()[0].invisible = time.Now().Add(time.Hour)
-		if _, err := w.agent.Down(t.Context(), DefaultConfig(), true); err != nil {
+		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), true); err != nil {
 			t.Fatal(err)
 		}
 		if len(w.cloud.live()) != 0 || len(w.host.mounts) != 0 {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -78,7 +79,7 @@ func judge(err error) verdict {
 	switch {
 	case err == nil:
 		return verdict{ExitDone, ""}
-	case is(ErrUsage):
+	case is(config.ErrUsage):
 		return verdict{ExitUsage, ""}
 	case is(mountfs.ErrNoMkfs):
 		return verdict{ExitUsage, "install xfsprogs, which has mkfs.xfs"}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -52,7 +53,7 @@ type ServerQuery struct {
 
 // DefaultServerQuery is a query for no role yet.
 func DefaultServerQuery() ServerQuery {
-	tags := DefaultConfig().Roles
+	tags := config.DefaultConfig().Roles
 	return ServerQuery{
 		Address: PrivateIP, Timeout: 30 * time.Second,
 		RolesTag: tags.RolesTag, StagesTag: tags.StagesTag, ProjectTag: tags.ProjectTag,
@@ -76,30 +77,30 @@ func (q ServerQuery) String() string {
 
 func (q ServerQuery) validate() error {
 	if len(q.Roles) == 0 {
-		return usagef("say which instances are wanted: --role app")
+		return config.Usagef("say which instances are wanted: --role app")
 	}
 	for key, list := range map[string][]string{"role": q.Roles, "stage": {q.Stage}} {
 		for _, v := range list {
 			if v == "" && key == "role" || strings.TrimSpace(v) != v || strings.Contains(v, ",") {
-				return usagef("--%s: %q is not one %s", key, v, key)
+				return config.Usagef("--%s: %q is not one %s", key, v, key)
 			}
 		}
 	}
 	if _, known := fallbacks[q.Address]; !known {
-		return usagef("--address: %q is none of private-ip, private-dns, public-dns, public-ip, instance-id", q.Address)
+		return config.Usagef("--address: %q is none of private-ip, private-dns, public-dns, public-ip, instance-id", q.Address)
 	}
 	for flag, key := range map[string]string{"roles-tag": q.RolesTag, "stages-tag": q.StagesTag, "project-tag": q.ProjectTag} {
 		if key == "" {
-			return usagef("--%s: a tag's key is not empty", flag)
+			return config.Usagef("--%s: a tag's key is not empty", flag)
 		}
 	}
 	for _, f := range q.Filters {
 		if f.Name == "" || f.Value == "" {
-			return usagef("--filter: %q is not NAME=VALUE", f.Name+"="+f.Value)
+			return config.Usagef("--filter: %q is not NAME=VALUE", f.Name+"="+f.Value)
 		}
 	}
 	if q.Timeout <= 0 {
-		return usagef("--timeout: %s is not a positive duration", q.Timeout)
+		return config.Usagef("--timeout: %s is not a positive duration", q.Timeout)
 	}
 	return nil
 }
@@ -149,7 +150,7 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 		return nil, nil, err
 	}
 	if cloud.Region() == "" {
-		return nil, nil, usagef("no AWS region is configured: set AWS_REGION, or region in ~/.aws/config")
+		return nil, nil, config.Usagef("no AWS region is configured: set AWS_REGION, or region in ~/.aws/config")
 	}
 	ctx, cancel := withDeadline(ctx, q.Timeout)
 	defer cancel()
@@ -192,7 +193,7 @@ func (q ServerQuery) pick(hosts []ec2ops.Host) (servers []Server, leftOut []Left
 // whyNot says why an instance does not match; "" if it does.
 func (q ServerQuery) whyNot(h ec2ops.Host) string {
 	lacks := func(what, tag string, wanted []string) string {
-		have := splitList(h.Tags[tag])
+		have := config.SplitList(h.Tags[tag])
 		switch {
 		case slices.ContainsFunc(wanted, func(v string) bool { return slices.Contains(have, v) }):
 			return ""
@@ -215,7 +216,7 @@ func (q ServerQuery) whyNot(h ec2ops.Host) string {
 func (q ServerQuery) server(h ec2ops.Host) Server {
 	s := Server{
 		ID: h.ID, Name: h.Tags[ec2ops.TagName], Launched: h.Launched.UTC(), Addresses: map[Address]string{},
-		Roles: splitList(h.Tags[q.RolesTag]), Stages: splitList(h.Tags[q.StagesTag]), Project: h.Tags[q.ProjectTag],
+		Roles: config.SplitList(h.Tags[q.RolesTag]), Stages: config.SplitList(h.Tags[q.StagesTag]), Project: h.Tags[q.ProjectTag],
 	}
 	if s.Stages == nil {
 		s.Stages = []string{} // a list in JSON, and not null

@@ -187,7 +187,7 @@ func (b *boot) letIn(ctx context.Context, s *step) error {
 // recordLetIn notes in the records of the instance's other sources, which were ready
 // before, that the hook is over.
 func (b *boot) recordLetIn() error {
-	for _, src := range b.cfg.all() {
+	for _, src := range b.cfg.EverySource() {
 		if src.Name == b.src.Name {
 			continue
 		}

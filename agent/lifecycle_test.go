@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -15,8 +16,8 @@ import (
 const hook = "launch"
 
 // inGroup is an instance that a group launches, with a release to start from.
-func inGroup() (*world, Config) {
-	w, cfg := withRelease(), DefaultConfig()
+func inGroup() (*world, config.Config) {
+	w, cfg := withRelease(), config.DefaultConfig()
 	w.cloud.group = fakeGroup{state: "Pending:Wait", target: "InService", hook: hook}
 	cfg.LifecycleHook, cfg.Roles.Roles = hook, []string{"app"}
 	return w, cfg
@@ -39,11 +40,11 @@ func (c *fakeCloud) autoScaling() int {
 }
 
 func TestLaunchHook(t *testing.T) {
-	foreign := func(w *world, _ *Config) {
+	foreign := func(w *world, _ *config.Config) {
 		w.host.snapshotContents = mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}
 	}
 	for name, tc := range map[string]struct {
-		change     func(w *world, cfg *Config)
+		change     func(w *world, cfg *config.Config)
 		completed  []string
 		heartbeats int
 		calls      int // to Auto Scaling; -1 does not matter
@@ -51,36 +52,36 @@ func TestLaunchHook(t *testing.T) {
 		volumes    int
 	}{
 		"launch":              {nil, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
-		"launch that is slow": {func(w *world, _ *Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, ExitDone, 1},
-		"hook is up late": {func(w *world, _ *Config) {
+		"launch that is slow": {func(w *world, _ *config.Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, ExitDone, 1},
+		"hook is up late": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
 		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
-		"hook is up after 40 s": {func(w *world, _ *Config) {
+		"hook is up after 40 s": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
 		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
-		"never put into the hook": {func(w *world, _ *Config) {
+		"never put into the hook": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
 		}, nil, 0, -1, ExitTemporary, 1},
-		"metadata knows of no group": {func(w *world, _ *Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
-		"listed late":                {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
-		"neither knows for a while": {func(w *world, _ *Config) {
+		"metadata knows of no group": {func(w *world, _ *config.Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
+		"listed late":                {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		"neither knows for a while": {func(w *world, _ *config.Config) {
 			w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
 		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
-		"listed as stopped in the pool": {func(w *world, _ *Config) {
+		"listed as stopped in the pool": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
 		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
-		"listed as on its way into the pool": {func(w *world, _ *Config) {
+		"listed as on its way into the pool": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
 		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
-		"never listed": {func(w *world, _ *Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, ExitTemporary, 0},
-		"listed wrongly for ever": {func(w *world, _ *Config) {
+		"never listed": {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, ExitTemporary, 0},
+		"listed wrongly for ever": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
 		}, nil, 0, -1, ExitTemporary, 0},
-		"in no group":        {func(w *world, _ *Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, ExitDone, 1},
-		"no hook configured": {func(_ *world, cfg *Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
-		"another hook":       {func(_ *world, cfg *Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitTemporary, 1},
-		"in service":         {func(w *world, _ *Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
-		"completed by a person": {func(w *world, _ *Config) {
+		"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, ExitDone, 1},
+		"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
+		"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitTemporary, 1},
+		"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
+		"completed by a person": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "CompleteLifecycleAction") {
 					w.cloud.group.state = "Pending:Proceed"
@@ -89,7 +90,7 @@ func TestLaunchHook(t *testing.T) {
 			}
 		}, nil, 0, 3, ExitDone, 1},
 		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, ExitRefused, 0},
-		"mounted, and would be left over": {func(w *world, _ *Config) {
+		"mounted, and would be left over": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "ModifyInstanceAttribute") {
 					return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
@@ -97,7 +98,7 @@ func TestLaunchHook(t *testing.T) {
 				return nil
 			}
 		}, []string{"ABANDON"}, 0, 2, ExitDenied, 0},
-		"mounted, and goes with the instance": {func(w *world, _ *Config) {
+		"mounted, and goes with the instance": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "CreateTags i-") {
 					return &ec2ops.APIError{Action: "ec2:CreateTags", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
@@ -105,8 +106,8 @@ func TestLaunchHook(t *testing.T) {
 				return nil
 			}
 		}, []string{"ABANDON"}, 0, 2, ExitDenied, 1},
-		"no snapshot": {func(w *world, _ *Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
-		"temporary failure": {func(w *world, cfg *Config) {
+		"no snapshot": {func(w *world, _ *config.Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
+		"temporary failure": {func(w *world, cfg *config.Config) {
 			w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
 		}, nil, 3, 4, ExitTemporary, 1},
 	} {
@@ -190,7 +191,7 @@ func TestLaunchHookOfSeveralSources(t *testing.T) {
 		other := release("snap-shop", 1)
 		other.Tags = map[string]string{ec2ops.TagName: "shop"}
 		w.cloud.snapshots = append(w.cloud.snapshots, other)
-		shop := DefaultSource()
+		shop := config.DefaultSource()
 		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
 		cfg.Sources = append(cfg.Sources, shop)
 		w.cloud.fail = func(call string) error {
@@ -307,7 +308,7 @@ func TestWarmPool(t *testing.T) {
 func TestHeartbeatsWhileStartingOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, cfg := inGroup()
-		cfg.Stale = StaleWait
+		cfg.Stale = config.StaleWait
 		w.cloud.fail = func(call string) error {
 			if strings.HasPrefix(call, "AttachVolume") && len(w.cloud.snapshots) == 1 {
 				newer := release("snap-2", 2)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -20,7 +21,7 @@ type PlanAction struct {
 // Plan observes and decides as [Agent.Up] does and reports the actions that Up
 // would take, none when the source is ready. It changes nothing. Errors are those
 // that Up would end with.
-func (a *Agent) Plan(ctx context.Context, cfg Config) (Report, error) {
+func (a *Agent) Plan(ctx context.Context, cfg config.Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	way := &entrance{hook: cfg.LifecycleHook}
@@ -137,14 +138,14 @@ func (b *boot) planAnnounce(c choice) {
 }
 
 func (b *boot) planRoles(ctx context.Context) error {
-	if b.cfg.Roles.none() || b.entrance.ToBeWarmed() {
+	if b.cfg.Roles.None() || b.entrance.ToBeWarmed() {
 		return nil
 	}
 	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
 	if err != nil {
 		return err
 	}
-	set := b.cfg.Roles.put(instance.Tags)
+	set := b.cfg.Roles.Put(instance.Tags)
 	for _, key := range slices.Sorted(maps.Keys(set)) {
 		if instance.Tags[key] == set[key] {
 			continue

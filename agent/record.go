@@ -68,7 +68,7 @@ func (b *boot) stillReady() (Record, bool) {
 // instance was let in.
 func (b *boot) nothingToDo(ctx context.Context) (Record, bool) {
 	r, ok := b.stillReady()
-	return r, ok && (b.cfg.Roles.none() || r.Roles == digest(b.cfg.Roles)) && b.hookIsOver(ctx, r)
+	return r, ok && (b.cfg.Roles.None() || r.Roles == digest(b.cfg.Roles)) && b.hookIsOver(ctx, r)
 }
 
 // mountedAt says whether the topmost mount at target is the device's file system

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -41,7 +42,7 @@ func TestRefusals(t *testing.T) {
 	}
 	tests := map[string]struct {
 		arrange func(*world)
-		cfg     func(*Config)
+		cfg     func(*config.Config)
 		code    int
 		says    string
 		calls   bool // calls that change something are expected, and undone
@@ -52,7 +53,7 @@ func TestRefusals(t *testing.T) {
 			code: ExitTemporary, says: "1 pending"},
 		"archived snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }),
 			code: ExitNoSnapshot, says: "1 archived"},
-		"size below the snapshot's": {cfg: func(c *Config) { c.Sources[0].SizeGiB = 4 }, code: ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
+		"size below the snapshot's": {cfg: func(c *config.Config) { c.Sources[0].SizeGiB = 4 }, code: ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
 		"mountpoint not empty":      {arrange: occupied("/cp", mountfs.Target{State: mountfs.Occupied}), code: ExitRefused, says: "/cp is not empty"},
 		"mountpoint of another mount": {arrange: occupied("/cp", mountfs.Target{State: mountfs.Mounted, Mount: mountfs.Mount{Source: "/dev/sdb1", FSType: "ext4", Major: 8}}),
 			code: ExitRefused, says: "/dev/sdb1"},
@@ -61,12 +62,12 @@ func TestRefusals(t *testing.T) {
 		"ext4 in the snapshot": {arrange: holding(mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}), code: ExitRefused, says: "ext4", calls: true},
 		"blank snapshot":       {arrange: holding(mountfs.Contents{Kind: mountfs.Blank}), code: ExitRefused, says: "holds no file system", calls: true},
 		"no mkfs.xfs": {arrange: func(w *world) { w.cloud.snapshots, w.host.noMkfs = nil, true },
-			cfg: func(c *Config) { c.IfNone = IfNoneBlank }, code: ExitUsage, says: "mkfs.xfs"},
+			cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: ExitUsage, says: "mkfs.xfs"},
 		"DescribeVolumes denied":   {arrange: failing("DescribeVolumes", denied("DescribeVolumes")), code: ExitDenied, says: "DescribeVolumes"},
 		"DescribeSnapshots denied": {arrange: failing("DescribeSnapshots", denied("DescribeSnapshots")), code: ExitDenied, says: "DescribeSnapshots"},
 		"CreateVolume denied":      {arrange: failing("CreateVolume", denied("CreateVolume")), code: ExitDenied, says: "CreateVolume", calls: true},
 		"AttachVolume denied":      {arrange: failing("AttachVolume", denied("AttachVolume")), code: ExitDenied, says: "AttachVolume", calls: true},
-		"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *Config) { c.IfNone = IfNoneBlank }, code: ExitDenied, says: "CreateTags", calls: true},
+		"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: ExitDenied, says: "CreateTags", calls: true},
 		"device name refused by EC2": {arrange: failing("AttachVolume", &ec2ops.APIError{Action: "ec2:AttachVolume", Code: "InvalidParameterValue", Message: "not a valid EBS device name", Kind: ec2ops.ErrInvalid, Err: errors.New("400")}),
 			code: ExitUsage, says: "not a valid EBS device name", calls: true},
 		"no credentials": {arrange: failing("DescribeVolumes", &ec2ops.APIError{Kind: ec2ops.ErrNoCredentials, Message: "no AWS credentials", Err: errors.New("none")}),
@@ -75,7 +76,7 @@ func TestRefusals(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w, cfg := withRelease(), DefaultConfig()
+				w, cfg := withRelease(), config.DefaultConfig()
 				if tc.arrange != nil {
 					tc.arrange(w)
 				}
@@ -118,7 +119,7 @@ func TestDeniedAfterMount(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := w.agent.Up(t.Context(), DefaultConfig())
+		_, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if ExitCode(err) != ExitDenied || !strings.Contains(Hint(err), "ec2:ModifyInstanceAttribute") {
 			t.Errorf("error %v, to do %q; want denied with the action's name", err, Hint(err))
 		}
@@ -126,7 +127,7 @@ func TestDeniedAfterMount(t *testing.T) {
 			t.Error("the mounted volume is gone")
 		}
 		w.restart()
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
@@ -156,7 +157,7 @@ func TestDeadlines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w, cfg := withRelease(), DefaultConfig()
+				w, cfg := withRelease(), config.DefaultConfig()
 				cfg.Timeout = timeout
 				tc.arrange(w)
 				start := time.Now()
@@ -169,7 +170,7 @@ func TestDeadlines(t *testing.T) {
 				}
 				w.restart()
 				tc.mend(w)
-				if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+				if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 					t.Fatal(err)
 				}
 				mustBeUp(t, w)
@@ -182,7 +183,7 @@ func TestDeadlines(t *testing.T) {
 // not list it.
 func TestMountedAndNotListed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, cfg := withRelease(), DefaultConfig()
+		w, cfg := withRelease(), config.DefaultConfig()
 		w.cloud.fail = func(call string) error { // killed by the end of the mount
 			if strings.HasPrefix(call, "ModifyInstanceAttribute") {
 				w.cloud.dead = true

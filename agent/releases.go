@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -93,7 +94,7 @@ func rejection(source, reason string, now time.Time) map[string]string {
 	return map[string]string{
 		ec2ops.TagName:     rejectedName(source),
 		ec2ops.TagSource:   source,
-		ec2ops.TagRejected: truncate(now.UTC().Format(time.RFC3339)+" "+strings.TrimSpace(reason), tagValueMax),
+		ec2ops.TagRejected: truncate(now.UTC().Format(time.RFC3339)+" "+strings.TrimSpace(reason), config.TagValueMax),
 	}
 }
 

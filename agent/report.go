@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -60,7 +61,7 @@ func (r *SourceReport) fromRecord(rec Record) {
 
 // eachSource runs do for every source, one after the other, and collects reports
 // and errors.
-func (a *Agent) eachSource(cfg Config, do func(*boot) error) (Report, error) {
+func (a *Agent) eachSource(cfg config.Config, do func(*boot) error) (Report, error) {
 	var report Report
 	var errs []error
 	if _, err := a.Host.Mounts(); errors.Is(err, mountfs.ErrUnsupported) {

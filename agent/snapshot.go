@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -48,16 +49,16 @@ type SnapshotOptions struct {
 // Validate gives the first thing that is wrong with the options; it wraps [ErrUsage].
 func (o SnapshotOptions) Validate() error {
 	if o.FreezeTimeout <= 0 || o.FreezeTimeout > DefaultFreezeTimeout {
-		return usagef("freeze-timeout: %s is not more than 0 and at most %s", o.FreezeTimeout, DefaultFreezeTimeout)
+		return config.Usagef("freeze-timeout: %s is not more than 0 and at most %s", o.FreezeTimeout, DefaultFreezeTimeout)
 	}
 	if o.Keep < 0 {
-		return usagef("keep: %d is negative", o.Keep)
+		return config.Usagef("keep: %d is negative", o.Keep)
 	}
 	if n := len([]rune(o.Description)); n > ec2ops.DescriptionMax {
-		return usagef("description: its %d characters are more than the %d that EC2 takes", n, ec2ops.DescriptionMax)
+		return config.Usagef("description: its %d characters are more than the %d that EC2 takes", n, ec2ops.DescriptionMax)
 	}
 	for k, v := range o.Tags {
-		if err := validateTag(k, v); err != nil {
+		if err := config.ValidateTag(k, v); err != nil {
 			return err
 		}
 	}
@@ -85,7 +86,7 @@ type Taken struct {
 // frozen is rejected, and the error is [ErrTemporary].
 //
 // From before the freeze until that is done [Agent.Hold] is in force.
-func (a *Agent) Snapshot(ctx context.Context, cfg Config, o SnapshotOptions) (Report, error) {
+func (a *Agent) Snapshot(ctx context.Context, cfg config.Config, o SnapshotOptions) (Report, error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
@@ -259,7 +260,7 @@ func (b *boot) snapshotTags(at mounted, o SnapshotOptions, run string) map[strin
 	tags := map[string]string{}
 	if o.CopyTags {
 		for k, v := range at.volume.Tags {
-			if validateTag(k, v) == nil { // leaves out Name, and what is ours or AWS's
+			if config.ValidateTag(k, v) == nil { // leaves out Name, and what is ours or AWS's
 				tags[k] = v
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -23,7 +24,7 @@ import (
 func atWork(t *testing.T) *world {
 	t.Helper()
 	w := withRelease()
-	if _, err := w.agent.Up(t.Context(), DefaultConfig()); err != nil {
+	if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
 		t.Fatal(err)
 	}
 	w.restart()
@@ -36,7 +37,7 @@ func (w *world) snapshot(t *testing.T, o SnapshotOptions) (*SourceReport, error)
 	if o.FreezeTimeout == 0 {
 		o.FreezeTimeout = DefaultFreezeTimeout
 	}
-	r, err := w.agent.Snapshot(t.Context(), DefaultConfig(), o)
+	r, err := w.agent.Snapshot(t.Context(), config.DefaultConfig(), o)
 	if w.host.isFrozen() {
 		t.Error("it is frozen still")
 	}
@@ -292,7 +293,7 @@ func TestSnapshotInterrupted(t *testing.T) {
 		w.cloud.snapshotTakes = time.Hour
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, cancel)
-		_, err := w.agent.Snapshot(ctx, DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
+		_, err := w.agent.Snapshot(ctx, config.DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
 		if ExitCode(err) != ExitTemporary || w.host.isFrozen() || ineligible("codepen-app", w.taken()[0]) == "" {
 			t.Errorf("%v, frozen %v, %+v", err, w.host.isFrozen(), w.taken())
 		}
@@ -308,7 +309,7 @@ func TestSnapshotOptions(t *testing.T) {
 		"the Name":         {FreezeTimeout: time.Second, Tags: map[string]string{"Name": "x"}},
 	} {
 		w := newWorld()
-		if _, err := w.agent.Snapshot(t.Context(), DefaultConfig(), o); !errors.Is(err, ErrUsage) {
+		if _, err := w.agent.Snapshot(t.Context(), config.DefaultConfig(), o); !errors.Is(err, config.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -83,7 +84,7 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 	switch {
 	case found && v.SnapshotID != "" && b.entrance.intoService():
 		return &staleError{volume: v, newer: newer, again: true}, nil
-	case b.cfg.Stale == StaleIgnore:
+	case b.cfg.Stale == config.StaleIgnore:
 		return nil, nil
 	case startedSince(v, b.self):
 		stale := &staleError{volume: v, newer: newer}
@@ -94,7 +95,7 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 			}
 			stale.withdrawn = why
 		}
-		if b.cfg.Stale == StaleWarn || v.SnapshotID == "" || replacement.ID == "" {
+		if b.cfg.Stale == config.StaleWarn || v.SnapshotID == "" || replacement.ID == "" {
 			b.note("the instance was stopped and started: " + stale.Error())
 			return nil, nil
 		}
@@ -149,7 +150,7 @@ func (b *boot) mark(v ec2ops.Volume) error {
 // seen, every later deployment reaches it, so only a snapshot that is there by now
 // can have been missed.
 func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
-	if !b.launch || b.cfg.Stale == StaleIgnore {
+	if !b.launch || b.cfg.Stale == config.StaleIgnore {
 		return nil
 	}
 	defer b.inEC2.enter()()
@@ -161,7 +162,7 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 	if err != nil || stale == nil {
 		return err
 	}
-	if b.cfg.Stale == StaleWarn {
+	if b.cfg.Stale == config.StaleWarn {
 		is := "the older release"
 		if stale.newer.ID == "" {
 			is = "that release"
@@ -196,7 +197,7 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	if err := b.withdraw(ctx, func() error { return b.mark(v) }); err != nil {
 		return err
 	}
-	if b.cfg.Stale == StaleWait && stale.newer.ID != "" {
+	if b.cfg.Stale == config.StaleWait && stale.newer.ID != "" {
 		if err := b.waitCompleted(ctx, stale.newer); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -53,12 +54,12 @@ func interleavings(n, slots int) [][]int {
 // leaves no launch with the older release that does not know of it.
 func TestFreshness(t *testing.T) {
 	const slots = 4 // before the launch chooses, before its roles, before it looks again, after it
-	for _, policy := range []string{StaleIgnore, StaleWarn, StaleWait, StaleFail} {
+	for _, policy := range []string{config.StaleIgnore, config.StaleWarn, config.StaleWait, config.StaleFail} {
 		orders := interleavings(4, slots)
 		missed, told, fresh := 0, 0, 0
 		for _, order := range orders {
 			synctest.Test(t, func(t *testing.T) {
-				w, cfg := withRelease(), DefaultConfig()
+				w, cfg := withRelease(), config.DefaultConfig()
 				cfg.Roles.Roles, cfg.Stale, cfg.Timeout = []string{"app"}, policy, time.Hour
 				d := &deployment{w: w}
 				steps := []func(){d.list, d.snap, d.list, d.complete}
@@ -100,12 +101,12 @@ func TestFreshness(t *testing.T) {
 					told++
 				default:
 					missed++
-					if policy != StaleIgnore {
+					if policy != config.StaleIgnore {
 						t.Errorf("%s, order %v: the older release is served, and nobody knows", policy, order)
 					}
 				}
 				switch {
-				case policy == StaleFail && err != nil:
+				case policy == config.StaleFail && err != nil:
 					if len(w.cloud.live()) != 0 || w.cloud.instanceTags["Roles"] != "" || len(w.host.mounts) != 0 {
 						t.Errorf("order %v: the failed launch left a volume, a role or a mount", order)
 					}
@@ -117,10 +118,10 @@ func TestFreshness(t *testing.T) {
 			})
 		}
 		t.Logf("%s: %d orders, %d with the new release, %d told, %d missed", policy, len(orders), fresh, told, missed)
-		if policy == StaleIgnore && missed == 0 {
+		if policy == config.StaleIgnore && missed == 0 {
 			t.Error("without a second look nothing is missed: this test can't fail")
 		}
-		if policy != StaleIgnore && told+fresh != len(orders) {
+		if policy != config.StaleIgnore && told+fresh != len(orders) {
 			t.Errorf("%s: %d of %d orders are accounted for", policy, told+fresh, len(orders))
 		}
 	}
@@ -138,18 +139,18 @@ func TestStaleAfterCrash(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.agent.Up(t.Context(), DefaultConfig()); err == nil {
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err == nil {
 			t.Fatal("not killed")
 		}
 		w.restart()
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
-		report, err := w.agent.Up(t.Context(), DefaultConfig())
+		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil || len(report.Sources[0].Notes) != 1 || !strings.Contains(report.Sources[0].Notes[0], "snap-2") {
 			t.Errorf("notes %v, %v; want one that names snap-2", report.Sources[0].Notes, err)
 		}
 		w.reboot()
-		cfg := DefaultConfig()
-		cfg.Stale = StaleFail
+		cfg := config.DefaultConfig()
+		cfg.Stale = config.StaleFail
 		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
 			t.Errorf("after a reboot: %v", err)
 		}
@@ -159,8 +160,8 @@ func TestStaleAfterCrash(t *testing.T) {
 // TestStartingOverKilled: a launch that starts over on a newer snapshot is killed at
 // each of its calls. The next run ends with the newer one all the same.
 func TestStartingOverKilled(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.Stale = StaleWait
+	cfg := config.DefaultConfig()
+	cfg.Stale = config.StaleWait
 	points := 0
 	for _, after := range []bool{false, true} {
 		for k, over := 1, false; !over; k++ {

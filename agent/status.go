@@ -3,11 +3,12 @@ package agent
 import (
 	"context"
 	"fmt"
+	"snapsource/agent/config"
 )
 
 // Status reports what is there, for every source. A source that is not ready is an
 // error that wraps [ErrTemporary], so that scripts see it by the exit code.
-func (a *Agent) Status(ctx context.Context, cfg Config) (Report, error) {
+func (a *Agent) Status(ctx context.Context, cfg config.Config) (Report, error) {
 	ctx, cancel := withDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	return a.eachSource(cfg, func(b *boot) error {

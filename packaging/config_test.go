@@ -4,22 +4,21 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"snapsource/agent/config"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"snapsource/agent"
 )
 
-func load(t *testing.T, text string) agent.Config {
+func load(t *testing.T, text string) config.Config {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "snapsource.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := agent.Load(file, nil, nil)
+	c, err := config.Load(file, nil, nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -34,7 +33,7 @@ func TestConfigFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	asDefaults := func(what, text string) {
-		if diff := cmp.Diff(agent.DefaultConfig(), load(t, text), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(config.DefaultConfig(), load(t, text), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-default +file):\n%s", what, diff)
 		}
 	}
@@ -46,7 +45,7 @@ func TestConfigFile(t *testing.T) {
 	whole = strings.Replace(whole, "encrypted: false", "encrypted: true", 1) // kms-key needs it
 	load(t, whole)
 
-	for _, s := range agent.Settings() {
+	for _, s := range config.Settings() {
 		indent := ""
 		if s.OfSource {
 			indent = "  [ -] "

@@ -9,6 +9,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -21,7 +22,7 @@ func TestBoot(t *testing.T) {
 		snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 		web := cloud.Start("web-1")
 		begin := time.Now()
-		report, err := web.Agent().Up(t.Context(), agent.DefaultConfig())
+		report, err := web.Agent().Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +44,7 @@ func TestBoot(t *testing.T) {
 		if got := web.MountedAt("/cp"); got != "" {
 			t.Errorf("%s is mounted after a reboot", got)
 		}
-		if _, err := web.Agent().Up(t.Context(), agent.DefaultConfig()); err != nil {
+		if _, err := web.Agent().Up(t.Context(), config.DefaultConfig()); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range cloud.Calls()[calls:] {
@@ -72,7 +73,7 @@ func TestMountedBeforeItIsListed(t *testing.T) {
 		var report agent.Report
 		for _, moment := range []string{"after CreateVolume", "after bind", ""} {
 			err := web.Run(t.Context(), func(m string) bool { return m == moment }, func(ctx context.Context, a *agent.Agent) (err error) {
-				report, err = a.Up(ctx, agent.DefaultConfig())
+				report, err = a.Up(ctx, config.DefaultConfig())
 				return err
 			})
 			if killed := errors.Is(err, agenttest.ErrKilled); killed != (moment != "") || !killed && err != nil {

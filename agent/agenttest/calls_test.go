@@ -9,6 +9,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -29,7 +30,7 @@ func launched(t *testing.T, o ec2test.Options) (report *agent.SourceReport, call
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := agent.DefaultConfig()
+	cfg := config.DefaultConfig()
 	cfg.Roles.Roles, cfg.Roles.Stages, cfg.Roles.Project = []string{"app"}, []string{"production"}, "codepen"
 	a := &agent.Agent{Cloud: client, Host: web, Events: func(agent.Event) {}}
 	all, err := a.Up(t.Context(), cfg)

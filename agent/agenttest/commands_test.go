@@ -10,6 +10,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -22,14 +23,14 @@ type scene struct {
 	store    ec2test.Store
 	cloud    *agenttest.Cloud
 	web      *agenttest.Machine
-	cfg      agent.Config
+	cfg      config.Config
 	snapshot string // the newest that is eligible before the command
 	began    time.Time
 }
 
 func newScene(t *testing.T, o ec2test.Options) *scene {
 	o.Store = ec2test.NewMemory()
-	s := &scene{t: t, store: o.Store, cloud: agenttest.New(t, o), cfg: agent.DefaultConfig()}
+	s := &scene{t: t, store: o.Store, cloud: agenttest.New(t, o), cfg: config.DefaultConfig()}
 	s.cfg.Roles.Roles, s.cfg.Roles.Stages = []string{"app"}, []string{"production"}
 	s.began = time.Now()
 	for hours := 3; hours > 0; hours-- {
@@ -72,7 +73,7 @@ var commands = map[string]command{
 		time.Sleep(time.Hour)
 	}, up, isUp},
 	"init": {func(s *scene) {
-		s.cfg.IfNone = agent.IfNoneBlank
+		s.cfg.IfNone = config.IfNoneBlank
 		s.cfg.Sources[0].Name = "assets"
 	}, up, isUp},
 	"snapshot": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
@@ -143,7 +144,7 @@ func up(ctx context.Context, s *scene) error {
 
 // upStale is a launch during which a newer release appears, on which it starts over.
 func upStale(ctx context.Context, s *scene) error {
-	s.cfg.Stale = agent.StaleWait
+	s.cfg.Stale = config.StaleWait
 	a := s.web.Agent()
 	tell, newer := a.Events, false
 	a.Events = func(e agent.Event) {

@@ -10,6 +10,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -111,7 +112,7 @@ func TestCrowd(t *testing.T) {
 					cloud.Launch(fmt.Sprintf("web-%d", n+1))
 				}
 				time.Sleep(tc.aged)
-				cfg := agent.DefaultConfig()
+				cfg := config.DefaultConfig()
 				cfg.Timeout = max(tc.timeout, time.Minute)
 				if tc.timeout == 0 {
 					cfg.Timeout = time.Hour

@@ -15,6 +15,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -135,7 +136,7 @@ func launchFleet(t *testing.T, size int, throttle ec2test.Throttle) fleet {
 	for n := range size {
 		machines = append(machines, cloud.Start(fmt.Sprintf("web-%d", n)))
 	}
-	cfg := agent.DefaultConfig()
+	cfg := config.DefaultConfig()
 	cfg.Timeout = 2 * time.Hour
 	cfg.Roles.Roles = []string{"app"}
 	f := fleet{size: size, throttle: throttle, calls: map[string]int{}, throttled: map[string]int{}}

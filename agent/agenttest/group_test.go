@@ -12,17 +12,18 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 	"snapsource/mountfs"
 )
 
 // grouped is EC2 with a release and a group "web" whose hook waits for a minute.
-func grouped(t *testing.T, desired int64, pool *ec2test.WarmPool) (*agenttest.Cloud, agent.Config, string) {
+func grouped(t *testing.T, desired int64, pool *ec2test.WarmPool) (*agenttest.Cloud, config.Config, string) {
 	cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
 	release := cloud.AddSnapshot(ec2test.Snapshot{Started: time.Now().Add(-time.Hour), Tags: ec2test.Tags{"Name": source}})
 	cloud.AddGroup(ec2test.Group{Name: "web", Desired: desired, Max: 4, Pool: pool, Hooks: map[string]ec2test.Hook{"launch": {Timeout: time.Minute}}})
-	cfg := agent.DefaultConfig()
+	cfg := config.DefaultConfig()
 	cfg.Roles.Roles, cfg.LifecycleHook = []string{"app"}, "launch"
 	return cloud, cfg, release
 }

@@ -17,6 +17,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -111,10 +112,10 @@ func newHistory(t *testing.T, seed uint64) *history {
 	return h
 }
 
-func (h *history) config() agent.Config {
-	c := agent.DefaultConfig()
+func (h *history) config() config.Config {
+	c := config.DefaultConfig()
 	c.Roles.Roles = []string{"app"}
-	c.Stale = []string{agent.StaleWarn, agent.StaleWait, agent.StaleFail}[h.rand.IntN(3)]
+	c.Stale = []string{config.StaleWarn, config.StaleWait, config.StaleFail}[h.rand.IntN(3)]
 	return c
 }
 
@@ -214,7 +215,7 @@ func (h *history) up(m *agenttest.Machine) {
 			h.t.Errorf("up without any snapshot: %v", err)
 		}
 	case err != nil:
-		if cfg.Stale != agent.StaleFail || agent.ExitCode(err) != agent.ExitTemporary {
+		if cfg.Stale != config.StaleFail || agent.ExitCode(err) != agent.ExitTemporary {
 			h.t.Errorf("up: %v", err)
 		}
 	default:
@@ -405,7 +406,7 @@ func (h *history) settle() {
 			continue
 		}
 		cfg := h.config()
-		cfg.Stale = agent.StaleWarn // with fail, the next run would have to come
+		cfg.Stale = config.StaleWarn // with fail, the next run would have to come
 		_, err := m.Agent().Up(h.t.Context(), cfg)
 		if h.newest() == "" && agent.ExitCode(err) == agent.ExitNoSnapshot {
 			continue // its release is rejected, and there is no other

@@ -8,6 +8,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -25,7 +26,7 @@ func TestPace(t *testing.T) {
 			cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: seed + 1})
 			cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 			web := cloud.Start("web-1")
-			report, err := web.Agent().Up(t.Context(), agent.DefaultConfig())
+			report, err := web.Agent().Up(t.Context(), config.DefaultConfig())
 			if err != nil {
 				t.Fatal(err)
 			}

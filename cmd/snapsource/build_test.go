@@ -113,9 +113,10 @@ func TestLayers(t *testing.T) {
 		"snapsource/systemd":          leaf,
 		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
-		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
-		"snapsource/agent":            {"snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
-		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
+		"snapsource/agent/config":     {"snapsource/ec2ops", "snapsource/mountfs"},
+		"snapsource/agent":            {"snapsource/agent/config", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
+		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/agent/config", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
+		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/agent/config", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
 		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
 		"snapsource/packaging/man":    leaf,

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 func downCommand(p *program) *cobra.Command {
@@ -20,7 +21,7 @@ been stopped. Without --delete the volume stays, and up takes it again.`,
 	s := p.addSettings(c)
 	remove := c.Flags().Bool("delete", false, "delete the volume")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
 			return a.Down(ctx, cfg, *remove)
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -44,7 +45,7 @@ Without any match nothing is printed and the exit code is 75, unless
 	f.StringVar(&h.query.Project, "project", "", "and with this project")
 	f.StringArrayVar(&h.filters, "filter", nil, "and with what this filter of EC2's asks for, NAME=VALUE; repeatable: all of them")
 	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
-	f.StringVar(&h.output, "output", agent.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
+	f.StringVar(&h.output, "output", config.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
 	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, and why")
 	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
 	f.StringVar(&h.query.RolesTag, "roles-tag", h.query.RolesTag, "tag that holds the roles, separated by commas")
@@ -66,15 +67,15 @@ type hosts struct {
 }
 
 func (h *hosts) run(c *cobra.Command, _ []string) error {
-	if h.output != agent.OutputText && h.output != agent.OutputJSON {
-		return agent.Usage(fmt.Sprintf("--output: %q is neither text nor json", h.output))
+	if h.output != config.OutputText && h.output != config.OutputJSON {
+		return config.Usage(fmt.Sprintf("--output: %q is neither text nor json", h.output))
 	}
 	for _, f := range h.filters {
 		name, value, _ := strings.Cut(f, "=")
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
 	h.program.watch.allow(c.Name(), h.query.Timeout, endWithin)
-	log := newLog(c.ErrOrStderr(), h.output == agent.OutputJSON, h.verbose)
+	log := newLog(c.ErrOrStderr(), h.output == config.OutputJSON, h.verbose)
 	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version,
 		OnCall:    func(call ec2ops.Call) { logCall(log, call) },
@@ -96,7 +97,7 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 }
 
 func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
-	if h.output == agent.OutputJSON {
+	if h.output == config.OutputJSON {
 		return writeJSON(c.OutOrStdout(), append([]agent.Server{}, servers...)) // [] for none, and not null
 	}
 	for _, s := range servers {
@@ -113,7 +114,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftO
 	for _, l := range leftOut {
 		switch {
 		case !l.Lost && !h.query.NotRunning:
-		case h.output == agent.OutputJSON:
+		case h.output == config.OutputJSON:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
 			sayf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
@@ -135,7 +136,7 @@ func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 	case agent.ExitCode(err) == agent.ExitTemporary:
 		hint = "run it again"
 	}
-	if h.output == agent.OutputJSON {
+	if h.output == config.OutputJSON {
 		log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", hint))
 		return &toldError{err}
 	}

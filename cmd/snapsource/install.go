@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 	"snapsource/systemd"
 )
 
@@ -78,7 +79,7 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 		return systemd.Installation{}, fmt.Errorf("find this program's own path: %w", err)
 	}
 	if !filepath.IsAbs(root) {
-		return systemd.Installation{}, agent.Usage(fmt.Sprintf("--root %q is not an absolute path", root))
+		return systemd.Installation{}, config.Usage(fmt.Sprintf("--root %q is not an absolute path", root))
 	}
 	i := systemd.Installation{
 		Root:    filepath.Clean(root),
@@ -116,7 +117,7 @@ func systemctl(ctx context.Context, arguments ...string) error {
 func installError(err error) error {
 	switch {
 	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):
-		return agent.Usage(err.Error())
+		return config.Usage(err.Error())
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %w", agent.ErrNotRoot, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 	"snapsource/mountfs"
 )
 
@@ -91,7 +92,7 @@ func rootCommand(p *program) *cobra.Command {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return agent.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
+		return config.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
 	})
 	root.AddCommand(upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p),
 		snapshotCommand(p), snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p),
@@ -105,7 +106,7 @@ func noArguments(c *cobra.Command, args []string) error {
 		return nil
 	}
 	if c.HasParent() {
-		return agent.Usage(fmt.Sprintf("%s takes no argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath()))
+		return config.Usage(fmt.Sprintf("%s takes no argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath()))
 	}
-	return agent.Usage(fmt.Sprintf("there is no command %q; see snapsource help", args[0]))
+	return config.Usage(fmt.Sprintf("there is no command %q; see snapsource help", args[0]))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"snapsource/agent"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 )
 
@@ -15,7 +15,7 @@ import (
 // with AWS credentials.
 type operator struct {
 	cloud *ec2ops.Client
-	cfg   agent.Config
+	cfg   config.Config
 	log   *zap.Logger
 	c     *cobra.Command
 }
@@ -32,12 +32,12 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 			return err
 		}
 		if len(cfg.Sources) > 1 {
-			return agent.Usage("the file lists several sources; say which one with --source")
+			return config.Usage("the file lists several sources; say which one with --source")
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
 		s.program.watch.allow(c.Name(), cfg.Timeout, endWithin)
-		log := newLog(c.ErrOrStderr(), cfg.Output == agent.OutputJSON, s.verbose)
+		log := newLog(c.ErrOrStderr(), cfg.Output == config.OutputJSON, s.verbose)
 		cloud, err := ec2ops.New(ctx, ec2ops.Options{
 			UserAgent: "snapsource-" + version,
 			OnCall:    func(call ec2ops.Call) { logCall(log, call) },
@@ -65,14 +65,14 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	defer cancel()
 	_, err := cloud.Identify(short, nil)
 	if err != nil && ctx.Err() == nil {
-		return agent.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
+		return config.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
 	}
 	return err
 }
 
 // json prints a value for machines, if they asked, and says whether they did.
 func (o *operator) json(value any) (bool, error) {
-	if o.cfg.Output != agent.OutputJSON {
+	if o.cfg.Output != config.OutputJSON {
 		return false, nil
 	}
 	return true, writeJSON(o.c.OutOrStdout(), value)
@@ -84,6 +84,6 @@ func exactly(names ...string) cobra.PositionalArgs {
 		if len(args) == len(names) {
 			return nil
 		}
-		return agent.Usage("usage: " + c.UseLine())
+		return config.Usage("usage: " + c.UseLine())
 	}
 }

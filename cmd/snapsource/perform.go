@@ -11,11 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
 )
 
-type work func(context.Context, *agent.Agent, agent.Config) (agent.Report, error)
+type work func(context.Context, *agent.Agent, config.Config) (agent.Report, error)
 
 // perform runs a command's work on AWS and the host and tells what happens: people
 // by a table, machines by JSON.
@@ -24,7 +25,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if err != nil {
 		return err
 	}
-	asJSON := cfg.Output == agent.OutputJSON
+	asJSON := cfg.Output == config.OutputJSON
 	up := c.Name() == "up" || c.Name() == "init" // what a unit runs
 	p := s.program
 	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])

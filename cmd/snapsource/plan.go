@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 func planCommand(p *program) *cobra.Command {
@@ -18,7 +19,7 @@ up would do. It changes nothing. It ends with the error that up would end with.`
 	}
 	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
 			return a.Plan(ctx, cfg)
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 // defaultKeep is how many snapshots prune keeps: enough to roll back a few times.
@@ -31,7 +32,7 @@ made from, or anything that is not this account's and this source's.`,
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only show what would be deleted, and why")
 	s.operate(c, noArguments, func(ctx context.Context, op *operator, _ []string) error {
 		if o.Keep < 1 || o.Floor < 0 {
-			return agent.Usage("--keep must be 1 or more, and --require-at-least not negative")
+			return config.Usage("--keep must be 1 or more, and --require-at-least not negative")
 		}
 		list, err := agent.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
 		if done, jsonErr := op.json(list); done {

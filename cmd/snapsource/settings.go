@@ -3,10 +3,9 @@ package main
 import (
 	"os"
 	"slices"
+	"snapsource/agent/config"
 
 	"github.com/spf13/cobra"
-
-	"snapsource/agent"
 )
 
 // settings are the flags of a command that works on sources.
@@ -22,7 +21,7 @@ type settings struct {
 func (p *program) addSettings(c *cobra.Command, names ...string) *settings {
 	s := &settings{program: p, values: map[string][]string{}}
 	c.Flags().SortFlags = false
-	for _, setting := range agent.Settings() {
+	for _, setting := range config.Settings() {
 		if len(names) > 0 && !slices.Contains(names, setting.Name) {
 			continue
 		}
@@ -31,21 +30,21 @@ func (p *program) addSettings(c *cobra.Command, names ...string) *settings {
 			f.NoOptDefVal = "true"
 		}
 	}
-	c.Flags().StringVar(&s.file, "config", "", "YAML file with the same settings (default "+agent.DefaultConfigFile+")")
+	c.Flags().StringVar(&s.file, "config", "", "YAML file with the same settings (default "+config.DefaultConfigFile+")")
 	c.Flags().BoolVarP(&s.verbose, "verbose", "v", false, "log every step and every call to AWS on stderr")
 	return s
 }
 
 // load combines flags, environment and file.
-func (s *settings) load() (agent.Config, error) {
+func (s *settings) load() (config.Config, error) {
 	s.program.watch.allow("read the configuration", configWithin, endWithin)
-	return agent.Load(agent.ConfigFile(s.file), os.Environ(), s.values)
+	return config.Load(config.File(s.file), os.Environ(), s.values)
 }
 
 // flagValue collects what is given for one setting.
 type flagValue struct {
 	values  map[string][]string
-	setting agent.Setting
+	setting config.Setting
 }
 
 func (v *flagValue) Set(text string) error {

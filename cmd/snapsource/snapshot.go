@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 func snapshotCommand(p *program) *cobra.Command {
@@ -38,7 +39,7 @@ is written meanwhile, so that stdout and stderr may be files in the Source.`,
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err
 		}
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
 			return a.Snapshot(ctx, cfg, o)
 		})
 	}
@@ -50,7 +51,7 @@ func parseTags(list []string) (map[string]string, error) {
 	for _, item := range list {
 		key, value, ok := strings.Cut(item, "=")
 		if _, twice := tags[key]; !ok || twice {
-			return nil, agent.Usage(fmt.Sprintf("--tag: %q is not KEY=VALUE, or its key is given twice", item))
+			return nil, config.Usage(fmt.Sprintf("--tag: %q is not KEY=VALUE, or its key is given twice", item))
 		}
 		tags[key] = value
 	}

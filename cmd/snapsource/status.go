@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 func statusCommand(p *program) *cobra.Command {
@@ -18,7 +19,7 @@ bound to its places. It exits 0 when it is, and 75 when up has something to do.`
 	}
 	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
 			return a.Status(ctx, cfg)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
+	"snapsource/agent/config"
 )
 
 func upCommand(p *program) *cobra.Command {
@@ -19,7 +20,7 @@ its own.`,
 		Example: "  sudo snapsource up\n  sudo snapsource up --source shop --mount /srv/shop --bind current:/var/www/shop",
 		Args:    noArguments,
 	}
-	bringUp(c, p, func(*agent.Config) {})
+	bringUp(c, p, func(*config.Config) {})
 	return c
 }
 
@@ -33,16 +34,16 @@ a snapshot with the tag Name=SOURCE, and every other instance only needs up.`,
 		Example: "  sudo snapsource init --size 20",
 		Args:    noArguments,
 	}
-	bringUp(c, p, func(cfg *agent.Config) { cfg.IfNone = agent.IfNoneBlank })
+	bringUp(c, p, func(cfg *config.Config) { cfg.IfNone = config.IfNoneBlank })
 	return c
 }
 
 // bringUp gives a command the flags and the work of up.
-func bringUp(c *cobra.Command, p *program, adjust func(*agent.Config)) {
+func bringUp(c *cobra.Command, p *program, adjust func(*config.Config)) {
 	s := p.addSettings(c)
 	timeline := c.Flags().Bool("timeline", false, "show at the end when each step and call began and how long it took")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, *timeline, func(ctx context.Context, a *agent.Agent, cfg agent.Config) (agent.Report, error) {
+		return s.perform(c, *timeline, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
 			adjust(&cfg)
 			return a.Up(ctx, cfg)
 		})

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"bytes"
@@ -161,7 +161,7 @@ func TestFileThatIsNone(t *testing.T) {
 		"/dev/zero": "is not a regular file", fifo: "is not a regular file", dir: "is not a regular file", large: "has more than 1048576 bytes",
 		filepath.Join(dir, "none"): "no such file",
 	} {
-		if _, err := Load(file, nil, nil); ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), says) {
+		if _, err := Load(file, nil, nil); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -218,8 +218,8 @@ func TestBadSettings(t *testing.T) {
 	} {
 		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {
 			_, err := Load("", nil, map[string][]string{tc.flag: {tc.value}})
-			if ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("got %v (exit code %d), want %q", err, ExitCode(err), tc.says)
+			if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v, want %q", err, tc.says)
 			}
 		})
 	}
@@ -241,7 +241,7 @@ func TestSourcesInEachOthersWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, "sources:\n- {source: a, mount: /a, binds: [\"x:/srv/x\"]}\n- "+second+"\n")
-			if _, err := Load(file, nil, nil); ExitCode(err) != ExitUsage || !strings.Contains(err.Error(), "have the same") {
+			if _, err := Load(file, nil, nil); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "have the same") {
 				t.Errorf("got %v, want that both have the same", err)
 			}
 		})

@@ -1,52 +1,52 @@
-package agent
+package config
 
 import (
 	"slices"
 	"strings"
 )
 
-// tagValueMax is EC2's limit for a tag's value, in characters. (CreateTags, API
+// TagValueMax is EC2's limit for a tag's value, in characters. (CreateTags, API
 // reference)
-const tagValueMax = 255
+const TagValueMax = 255
 
 func (r Roles) validate() error {
 	for key, list := range map[string][]string{"role": r.Roles, "stage": r.Stages} {
 		for _, v := range list {
 			if v == "" || strings.TrimSpace(v) != v || strings.Contains(v, ",") || !printable(v) {
-				return usagef("%s: %q is not one %s", key, v, key)
+				return Usagef("%s: %q is not one %s", key, v, key)
 			}
 		}
-		if len(strings.Join(list, ",")) > tagValueMax {
-			return usagef("%s: all of them together are longer than a tag's %d characters", key, tagValueMax)
+		if len(strings.Join(list, ",")) > TagValueMax {
+			return Usagef("%s: all of them together are longer than a tag's %d characters", key, TagValueMax)
 		}
 	}
 	keys := []string{r.RolesTag, r.StagesTag, r.ProjectTag}
 	for i, k := range keys {
-		if err := validateTag(k, ""); err != nil {
+		if err := ValidateTag(k, ""); err != nil {
 			return err
 		}
 		if slices.Contains(keys[:i], k) {
-			return usagef("tag %q can't hold two of roles, stages and project", k)
+			return Usagef("tag %q can't hold two of roles, stages and project", k)
 		}
 	}
 	if !printable(r.Project) {
-		return usagef("project: %q has characters that can't be printed", r.Project)
+		return Usagef("project: %q has characters that can't be printed", r.Project)
 	}
-	if len(r.Project) > tagValueMax {
-		return usagef("project: longer than a tag's %d characters", tagValueMax)
+	if len(r.Project) > TagValueMax {
+		return Usagef("project: longer than a tag's %d characters", TagValueMax)
 	}
 	return nil
 }
 
-// none says whether there is nothing to put on the instance.
-func (r Roles) none() bool { return len(r.Roles) == 0 && len(r.Stages) == 0 && r.Project == "" }
+// None says whether there is nothing to put on the instance.
+func (r Roles) None() bool { return len(r.Roles) == 0 && len(r.Stages) == 0 && r.Project == "" }
 
-// put gives our tags for an instance that has these tags: our roles beside those that
+// Put gives our tags for an instance that has these tags: our roles beside those that
 // others gave it.
-func (r Roles) put(have map[string]string) map[string]string {
+func (r Roles) Put(have map[string]string) map[string]string {
 	set := map[string]string{}
 	for key, ours := range map[string][]string{r.RolesTag: r.Roles, r.StagesTag: r.Stages} {
-		all := splitList(have[key])
+		all := SplitList(have[key])
 		for _, v := range ours {
 			if !slices.Contains(all, v) {
 				all = append(all, v)
@@ -62,17 +62,17 @@ func (r Roles) put(have map[string]string) map[string]string {
 	return set
 }
 
-// takeOff gives the tags to set and those to remove, by value, so that an instance that
+// TakeOff gives the tags to set and those to remove, by value, so that an instance that
 // has these tags no longer has our roles. Stage and project alone make nobody a target,
 // and others' roles may need them: ours of them go with the last role.
-func (r Roles) takeOff(have map[string]string) (set, remove map[string]string) {
+func (r Roles) TakeOff(have map[string]string) (set, remove map[string]string) {
 	set, remove = map[string]string{}, map[string]string{}
 	left := func(key string, ours []string) []string {
-		return slices.DeleteFunc(splitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
+		return slices.DeleteFunc(SplitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
 	}
 	takeOff := func(key string, ours []string) {
 		switch others := left(key, ours); {
-		case len(others) == len(splitList(have[key])):
+		case len(others) == len(SplitList(have[key])):
 		case len(others) > 0:
 			set[key] = strings.Join(others, ",")
 		default:
@@ -80,7 +80,7 @@ func (r Roles) takeOff(have map[string]string) (set, remove map[string]string) {
 		}
 	}
 	takeOff(r.RolesTag, r.Roles)
-	if len(left(r.RolesTag, r.Roles)) == 0 && r.announced(have) {
+	if len(left(r.RolesTag, r.Roles)) == 0 && r.Announced(have) {
 		takeOff(r.StagesTag, r.Stages)
 		if r.Project != "" && have[r.ProjectTag] == r.Project {
 			remove[r.ProjectTag] = r.Project
@@ -89,11 +89,11 @@ func (r Roles) takeOff(have map[string]string) (set, remove map[string]string) {
 	return set, remove
 }
 
-// announced says whether an instance that has these tags has one of our roles or, where
+// Announced says whether an instance that has these tags has one of our roles or, where
 // there are none, our stages or project.
-func (r Roles) announced(have map[string]string) bool {
+func (r Roles) Announced(have map[string]string) bool {
 	any := func(key string, ours []string) bool {
-		return slices.ContainsFunc(splitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
+		return slices.ContainsFunc(SplitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
 	}
 	if len(r.Roles) > 0 {
 		return any(r.RolesTag, r.Roles)
@@ -101,9 +101,9 @@ func (r Roles) announced(have map[string]string) bool {
 	return any(r.StagesTag, r.Stages) || r.Project != "" && have[r.ProjectTag] == r.Project
 }
 
-// splitList reads a tag's list as cap-ec2 does: separated by commas, spaces around
+// SplitList reads a tag's list as cap-ec2 does: separated by commas, spaces around
 // them do not count.
-func splitList(v string) []string {
+func SplitList(v string) []string {
 	var list []string
 	for item := range strings.SplitSeq(v, ",") {
 		if item = strings.TrimSpace(item); item != "" {

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"fmt"
@@ -111,8 +111,8 @@ func DefaultSource() Source {
 	}
 }
 
-// volumeTags are the tags that a source's volume gets when it is created.
-func (s Source) volumeTags(instanceID, snapshotID string) map[string]string {
+// VolumeTags are the tags that a source's volume gets when it is created.
+func (s Source) VolumeTags(instanceID, snapshotID string) map[string]string {
 	if snapshotID == "" {
 		snapshotID = "none"
 	}
@@ -143,22 +143,22 @@ var volumeTypes = []string{"gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"}
 // wraps [ErrUsage] and names source and key.
 func (c Config) Validate() error {
 	if len(c.Sources) == 0 {
-		return usagef("sources: the list is empty")
+		return Usagef("sources: the list is empty")
 	}
 	if c.Timeout <= 0 {
-		return usagef("timeout: %s is not a time to wait", c.Timeout)
+		return Usagef("timeout: %s is not a time to wait", c.Timeout)
 	}
 	if c.IfNone != IfNoneFail && c.IfNone != IfNoneBlank {
-		return usagef("if-none: %q is neither fail nor blank", c.IfNone)
+		return Usagef("if-none: %q is neither fail nor blank", c.IfNone)
 	}
 	if !slices.Contains([]string{StaleIgnore, StaleWarn, StaleWait, StaleFail}, c.Stale) {
-		return usagef("stale: %q is none of ignore, warn, wait, fail", c.Stale)
+		return Usagef("stale: %q is none of ignore, warn, wait, fail", c.Stale)
 	}
 	if c.Output != OutputText && c.Output != OutputJSON {
-		return usagef("output: %q is neither text nor json", c.Output)
+		return Usagef("output: %q is neither text nor json", c.Output)
 	}
 	if c.LifecycleHook != "" && (len(c.LifecycleHook) > hookNameMax || !hookNames.MatchString(c.LifecycleHook)) {
-		return usagef("lifecycle-hook: %q is no name of a lifecycle hook", c.LifecycleHook)
+		return Usagef("lifecycle-hook: %q is no name of a lifecycle hook", c.LifecycleHook)
 	}
 	if err := c.Roles.validate(); err != nil {
 		return err
@@ -173,7 +173,7 @@ func (c Config) Validate() error {
 
 // instance gives every source of the instance, those that were picked as they are wanted.
 func (c Config) instance() []Source {
-	all := slices.Clone(c.all())
+	all := slices.Clone(c.EverySource())
 	for i, s := range all {
 		for _, picked := range c.Sources {
 			if picked.Name == s.Name {
@@ -195,7 +195,7 @@ func distinct(sources []Source) error {
 	for _, s := range sources {
 		for _, c := range []claim{{"source", s.Name}, {"device", s.Device}} {
 			if first, taken := owner[c]; taken {
-				return usagef("sources %q and %q have the same %s %s", first, s.Name, c.key, c.value)
+				return Usagef("sources %q and %q have the same %s %s", first, s.Name, c.key, c.value)
 			}
 			owner[c] = s.Name
 		}
@@ -208,11 +208,11 @@ func distinct(sources []Source) error {
 		for _, other := range places[:i] {
 			switch {
 			case p.path == other.path:
-				return usagef("sources %q and %q have the same path %s", other.source, p.source, p.path)
+				return Usagef("sources %q and %q have the same path %s", other.source, p.source, p.path)
 			case within(p.path, other.path):
-				return usagef("source %q: %s lies below %s of source %q", p.source, p.path, other.path, other.source)
+				return Usagef("source %q: %s lies below %s of source %q", p.source, p.path, other.path, other.source)
 			case within(other.path, p.path):
-				return usagef("source %q: %s lies below %s of source %q", other.source, other.path, p.path, p.source)
+				return Usagef("source %q: %s lies below %s of source %q", other.source, other.path, p.path, p.source)
 			}
 		}
 	}
@@ -222,11 +222,11 @@ func distinct(sources []Source) error {
 func (s Source) validate() error {
 	switch {
 	case len(s.Name) > sourceNameMax || !sourceName.MatchString(s.Name) || strings.HasPrefix(strings.ToLower(s.Name), "aws:"):
-		return usagef("source: the name must be 1 to 127 of the characters A-Z a-z 0-9 . _ + = : @ / -, begin with a letter or digit, and not with aws:")
+		return Usagef("source: the name must be 1 to 127 of the characters A-Z a-z 0-9 . _ + = : @ / -, begin with a letter or digit, and not with aws:")
 	case !ec2ops.ValidDeviceName(s.Device):
-		return usagef("device: EC2 takes no volume as %q; use /dev/sdf to /dev/sdp", s.Device)
+		return Usagef("device: EC2 takes no volume as %q; use /dev/sdf to /dev/sdp", s.Device)
 	case !cleanAbsolute(s.Mount):
-		return usagef("mount: %q is not an absolute path without .. or a trailing slash", s.Mount)
+		return Usagef("mount: %q is not an absolute path without .. or a trailing slash", s.Mount)
 	}
 	if err := s.validateVolume(); err != nil {
 		return err
@@ -237,12 +237,12 @@ func (s Source) validate() error {
 		}
 	}
 	for k, v := range s.Tags {
-		if err := validateTag(k, v); err != nil {
+		if err := ValidateTag(k, v); err != nil {
 			return err
 		}
 	}
 	if err := mountfs.CheckOptions(s.MountOptions); err != nil {
-		return usagef("mount-option: %v", err)
+		return Usagef("mount-option: %v", err)
 	}
 	return nil
 }
@@ -251,23 +251,23 @@ func (s Source) validate() error {
 func (s Source) validateVolume() error {
 	switch {
 	case s.SizeGiB < 0 || s.SizeGiB > 65536:
-		return usagef("size: %d GiB is not between 1 and 65536", s.SizeGiB)
+		return Usagef("size: %d GiB is not between 1 and 65536", s.SizeGiB)
 	case !slices.Contains(volumeTypes, s.VolumeType):
-		return usagef("volume-type: %q is none of %s", s.VolumeType, strings.Join(volumeTypes, ", "))
+		return Usagef("volume-type: %q is none of %s", s.VolumeType, strings.Join(volumeTypes, ", "))
 	case s.IOPS != 0 && !slices.Contains([]string{"gp3", "io1", "io2"}, s.VolumeType):
-		return usagef("iops: a %s volume has no such setting", s.VolumeType)
+		return Usagef("iops: a %s volume has no such setting", s.VolumeType)
 	case s.VolumeType == "gp3" && s.IOPS != 0 && (s.IOPS < 3000 || s.IOPS > 80000):
-		return usagef("iops: %d is not between 3000 and 80000", s.IOPS)
+		return Usagef("iops: %d is not between 3000 and 80000", s.IOPS)
 	case s.IOPS < 0:
-		return usagef("iops: %d is negative", s.IOPS)
+		return Usagef("iops: %d is negative", s.IOPS)
 	case s.Throughput != 0 && s.VolumeType != "gp3":
-		return usagef("throughput: a %s volume has no such setting", s.VolumeType)
+		return Usagef("throughput: a %s volume has no such setting", s.VolumeType)
 	case s.Throughput != 0 && (s.Throughput < 125 || s.Throughput > 2000):
-		return usagef("throughput: %d MiB/s is not between 125 and 2000", s.Throughput)
+		return Usagef("throughput: %d MiB/s is not between 125 and 2000", s.Throughput)
 	case s.KMSKey != "" && !s.Encrypted:
-		return usagef("kms-key: needs encrypted as well")
+		return Usagef("kms-key: needs encrypted as well")
 	case s.InitializationRate != 0 && (s.InitializationRate < 100 || s.InitializationRate > 300):
-		return usagef("initialization-rate: %d MiB/s is not between 100 and 300", s.InitializationRate)
+		return Usagef("initialization-rate: %d MiB/s is not between 100 and 300", s.InitializationRate)
 	}
 	return nil
 }
@@ -275,27 +275,29 @@ func (s Source) validateVolume() error {
 func (b Bind) validate(mount string) error {
 	switch {
 	case !fits(b.Dir) || b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
-		return usagef("bind: %q is not a directory below the mountpoint", b.Dir)
+		return Usagef("bind: %q is not a directory below the mountpoint", b.Dir)
 	case !cleanAbsolute(b.Target):
-		return usagef("bind: the target %q is not an absolute path without .. or a trailing slash", b.Target)
+		return Usagef("bind: the target %q is not an absolute path without .. or a trailing slash", b.Target)
 	case within(b.Target, mount):
-		return usagef("bind: the target %s lies inside the mountpoint %s", b.Target, mount)
+		return Usagef("bind: the target %s lies inside the mountpoint %s", b.Target, mount)
 	case within(mount, b.Target):
-		return usagef("bind: the target %s would hide the mountpoint %s", b.Target, mount)
+		return Usagef("bind: the target %s would hide the mountpoint %s", b.Target, mount)
 	}
 	return nil
 }
 
-func validateTag(key, value string) error {
+// ValidateTag refuses a tag that EC2 does not take, or that snapsource sets by itself. The
+// error wraps [ErrUsage].
+func ValidateTag(key, value string) error {
 	switch {
 	case !printable(key) || !printable(value):
-		return usagef("tag: %q=%q has characters that can't be printed", key, value)
+		return Usagef("tag: %q=%q has characters that can't be printed", key, value)
 	case key == "" || len(key) > 127 || len(value) > 255:
-		return usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
+		return Usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		return usagef("tag: %q: AWS keeps keys with aws: to itself", key)
+		return Usagef("tag: %q: AWS keeps keys with aws: to itself", key)
 	case strings.HasPrefix(key, "snapsource:") || key == ec2ops.TagName:
-		return usagef("tag: %q is set by snapsource itself", key)
+		return Usagef("tag: %q is set by snapsource itself", key)
 	}
 	return nil
 }
@@ -335,8 +337,8 @@ var hookNames = regexp.MustCompile(`^[A-Za-z0-9/_-]+$`)
 
 const hookNameMax = 255
 
-// all gives every source of the instance.
-func (c Config) all() []Source {
+// EverySource gives every source of the instance.
+func (c Config) EverySource() []Source {
 	if len(c.All) > 0 {
 		return c.All
 	}

@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"errors"
@@ -17,4 +17,5 @@ func (e usageError) Unwrap() error { return ErrUsage }
 // Usage makes an error that wraps [ErrUsage] and reads as text.
 func Usage(text string) error { return usageError(text) }
 
-func usagef(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }
+// Usagef is [Usage] with a format.
+func Usagef(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }

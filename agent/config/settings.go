@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"fmt"
@@ -154,7 +154,7 @@ func (c *Config) apply(values map[string][]string, name func(Setting) string) er
 			continue
 		}
 		if s.OfSource && len(c.Sources) > 1 {
-			return usagef("%s: the file lists %d sources; say which one with --source", name(s), len(c.Sources))
+			return Usagef("%s: the file lists %d sources; say which one with --source", name(s), len(c.Sources))
 		}
 		if err := s.set(c, &c.Sources[0], vs); err != nil {
 			return fmt.Errorf("%s: %w", name(s), err)
@@ -171,7 +171,7 @@ func (c *Config) only(name string) error {
 			return nil
 		}
 	}
-	return usagef("source %q is none of those in the file", name)
+	return Usagef("source %q is none of those in the file", name)
 }
 
 // fromEnviron picks the SNAPSOURCE_* variables. An unknown one is an error, as an
@@ -189,7 +189,7 @@ func fromEnviron(environ []string) (map[string][]string, error) {
 		}
 		s, ok := known[k]
 		if !ok {
-			return nil, usagef("environment variable %s: there is no such setting", k)
+			return nil, Usagef("environment variable %s: there is no such setting", k)
 		}
 		if s.Repeatable {
 			values[s.Name] = strings.Split(v, ",")
@@ -203,8 +203,8 @@ func fromEnviron(environ []string) (map[string][]string, error) {
 // EnvConfigFile names the configuration file, as --config does.
 const EnvConfigFile = "SNAPSOURCE_CONFIG"
 
-// ConfigFile picks the file's name: the flag, else the environment, else "".
-func ConfigFile(flag string) string {
+// File picks the file's name: the flag, else the environment, else "".
+func File(flag string) string {
 	if flag != "" {
 		return flag
 	}
@@ -223,10 +223,10 @@ func lastOf(lists ...[]string) string {
 func setNumber(to *int32, v string) error {
 	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil {
-		return usagef("%q is not a whole number", v)
+		return Usagef("%q is not a whole number", v)
 	}
 	if n < 1 {
-		return usagef("%d is less than 1", n)
+		return Usagef("%d is less than 1", n)
 	}
 	*to = int32(n)
 	return nil
@@ -239,7 +239,7 @@ func setBool(to *bool, v string) error {
 	case "false":
 		*to = false
 	default:
-		return usagef("%q is neither true nor false", v)
+		return Usagef("%q is neither true nor false", v)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func setBool(to *bool, v string) error {
 func setDuration(to *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		return usagef("%q is not a duration such as 90s or 10m", v)
+		return Usagef("%q is not a duration such as 90s or 10m", v)
 	}
 	*to = d
 	return nil
@@ -258,7 +258,7 @@ func setBinds(s *Source, vs []string) error {
 	for _, v := range vs {
 		dir, target, ok := strings.Cut(v, ":")
 		if !ok {
-			return usagef("%q is not DIR:TARGET", v)
+			return Usagef("%q is not DIR:TARGET", v)
 		}
 		s.Binds = append(s.Binds, Bind{Dir: dir, Target: target})
 	}
@@ -270,10 +270,10 @@ func setTags(s *Source, vs []string) error {
 	for _, v := range vs {
 		key, value, ok := strings.Cut(v, "=")
 		if !ok {
-			return usagef("%q is not KEY=VALUE", v)
+			return Usagef("%q is not KEY=VALUE", v)
 		}
 		if _, twice := s.Tags[key]; twice {
-			return usagef("tag %q is given twice", key)
+			return Usagef("tag %q is given twice", key)
 		}
 		s.Tags[key] = value
 	}

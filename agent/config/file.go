@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func loadFile(c *Config, name string) (read string, err error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", usagef("read the configuration: %v", err)
+		return "", Usagef("read the configuration: %v", err)
 	}
 	if err := parseFile(c, text); err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
@@ -81,10 +81,10 @@ func parseFile(c *Config, text []byte) error {
 		if errors.Is(err, io.EOF) {
 			return nil // empty, or comments only
 		}
-		return usagef("%s", yamlProblem(err))
+		return Usagef("%s", yamlProblem(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return usagef("there is a second YAML document; one is enough")
+		return Usagef("there is a second YAML document; one is enough")
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -114,7 +114,7 @@ func yamlProblem(err error) string {
 
 func parseSources(c *Config, list *yaml.Node) error {
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-		return usagef("line %d: sources: must be a list with at least one source", list.Line)
+		return Usagef("line %d: sources: must be a list with at least one source", list.Line)
 	}
 	c.Sources = nil
 	for _, item := range list.Content {
@@ -128,7 +128,7 @@ func parseSources(c *Config, list *yaml.Node) error {
 			return err
 		}
 		if !named && len(list.Content) > 1 {
-			return usagef("line %d: source: each of several sources needs its name", item.Line)
+			return Usagef("line %d: source: each of several sources needs its name", item.Line)
 		}
 		c.Sources = append(c.Sources, s)
 	}
@@ -139,13 +139,13 @@ func parseSources(c *Config, list *yaml.Node) error {
 // setting's.
 func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) error {
 	if node.Kind != yaml.MappingNode {
-		return usagef("line %d: expected keys with values", node.Line)
+		return Usagef("line %d: expected keys with values", node.Line)
 	}
 	var seen []string
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if slices.Contains(seen, key.Value) {
-			return atLine(key.Line, shown(key.Value), usagef("stands here twice"))
+			return atLine(key.Line, shown(key.Value), Usagef("stands here twice"))
 		}
 		seen = append(seen, key.Value)
 		if err := visit(key.Value, node.Content[i+1]); err != nil {
@@ -195,7 +195,7 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 		}
 		return conceal(setting.set(c, s, values))
 	}
-	return usagef("there is no such key%s", suggestion(key, s != nil))
+	return Usagef("there is no such key%s", suggestion(key, s != nil))
 }
 
 // given is what errors about settings quote, and the paths and the source that they name.
@@ -242,7 +242,7 @@ func scalars(node *yaml.Node, repeatable bool) ([]string, error) {
 			n = n.Alias
 		}
 		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-			return "", usagef("expected a value")
+			return "", Usagef("expected a value")
 		}
 		return n.Value, nil
 	}
@@ -266,7 +266,7 @@ func scalars(node *yaml.Node, repeatable bool) ([]string, error) {
 		})
 		return values, err
 	case repeatable:
-		return nil, usagef("expected a list")
+		return nil, Usagef("expected a list")
 	}
 	v, err := one(node)
 	return []string{v}, err

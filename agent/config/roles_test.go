@@ -1,4 +1,4 @@
-package agent
+package config
 
 import (
 	"maps"
@@ -44,15 +44,15 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tags := maps.Clone(tc.have)
-			maps.Copy(tags, ours.put(tags))
+			maps.Copy(tags, ours.Put(tags))
 			if !maps.Equal(tags, tc.after) {
 				t.Errorf("put: %v, want %v", tags, tc.after)
 			}
 			again := maps.Clone(tags)
-			if maps.Copy(again, ours.put(tags)); !maps.Equal(again, tags) {
+			if maps.Copy(again, ours.Put(tags)); !maps.Equal(again, tags) {
 				t.Errorf("put again: %v", again)
 			}
-			set, remove := ours.takeOff(tags)
+			set, remove := ours.TakeOff(tags)
 			maps.Copy(tags, set)
 			maps.DeleteFunc(tags, func(k, _ string) bool { return removed(remove, k) })
 			if !maps.Equal(tags, tc.down) {
