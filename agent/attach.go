@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -31,7 +32,7 @@ const (
 )
 
 // errStuck ends the wait for an attachment.
-var errStuck = &kindError{ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter)}
+var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter))
 
 // attach has the volume attached, and returns once the kernel shows its device. EC2's
 // own word for it is needed too, but not yet: see [boot.attachOnce]. An attachment that

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func TestSnapshotGone(t *testing.T) {
 }
 
 func TestDecideUndo(t *testing.T) {
-	refused, temporary := ErrRefused, ErrTemporary
+	refused, temporary := failure.ErrRefused, failure.ErrTemporary
 	for name, tc := range map[string]struct {
 		attempt attempt
 		failure error

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -46,7 +47,7 @@ type boot struct {
 // failure, at any point. A source that fails does not keep the next one from
 // being tried; the error holds all failures, see [ExitCode].
 func (a *Agent) Up(ctx context.Context, cfg config.Config) (Report, error) {
-	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	unlock, err := a.lock(ctx)
 	if err != nil {
@@ -303,7 +304,7 @@ func (b *boot) mount(_ context.Context, at attached) (err error) {
 		create := at.volume.SnapshotID == ""
 		_, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, create)
 		if errors.Is(err, mountfs.ErrRefused) {
-			return fmt.Errorf("%w: %s: %w", ErrNotRelease, cmp.Or(at.volume.SnapshotID, at.volume.ID), err)
+			return fmt.Errorf("%w: %s: %w", failure.ErrNotRelease, cmp.Or(at.volume.SnapshotID, at.volume.ID), err)
 		}
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -116,12 +117,12 @@ func (c catalogue) newest() (ec2ops.Snapshot, error) {
 
 // noSnapshot is [ErrTemporary] if there will be one once EC2 has completed it.
 func noSnapshot(source string, others map[string]int, pending bool) error {
-	kind := ErrNoSnapshot
+	kind := failure.ErrNoSnapshot
 	if pending {
-		kind = &kindError{ErrTemporary, ErrNoSnapshot.Error() + " yet"}
+		kind = failure.New(failure.ErrTemporary, failure.ErrNoSnapshot.Error()+" yet")
 	}
 	if len(others) == 0 {
-		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", ErrNoSnapshot, source)
+		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", failure.ErrNoSnapshot, source)
 	}
 	var list []string
 	for why, n := range others {

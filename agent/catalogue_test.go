@@ -86,17 +86,3 @@ func TestNewerThan(t *testing.T) {
 		})
 	}
 }
-
-// TestRejectTakesCopiesAlong: a promoted copy of a release that is rolled back does not
-// come back as the newest.
-func TestRejectTakesCopiesAlong(t *testing.T) {
-	w := newWorld()
-	w.cloud.snapshots = []ec2ops.Snapshot{taken("snap-1", 1, "r1"), copied("snap-copy", 2, "r2", promoted), taken("snap-2", 2, "r2")}
-	rejected, next, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "bad", time.Now())
-	if err != nil || rejected != "snap-2" && rejected != "snap-copy" || next != "snap-1" {
-		t.Errorf("rejected %s, next %s, %v", rejected, next, err)
-	}
-	if got, err := catalogueOf("codepen-app", w.cloud.snapshots).newest(); err != nil || got.ID != "snap-1" {
-		t.Errorf("a launch takes %s, %v", got.ID, err)
-	}
-}

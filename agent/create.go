@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -69,7 +70,7 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 			return v, err
 		}
 	}
-	return ec2ops.Volume{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", ErrTemporary, generations, usedUp)
+	return ec2ops.Volume{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", failure.ErrTemporary, generations, usedUp)
 }
 
 // redeem gives the volume that one client token stands for, once it can be used; errGone
@@ -170,9 +171,9 @@ func (o *ordered) gone(v ec2ops.Volume, cause error) error {
 func (o *ordered) takenBack() error {
 	what := fmt.Sprintf("CreateVolume: EC2 has accepted and then taken back %s", strings.Join(o.taken, ", "))
 	if o.key == "" {
-		return &kindError{ErrTemporary, what}
+		return failure.New(failure.ErrTemporary, what)
 	}
-	return &kindError{ec2ops.ErrKMS, fmt.Sprintf("%s, as it does when the KMS key may not be used: %s", what, o.key)}
+	return failure.New(ec2ops.ErrKMS, fmt.Sprintf("%s, as it does when the KMS key may not be used: %s", what, o.key))
 }
 
 func (b *boot) spec(c choice) ec2ops.VolumeSpec {
@@ -208,7 +209,7 @@ func (b *boot) existing(ctx context.Context, within time.Duration) (choice, erro
 }
 
 var (
-	errGone   = &kindError{ErrTemporary, "the volume is gone"}
+	errGone   = failure.New(failure.ErrTemporary, "the volume is gone")
 	errFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
 )
 

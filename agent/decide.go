@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -63,7 +64,7 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 	})
 	v := live[0]
 	if here(v) != 0 && len(v.Attachments) > 0 && v.State == ec2ops.VolumeInUse {
-		return c, fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", ErrRefused, v.ID, v.Attachments[0].InstanceID)
+		return c, fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", failure.ErrRefused, v.ID, v.Attachments[0].InstanceID)
 	}
 	c.volume, c.spare = &v, live[1:]
 	return c, nil
@@ -110,7 +111,7 @@ func checkTargets(targets []mountfs.Target, dev *mountfs.Device) error {
 // refused otherwise.
 func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device, c mountfs.Contents) (format bool, err error) {
 	refuse := func(why string) (bool, error) {
-		return false, fmt.Errorf("%w: %s (%s): %s", ErrRefused, dev.Node, v.ID, why)
+		return false, fmt.Errorf("%w: %s (%s): %s", failure.ErrRefused, dev.Node, v.ID, why)
 	}
 	switch c.Kind {
 	case mountfs.XFS:

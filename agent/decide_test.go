@@ -6,45 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
-
-func TestNewest(t *testing.T) {
-	with := func(s ec2ops.Snapshot, change func(*ec2ops.Snapshot)) ec2ops.Snapshot { change(&s); return s }
-	pending := with(release("snap-p", 9), func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending })
-	failed := with(release("snap-e", 9), func(s *ec2ops.Snapshot) { s.State = "error" })
-	recovering := with(release("snap-r", 9), func(s *ec2ops.Snapshot) { s.State = "recovering" })
-	archived := with(release("snap-a", 9), func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive })
-	other := with(release("snap-o", 9), func(s *ec2ops.Snapshot) { s.Tags = map[string]string{"Name": "codepen-app2"} })
-	for name, tc := range map[string]struct {
-		all  []ec2ops.Snapshot
-		want string // an id, or what the error says
-	}{
-		"none":                         {nil, "no snapshot with the tag"},
-		"one":                          {[]ec2ops.Snapshot{release("snap-1", 1)}, "snap-1"},
-		"newest first":                 {[]ec2ops.Snapshot{release("snap-2", 2), release("snap-1", 1)}, "snap-2"},
-		"newest last":                  {[]ec2ops.Snapshot{release("snap-1", 1), release("snap-2", 2)}, "snap-2"},
-		"same time, higher id":         {[]ec2ops.Snapshot{release("snap-b", 1), release("snap-c", 1), release("snap-a", 1)}, "snap-c"},
-		"newer ones can't be launched": {[]ec2ops.Snapshot{pending, failed, recovering, archived, other, release("snap-1", 1)}, "snap-1"},
-		"nothing but those":            {[]ec2ops.Snapshot{pending, pending, archived, failed}, "1 archived, 1 error, 2 pending"},
-		"nothing but lasting ones":     {[]ec2ops.Snapshot{archived, failed}, "1 archived, 1 error"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := catalogueOf("codepen-app", tc.all).newest()
-			if err != nil {
-				pending := strings.Contains(tc.want, "pending")
-				if errors.Is(err, ErrNoSnapshot) == pending || errors.Is(err, ErrTemporary) != pending || !strings.Contains(err.Error(), tc.want) {
-					t.Errorf("error %v, want no snapshot and %q", err, tc.want)
-				}
-				return
-			}
-			if got.ID != tc.want {
-				t.Errorf("got %s, want %s", got.ID, tc.want)
-			}
-		})
-	}
-}
 
 func TestChooseVolume(t *testing.T) {
 	const me = "i-me"
@@ -72,7 +37,7 @@ func TestChooseVolume(t *testing.T) {
 		"deleting":                     {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeDeleting, 1, "")}},
 		"error":                        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeError, 1, "")}, failed: 1},
 		"another instance's":           {all: []ec2ops.Volume{foreign}},
-		"ours, but attached elsewhere": {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeInUse, 1, "i-other")}, err: ErrRefused},
+		"ours, but attached elsewhere": {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeInUse, 1, "i-other")}, err: failure.ErrRefused},
 		"the attached one wins":        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeAvailable, 1, ""), volume("vol-2", ec2ops.VolumeInUse, 2, me)}, want: "vol-2", spare: 1},
 		"then the oldest":              {all: []ec2ops.Volume{volume("vol-2", ec2ops.VolumeAvailable, 2, ""), volume("vol-1", ec2ops.VolumeAvailable, 1, "")}, want: "vol-1", spare: 1},
 	} {
@@ -138,7 +103,7 @@ func TestDecideFormat(t *testing.T) {
 			if tc.refused == "" && err != nil || format != tc.format {
 				t.Errorf("format %v, error %v; want %v and none", format, err, tc.format)
 			}
-			if tc.refused != "" && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.refused) || format) {
+			if tc.refused != "" && (!errors.Is(err, failure.ErrRefused) || !strings.Contains(err.Error(), tc.refused) || format) {
 				t.Errorf("format %v, error %v; want refused with %q", format, err, tc.refused)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -25,7 +26,7 @@ const (
 // unmounted, volume detached and, with remove, deleted. It may be run again after
 // any failure, and has nothing to do when nothing is there.
 func (a *Agent) Down(ctx context.Context, cfg config.Config, remove bool) (Report, error) {
-	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	unlock, err := a.lock(ctx)
 	if err != nil {

@@ -3,44 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"syscall"
-	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
-
-// Errors by what they mean for the operator; those of ec2ops and mountfs add to
-// them. [ExitCode] turns each into a code.
-var (
-	// ErrRefused: going on could destroy or hide data.
-	ErrRefused = errors.New("refused")
-	// ErrNoSnapshot: there is no eligible snapshot.
-	ErrNoSnapshot = errors.New("no eligible snapshot")
-	// ErrNotRelease: the snapshot lacks a directory that is to be bound.
-	ErrNotRelease = errors.New("no release of this source")
-	// ErrTemporary: a later run may well succeed.
-	ErrTemporary = errors.New("temporary")
-	// ErrNotRoot: the process lacks the rights on this host.
-	ErrNotRoot = errors.New("not root")
-)
-
-// kindError reads as its text and means its kind.
-type kindError struct {
-	kind error
-	text string
-}
-
-func (e *kindError) Error() string { return e.text }
-func (e *kindError) Unwrap() error { return e.kind }
-
-// withDeadline bounds a run; what is cut short by it is temporary.
-func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, d, &kindError{ErrTemporary, fmt.Sprintf("not done within %s", d)})
-}
 
 // Exit codes, as sysexits(3) names them.
 const (
@@ -87,20 +57,20 @@ func judge(err error) verdict {
 		return verdict{ExitUsage, "load the kernel's module xfs, or use a kernel that has it"}
 	case is(mountfs.ErrOption):
 		return verdict{ExitUsage, "change mount-option"}
-	case is(ErrNoSnapshot):
+	case is(failure.ErrNoSnapshot):
 		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
-	case is(ErrNotRelease):
+	case is(failure.ErrNotRelease):
 		return verdict{ExitRefused, "if the snapshot is none of a release, take it out of the running with snapsource reject; else change bind"}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
 	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):
 		// The kernel may have written to the log before it gave up.
 		return verdict{ExitRefused, "look at the volume before anything else"}
-	case is(ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
+	case is(failure.ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
 		return verdict{ExitRefused, "nothing was written to it; look at the volume before anything else"}
 	case is(mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
 		return verdict{ExitNotEC2, "up, init, plan and status work on an EC2 instance with the instance metadata service on"}
-	case is(ErrNotRoot):
+	case is(failure.ErrNotRoot):
 		return verdict{ExitDenied, "run it as root"}
 	case is(ec2ops.ErrNoCredentials):
 		return verdict{ExitDenied, "give the instance an instance profile"}
@@ -118,7 +88,7 @@ func judge(err error) verdict {
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
 	case is(ec2ops.ErrPermanent):
 		return verdict{ExitTemporary, "EC2 refuses for a reason that snapsource does not know: look the code up, then run again"}
-	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
+	case is(failure.ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
 		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded, context.Canceled):
 		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"snapsource/agent/failure"
 	"snapsource/mountfs"
 )
 
@@ -37,7 +38,7 @@ func (h host) Lock(ctx context.Context, waiting func()) (func() error, error) {
 // notRoot marks the kernel's refusal of an unprivileged process.
 func notRoot(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: %w", ErrNotRoot, err)
+		return fmt.Errorf("%w: %w", failure.ErrNotRoot, err)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -152,7 +153,7 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 	if cloud.Region() == "" {
 		return nil, nil, config.Usagef("no AWS region is configured: set AWS_REGION, or region in ~/.aws/config")
 	}
-	ctx, cancel := withDeadline(ctx, q.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, q.Timeout)
 	defer cancel()
 	hosts, err := cloud.Hosts(ctx, q.filters())
 	if err != nil {
@@ -255,5 +256,5 @@ func isAddress(text string) bool {
 // NoServers is the error for a query that no instance matches: a deployment to
 // nobody is a failed one. It wraps [ErrTemporary].
 func NoServers(q ServerQuery, region string) error {
-	return &kindError{ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q)}
+	return failure.New(failure.ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q))
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -97,7 +98,7 @@ func (b *boot) findMembership(ctx context.Context, waiting func(reason string)) 
 		reason := fmt.Sprintf("%s: the metadata service gives %s as its target lifecycle state, and DescribeAutoScalingInstances %s",
 			b.self.InstanceID, cmp.Or(target, "nothing (404)"), e.Membership)
 		if lasting {
-			return &kindError{ErrTemporary, fmt.Sprintf("%s, for %s", reason, doubt.Within)}
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, doubt.Within))
 		}
 		waiting(reason)
 		if err := b.pause(ctx, hookPoll, "the Auto Scaling group"); err != nil {
@@ -175,7 +176,7 @@ func (b *boot) letIn(ctx context.Context, s *step) error {
 		}
 		waits := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", b.self.InstanceID, e.State, e.Group, e.hook)
 		if asking.Lasting(doubt) {
-			return &kindError{ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", waits, doubt.Within)}
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", waits, doubt.Within))
 		}
 		s.waiting(waits)
 		if err := b.pause(ctx, hookPoll, "the lifecycle hook "+e.hook); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -22,7 +23,7 @@ type PlanAction struct {
 // would take, none when the source is ready. It changes nothing. Errors are those
 // that Up would end with.
 func (a *Agent) Plan(ctx context.Context, cfg config.Config) (Report, error) {
-	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	way := &entrance{hook: cfg.LifecycleHook}
 	return a.eachSource(cfg, func(b *boot) error {

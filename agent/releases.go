@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -83,7 +84,7 @@ func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 	if s, known := c.find(id); known {
 		return s, nil
 	}
-	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", ErrNoSnapshot, id, source)
+	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", failure.ErrNoSnapshot, id, source)
 }
 
 // rejectedName is what the tag Name becomes; no source can have such a name.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -43,10 +44,10 @@ func TestRollBack(t *testing.T) {
 
 func TestRejectAndPromoteRefuse(t *testing.T) {
 	w := withRelease()
-	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", "snap-of-another", "", time.Now()); !errors.Is(err, ErrNoSnapshot) {
+	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", "snap-of-another", "", time.Now()); !errors.Is(err, failure.ErrNoSnapshot) {
 		t.Errorf("reject: %v, want no such snapshot", err)
 	}
-	if err := Promote(t.Context(), w.cloud, "codepen-app", "snap-of-another"); !errors.Is(err, ErrNoSnapshot) {
+	if err := Promote(t.Context(), w.cloud, "codepen-app", "snap-of-another"); !errors.Is(err, failure.ErrNoSnapshot) {
 		t.Errorf("promote: %v, want no such snapshot", err)
 	}
 	if m := mutating(w.cloud.calls); len(m) != 0 {
@@ -56,7 +57,7 @@ func TestRejectAndPromoteRefuse(t *testing.T) {
 	if err != nil || next != "" {
 		t.Errorf("reject the only one: next %q, %v; want none", next, err)
 	}
-	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "", time.Now()); !errors.Is(err, ErrNoSnapshot) {
+	if _, _, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "", time.Now()); !errors.Is(err, failure.ErrNoSnapshot) {
 		t.Errorf("reject the latest of none: %v", err)
 	}
 }
@@ -70,5 +71,19 @@ func TestCandidate(t *testing.T) {
 	list, err := Releases(t.Context(), w.cloud, "codepen-app")
 	if err != nil || list[0].WhyNot != "not promoted" || !list[1].Chosen {
 		t.Errorf("got %+v, %v; want the candidate listed and not chosen", list, err)
+	}
+}
+
+// TestRejectTakesCopiesAlong: a promoted copy of a release that is rolled back does not
+// come back as the newest.
+func TestRejectTakesCopiesAlong(t *testing.T) {
+	w := newWorld()
+	w.cloud.snapshots = []ec2ops.Snapshot{taken("snap-1", 1, "r1"), copied("snap-copy", 2, "r2", promoted), taken("snap-2", 2, "r2")}
+	rejected, next, err := Reject(t.Context(), w.cloud, "codepen-app", Latest, "bad", time.Now())
+	if err != nil || rejected != "snap-2" && rejected != "snap-copy" || next != "snap-1" {
+		t.Errorf("rejected %s, next %s, %v", rejected, next, err)
+	}
+	if got, err := catalogueOf("codepen-app", w.cloud.snapshots).newest(); err != nil || got.ID != "snap-1" {
+		t.Errorf("a launch takes %s, %v", got.ID, err)
 	}
 }

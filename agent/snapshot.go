@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -90,7 +91,7 @@ func (a *Agent) Snapshot(ctx context.Context, cfg config.Config, o SnapshotOptio
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
-	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	return a.eachSource(cfg, func(b *boot) error { return b.snapshot(ctx, o) })
 }
@@ -155,7 +156,7 @@ func (b *boot) findSource(ctx context.Context) (at mounted, err error) {
 		return at, err
 	}
 	if attachment, ok := at.volume.AttachmentTo(b.self.InstanceID); !ok || attachment.State == ec2ops.Detaching {
-		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", ErrTemporary, r.Volume, at.volume)
+		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
 	}
 	at.mountpoint = dirs[0]
 	for _, dir := range dirs[1:] { // where the application sees it, so that its links hold
@@ -180,7 +181,7 @@ func (b *boot) findSource(ctx context.Context) (at mounted, err error) {
 // only just being mounted or unmounted is [ErrTemporary].
 func (b *boot) mountedDirs() (r Record, dirs []string, err error) {
 	notReady := func(why string) (Record, []string, error) {
-		return r, nil, fmt.Errorf("%w: %s is not ready here: %s; snapsource up makes it so", ErrTemporary, b.src.Name, why)
+		return r, nil, fmt.Errorf("%w: %s is not ready here: %s; snapsource up makes it so", failure.ErrTemporary, b.src.Name, why)
 	}
 	if r, err = b.agent.Host.LoadRecord(b.src.Name); err != nil || r.Ready.IsZero() || r.Instance != b.self.InstanceID {
 		return notReady("no launch has finished since this instance was booted")
@@ -230,7 +231,7 @@ func (b *boot) take(ctx context.Context, at mounted, o SnapshotOptions) (Taken, 
 
 	defer b.agent.hold()()
 	call, cancel := context.WithTimeoutCause(ctx, o.FreezeTimeout,
-		&kindError{ErrTemporary, fmt.Sprintf("no answer within %s, for which writers may have to wait", o.FreezeTimeout)})
+		failure.New(failure.ErrTemporary, fmt.Sprintf("no answer within %s, for which writers may have to wait", o.FreezeTimeout)))
 	defer cancel()
 	call, stop := context.WithCancelCause(call)
 	defer stop(nil)
@@ -355,9 +356,9 @@ func (b *boot) distrust(ctx context.Context, id, why string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s may hold half of what was written (%s) and could not be rejected; run snapsource reject %s: %w",
-			ErrTemporary, id, why, id, err)
+			failure.ErrTemporary, id, why, id, err)
 	}
-	return fmt.Errorf("%w: %s may hold half of what was written, and is rejected: %s", ErrTemporary, id, why)
+	return fmt.Errorf("%w: %s may hold half of what was written, and is rejected: %s", failure.ErrTemporary, id, why)
 }
 
 // complete waits until EC2 has completed the snapshot, and tells every percent.

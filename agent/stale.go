@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -28,7 +29,7 @@ func (e *staleError) Error() string {
 	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, e.newer.ID, e.newer.State, e.newer.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
-func (e *staleError) Unwrap() error { return ErrTemporary }
+func (e *staleError) Unwrap() error { return failure.ErrTemporary }
 
 // superseded finds out whether a launch from a volume is superseded, by the snapshots
 // that EC2 lists; nil if it is not. A snapshot that is missing from the list may be

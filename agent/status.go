@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 )
 
 // Status reports what is there, for every source. A source that is not ready is an
 // error that wraps [ErrTemporary], so that scripts see it by the exit code.
 func (a *Agent) Status(ctx context.Context, cfg config.Config) (Report, error) {
-	ctx, cancel := withDeadline(ctx, cfg.Timeout)
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	return a.eachSource(cfg, func(b *boot) error {
 		if r, ok := b.stillReady(); ok {
@@ -40,5 +41,5 @@ func (b *boot) status(ctx context.Context) error {
 	if sv.device != nil {
 		b.report.Node = sv.device.Node
 	}
-	return fmt.Errorf("%s: %w: the Source is not ready (%s)", b.src.Name, ErrTemporary, sv)
+	return fmt.Errorf("%s: %w: the Source is not ready (%s)", b.src.Name, failure.ErrTemporary, sv)
 }

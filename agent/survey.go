@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -50,7 +51,7 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 			return sv, err
 		}
 		if id := b.recordedAt(sv.targets); sv.choice.volume == nil && id != "" {
-			return sv, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", ErrTemporary, id)
+			return sv, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
 		}
 	}
 	if v := sv.choice.volume; v != nil {
@@ -154,7 +155,7 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 			return c, ctx.Err()
 		}
 		c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots)
-		for until := time.Now().Add(noneStill); errors.Is(err, ErrNoSnapshot) && time.Now().Before(until); {
+		for until := time.Now().Add(noneStill); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
 			s.waiting(Line(err))
 			if err := b.pause(ctx, listedPoll, "a snapshot"); err != nil {
 				return c, err
@@ -217,7 +218,7 @@ func (b *boot) chooseAgain(ctx context.Context, gone choice) (c choice, err erro
 		c.missing = time.Now()
 	}
 	if time.Since(c.missing) > listedStill {
-		return c, fmt.Errorf("%w: EC2 lists %s, but makes no volume from it: CreateVolume: not found", ErrTemporary, c.snapshot.ID)
+		return c, fmt.Errorf("%w: EC2 lists %s, but makes no volume from it: CreateVolume: not found", failure.ErrTemporary, c.snapshot.ID)
 	}
 	return c, b.pause(ctx, listedPoll, c.snapshot.ID)
 }

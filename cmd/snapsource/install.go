@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/systemd"
 )
 
@@ -119,7 +119,7 @@ func installError(err error) error {
 	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):
 		return config.Usage(err.Error())
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %w", agent.ErrNotRoot, err)
+		return fmt.Errorf("%w: %w", failure.ErrNotRoot, err)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
 )
@@ -96,7 +97,7 @@ func resultError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the work is done, but its result could not be written: %w", agent.ErrTemporary, err)
+	return fmt.Errorf("%w: the work is done, but its result could not be written: %w", failure.ErrTemporary, err)
 }
 
 // callList collects the calls to AWS, which run side by side.

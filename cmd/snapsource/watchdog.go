@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"snapsource/agent"
+	"snapsource/agent/failure"
 )
 
 const (
@@ -160,7 +161,7 @@ type stuckError struct{ text string }
 func (e *stuckError) Error() string { return e.text }
 
 // Unwrap says what it means.
-func (e *stuckError) Unwrap() error { return agent.ErrTemporary }
+func (e *stuckError) Unwrap() error { return failure.ErrTemporary }
 
 // stopped is the cause of a context that a signal has ended.
 type stopped string
