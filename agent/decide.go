@@ -8,6 +8,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -72,7 +73,7 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 
 // chooseStart decides what to start from when there is no volume yet.
 func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) (snapshot *ec2ops.Snapshot, sizeGiB int32, err error) {
-	s, err := catalogueOf(src.Name, snapshots).newest()
+	s, err := releases.Of(src.Name, snapshots).Newest()
 	switch {
 	case err == nil && src.SizeGiB != 0 && src.SizeGiB < s.SizeGiB:
 		return nil, 0, config.Usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)

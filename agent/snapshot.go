@@ -12,6 +12,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -129,7 +130,7 @@ func (b *boot) prune(ctx context.Context, keep int) (err error) {
 	s := b.begin(Delete)
 	defer s.end(&err)
 	defer b.inEC2.enter()()
-	deleted, err := Prune(ctx, b.agent.Cloud, b.src.Name, PruneOptions{Keep: keep}, time.Now())
+	deleted, err := releases.Prune(ctx, b.agent.Cloud, b.src.Name, releases.PruneOptions{Keep: keep}, time.Now())
 	s.detail = fmt.Sprintf("%d that are no longer needed", len(deleted))
 	return err
 }
@@ -345,7 +346,7 @@ func (b *boot) distrust(ctx context.Context, id, why string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupFor)
 	defer cancel()
 	defer b.inEC2.enter()()
-	tags := rejection(b.src.Name, why, time.Now())
+	tags := releases.Rejection(b.src.Name, why, time.Now())
 	err := b.agent.Cloud.Tag(ctx, id, tags)
 	for errors.Is(err, ec2ops.ErrNotFound) && ctx.Err() == nil { // it is that new
 		select {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -99,11 +100,11 @@ func TestSnapshotCandidate(t *testing.T) {
 		}, s.Tags); diff != "" {
 			t.Error(diff)
 		}
-		if ineligible("codepen-app", s) == "" {
+		if releases.Ineligible("codepen-app", s) == "" {
 			t.Error("a launch would take the candidate")
 		}
-		if err := Promote(t.Context(), w.cloud, "codepen-app", s.ID); err != nil || ineligible("codepen-app", s) != "" {
-			t.Errorf("promoted: %v, %s", err, ineligible("codepen-app", s))
+		if err := releases.Promote(t.Context(), w.cloud, "codepen-app", s.ID); err != nil || releases.Ineligible("codepen-app", s) != "" {
+			t.Errorf("promoted: %v, %s", err, releases.Ineligible("codepen-app", s))
 		}
 	})
 }
@@ -192,7 +193,7 @@ func TestSnapshotInDoubt(t *testing.T) {
 				}
 				for _, s := range w.taken() {
 					s.State = ec2ops.SnapshotCompleted
-					if why := ineligible("codepen-app", s); !strings.HasPrefix(why, "rejected") || s.Tags[ec2ops.TagName] == "codepen-app" {
+					if why := releases.Ineligible("codepen-app", s); !strings.HasPrefix(why, "rejected") || s.Tags[ec2ops.TagName] == "codepen-app" {
 						t.Errorf("a launch would take it: %q, tags %v", why, s.Tags)
 					}
 				}
@@ -253,7 +254,7 @@ func TestSnapshotHolds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := atWork(t)
 				tc.prepare(w)
-				held, releases := false, 0
+				held, released := false, 0
 				w.agent.Hold = func() func() {
 					if w.host.isFrozen() {
 						t.Error("held only once it is frozen")
@@ -264,12 +265,12 @@ func TestSnapshotHolds(t *testing.T) {
 							t.Error("released while it is frozen")
 						}
 						for _, s := range w.taken() {
-							if tc.code != ExitDone && ineligible("codepen-app", s) == "" {
+							if tc.code != ExitDone && releases.Ineligible("codepen-app", s) == "" {
 								t.Errorf("released while %s is in doubt and eligible", s.ID)
 							}
 						}
 						held = false
-						releases++
+						released++
 					}
 				}
 				w.agent.Events = func(e Event) {
@@ -278,15 +279,15 @@ func TestSnapshotHolds(t *testing.T) {
 					}
 				}
 				_, err := w.snapshot(t, SnapshotOptions{})
-				if ExitCode(err) != tc.code || held || releases != 1 {
-					t.Errorf("%v, held %v, released %d times", err, held, releases)
+				if ExitCode(err) != tc.code || held || released != 1 {
+					t.Errorf("%v, held %v, released %d times", err, held, released)
 				}
 			})
 		})
 	}
 }
 
-// TestSnapshotInterrupted: an interrupt thaws at once, and still finds out.
+// TestSnapshotInterrupted: an interrupt released at once, and still finds out.
 func TestSnapshotInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := atWork(t)
@@ -294,7 +295,7 @@ func TestSnapshotInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, cancel)
 		_, err := w.agent.Snapshot(ctx, config.DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
-		if ExitCode(err) != ExitTemporary || w.host.isFrozen() || ineligible("codepen-app", w.taken()[0]) == "" {
+		if ExitCode(err) != ExitTemporary || w.host.isFrozen() || releases.Ineligible("codepen-app", w.taken()[0]) == "" {
 			t.Errorf("%v, frozen %v, %+v", err, w.host.isFrozen(), w.taken())
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 )
 
@@ -35,36 +36,36 @@ func (e *staleError) Unwrap() error { return failure.ErrTemporary }
 // that EC2 lists; nil if it is not. A snapshot that is missing from the list may be
 // rejected or gone, or the list may be late: EC2 is asked for it by its id.
 func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Snapshot) (*staleError, error) {
-	c := catalogueOf(b.src.Name, all)
-	if newer, found := c.newerThan(v); found {
+	c := releases.Of(b.src.Name, all)
+	if newer, found := c.NewerThan(v); found {
 		return &staleError{volume: v, newer: newer}, nil
 	}
 	why, err := b.withdrawn(ctx, v, c)
 	if err != nil || why == "" {
 		return nil, err
 	}
-	if _, none := c.newest(); none != nil && startedSince(v, b.self) {
+	if _, none := c.Newest(); none != nil && releases.StartedSince(v, b.self) {
 		return nil, nil // it was in service, and there is nothing else
 	}
 	return &staleError{volume: v, withdrawn: why}, nil
 }
 
 // withdrawn says why the snapshot of a volume is no release any more; "" when it is one.
-func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c catalogue) (string, error) {
+func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c releases.Catalogue) (string, error) {
 	if v.SnapshotID == "" {
 		return "", nil
 	}
-	if own, listed := c.find(v.SnapshotID); listed {
-		return withdrawn(b.src.Name, &own), nil
+	if own, listed := c.Find(v.SnapshotID); listed {
+		return releases.Withdrawn(b.src.Name, &own), nil
 	}
 	own, known, err := b.agent.Cloud.SnapshotByID(ctx, v.SnapshotID)
 	switch {
 	case err != nil:
 		return "", err
 	case !known:
-		return withdrawn(b.src.Name, nil), nil
+		return releases.Withdrawn(b.src.Name, nil), nil
 	}
-	return withdrawn(b.src.Name, &own), nil
+	return releases.Withdrawn(b.src.Name, &own), nil
 }
 
 // overtaken decides whether a run may go on with the volume of an earlier run.
@@ -79,15 +80,15 @@ func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c catalogue) (str
 //
 // Nothing is deleted as long as there is nothing to replace it.
 func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*staleError, error) {
-	c := catalogueOf(b.src.Name, snapshots).completed()
-	newer, found := c.newerThan(v)
-	replacement, none := c.newest()
+	c := releases.Of(b.src.Name, snapshots).Completed()
+	newer, found := c.NewerThan(v)
+	replacement, none := c.Newest()
 	switch {
 	case found && v.SnapshotID != "" && b.entrance.intoService():
 		return &staleError{volume: v, newer: newer, again: true}, nil
 	case b.cfg.Stale == config.StaleIgnore:
 		return nil, nil
-	case startedSince(v, b.self):
+	case releases.StartedSince(v, b.self):
 		stale := &staleError{volume: v, newer: newer}
 		if !found {
 			why, err := b.withdrawn(ctx, v, c)
@@ -116,7 +117,7 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 
 // looksAtSnapshots says whether [boot.overtaken] depends on them.
 func (b *boot) looksAtSnapshots(v *ec2ops.Volume) bool {
-	return v == nil || b.entrance.intoService() || startedSince(*v, b.self) || b.unannounced(*v)
+	return v == nil || b.entrance.intoService() || releases.StartedSince(*v, b.self) || b.unannounced(*v)
 }
 
 // unannounced says whether a volume of an earlier run was surely never announced: it is
@@ -135,7 +136,7 @@ func (b *boot) marked(v ec2ops.Volume) bool {
 // after a crash still knows that this is a launch. On an instance that is only
 // rebooted a newer snapshot is no news: deployments reach it in place.
 func (b *boot) markLaunch(v ec2ops.Volume) error {
-	b.launch = v.SnapshotID != "" && (b.created == v.ID || b.unannounced(v) || startedSince(v, b.self))
+	b.launch = v.SnapshotID != "" && (b.created == v.ID || b.unannounced(v) || releases.StartedSince(v, b.self))
 	if !b.launch || b.marked(v) {
 		return nil
 	}
@@ -177,11 +178,11 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 // dealtWithStart notes on a volume from before a stop that the instance, started since,
 // was checked for newer releases: later deployments reach it.
 func (b *boot) dealtWithStart(ctx context.Context, v ec2ops.Volume) error {
-	if !startedSince(v, b.self) {
+	if !releases.StartedSince(v, b.self) {
 		return nil
 	}
 	defer b.inEC2.enter()()
-	err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: startTag(b.self)})
+	err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(b.self)})
 	if err != nil && ctx.Err() == nil { // the role's policy may be of an older version
 		b.note("a reboot will be taken for a start once more: " + Line(err))
 		return nil
@@ -226,7 +227,7 @@ func (b *boot) waitCompleted(ctx context.Context, s ec2ops.Snapshot) (err error)
 		if err != nil {
 			return err
 		}
-		now, listed := catalogueOf(b.src.Name, all).find(s.ID)
+		now, listed := releases.Of(b.src.Name, all).Find(s.ID)
 		if !listed {
 			now.State = "gone"
 		}

@@ -11,6 +11,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -89,18 +90,18 @@ var commands = map[string]command{
 		s.cloud.AddVolume(ec2test.Volume{Created: hourAgo, Tags: ec2test.Tags{
 			"Name": source, ec2ops.TagSource: source, ec2ops.TagInstance: "i-0123456789abcdef0", ec2ops.TagSnapshot: "none"}})
 	}, func(ctx context.Context, s *scene) error {
-		_, err := agent.Prune(ctx, s.web.Agent().Cloud, source, agent.PruneOptions{Keep: 1}, time.Now())
+		_, err := releases.Prune(ctx, s.web.Agent().Cloud, source, releases.PruneOptions{Keep: 1}, time.Now())
 		return err
 	}, isPruned},
 	"reject": {nil, func(ctx context.Context, s *scene) error {
-		_, _, err := agent.Reject(ctx, s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		_, _, err := releases.Reject(ctx, s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
 		return err
 	}, func(s *scene) error { return s.chosen(false) }},
 	"promote": {func(s *scene) {
-		_, _, err := agent.Reject(s.t.Context(), s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		_, _, err := releases.Reject(s.t.Context(), s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
 		s.must(err)
 	}, func(ctx context.Context, s *scene) error {
-		return agent.Promote(ctx, s.web.Agent().Cloud, source, s.snapshot)
+		return releases.Promote(ctx, s.web.Agent().Cloud, source, s.snapshot)
 	}, func(s *scene) error { return s.chosen(true) }},
 	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
 		q := agent.DefaultServerQuery()

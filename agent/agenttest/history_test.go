@@ -18,6 +18,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -328,7 +329,7 @@ func (h *history) prune(m *agenttest.Machine) {
 		if _, err := a.Cloud.Identify(ctx, nil); err != nil { // the region
 			return err
 		}
-		_, err := agent.Prune(ctx, a.Cloud, "codepen-app", agent.PruneOptions{Keep: keep}, time.Now())
+		_, err := releases.Prune(ctx, a.Cloud, "codepen-app", releases.PruneOptions{Keep: keep}, time.Now())
 		return err
 	})
 	left := len(h.snapshots(h.eligible))
@@ -348,7 +349,7 @@ func (h *history) reject(m *agenttest.Machine) {
 		if _, err := a.Cloud.Identify(ctx, nil); err != nil {
 			return err
 		}
-		_, _, err := agent.Reject(ctx, a.Cloud, "codepen-app", agent.Latest, "by chance", time.Now())
+		_, _, err := releases.Reject(ctx, a.Cloud, "codepen-app", releases.Latest, "by chance", time.Now())
 		return err
 	})
 	if err != nil && !errors.Is(err, agenttest.ErrKilled) {
@@ -421,7 +422,7 @@ func (h *history) settle() {
 	if _, err := a.Cloud.Identify(h.t.Context(), nil); err != nil {
 		h.t.Fatal(err)
 	}
-	if _, err := agent.Prune(h.t.Context(), a.Cloud, "codepen-app", agent.PruneOptions{Keep: 1}, time.Now()); err != nil {
+	if _, err := releases.Prune(h.t.Context(), a.Cloud, "codepen-app", releases.PruneOptions{Keep: 1}, time.Now()); err != nil {
 		h.t.Errorf("prune: %v", err)
 	}
 	time.Sleep(time.Minute)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 )
 
 // defaultKeep is how many snapshots prune keeps: enough to roll back a few times.
@@ -26,7 +26,7 @@ made from, or anything that is not this account's and this source's.`,
 		Example: "  snapsource prune --keep 5 --dry-run",
 	}
 	s := p.addSettings(c, operatorSettings...)
-	var o agent.PruneOptions
+	var o releases.PruneOptions
 	c.Flags().IntVar(&o.Keep, "keep", defaultKeep, "how many eligible snapshots stay")
 	c.Flags().IntVar(&o.Floor, "require-at-least", 1, "never leave fewer eligible snapshots than this, whatever --keep says")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only show what would be deleted, and why")
@@ -34,7 +34,7 @@ made from, or anything that is not this account's and this source's.`,
 		if o.Keep < 1 || o.Floor < 0 {
 			return config.Usage("--keep must be 1 or more, and --require-at-least not negative")
 		}
-		list, err := agent.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
+		list, err := releases.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
 		if done, jsonErr := op.json(list); done {
 			if err == nil {
 				err = jsonErr

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
+	"snapsource/agent/releases"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"snapsource/agent"
 )
 
 func snapshotsCommand(p *program) *cobra.Command {
@@ -18,7 +17,7 @@ func snapshotsCommand(p *program) *cobra.Command {
 would take, and says for every other one why not.`,
 	}
 	p.addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
-		releases, err := agent.Releases(ctx, o.cloud, o.cfg.Sources[0].Name)
+		releases, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
 		if err != nil {
 			return err
 		}
@@ -54,7 +53,7 @@ run already keep what they have: roll the deployment back there as well.`,
 	s := p.addSettings(c, operatorSettings...)
 	reason := c.Flags().String("reason", "", "why, for those who find the snapshot's tag")
 	s.operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
-		rejected, next, err := agent.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
+		rejected, next, err := releases.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
 		if err != nil {
 			return err
 		}
@@ -78,7 +77,7 @@ func promoteCommand(p *program) *cobra.Command {
 your own checks, or one that was rejected.`,
 	}
 	p.addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
-		if err := agent.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
+		if err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
 			return err
 		}
 		if done, err := o.json(map[string]string{"promoted": args[0]}); done {

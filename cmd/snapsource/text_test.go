@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -110,7 +111,7 @@ func TestForgedTags(t *testing.T) {
 	if code := run(t.Context(), nil, strings.Fields("snapshots --output json"), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	var releases []agent.Release
+	var releases []releases.Release
 	if err := json.Unmarshal(stdout.Bytes(), &releases); err != nil || !strings.Contains(releases[0].WhyNot, forged[:20]) {
 		t.Errorf("%v: %+v", err, releases)
 	}

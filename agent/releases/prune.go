@@ -1,4 +1,4 @@
-package agent
+package releases
 
 import (
 	"cmp"
@@ -81,14 +81,14 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	keep := max(o.Keep, o.Floor, 1)
 	var eligible []ec2ops.Snapshot
 	for _, s := range all {
-		if ineligible(source, s) == "" {
+		if Ineligible(source, s) == "" {
 			eligible = append(eligible, s)
 		}
 	}
 	if len(eligible) < keep {
 		return nil // too few to tell what is old
 	}
-	c := catalogueOf(source, all)
+	c := Of(source, all)
 	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }
 	slices.SortFunc(eligible, newestFirst)
 	oldestKept := eligible[keep-1]
@@ -96,7 +96,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	for _, s := range all {
 		_, rejected := s.Tags[ec2ops.TagRejected]
 		mayGo := s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive &&
-			(rejected || ineligible(source, s) == "")
+			(rejected || Ineligible(source, s) == "")
 		switch {
 		case newestFirst(s, oldestKept) <= 0 || !mayGo:
 		case slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool {

@@ -1,4 +1,4 @@
-package agent
+package releases
 
 import (
 	"cmp"
@@ -12,15 +12,16 @@ import (
 	"snapsource/ec2ops"
 )
 
-// catalogue is the snapshots of one source, and what they tell of each other.
-type catalogue struct {
+// Catalogue is the snapshots of one source, and what they tell of each other.
+type Catalogue struct {
 	source    string
 	snapshots []ec2ops.Snapshot
 	originals map[string]time.Time // when the run that took a snapshot took it
 }
 
-func catalogueOf(source string, all []ec2ops.Snapshot) catalogue {
-	c := catalogue{source: source, snapshots: all, originals: map[string]time.Time{}}
+// Of gives the catalogue of a source.
+func Of(source string, all []ec2ops.Snapshot) Catalogue {
+	c := Catalogue{source: source, snapshots: all, originals: map[string]time.Time{}}
 	for _, s := range all {
 		if run := s.Tags[ec2ops.TagRun]; run != "" && !isCopy(s) {
 			c.originals[run] = s.Start
@@ -42,7 +43,7 @@ func isCopy(s ec2ops.Snapshot) bool {
 
 // taken is when the data in a snapshot was taken. A copy has the tags of its original but
 // a start time of its own, which counts only if the original is not listed.
-func (c catalogue) taken(s ec2ops.Snapshot) time.Time {
+func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 	if at, known := c.originals[s.Tags[ec2ops.TagRun]]; known {
 		return at
 	}
@@ -50,7 +51,7 @@ func (c catalogue) taken(s ec2ops.Snapshot) time.Time {
 }
 
 // byAge orders snapshots from the oldest to the newest.
-func (c catalogue) byAge(a, b ec2ops.Snapshot) int {
+func (c Catalogue) byAge(a, b ec2ops.Snapshot) int {
 	return cmp.Or(c.taken(a).Compare(c.taken(b)), a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
 }
 
@@ -65,8 +66,8 @@ func isBackup(s ec2ops.Snapshot) bool {
 	return slices.ContainsFunc(volumeTags, func(key string) bool { _, has := s.Tags[key]; return has })
 }
 
-// ineligible says why a snapshot can't be launched from; "" when it can.
-func ineligible(source string, s ec2ops.Snapshot) string {
+// Ineligible says why a snapshot can't be launched from; "" when it can.
+func Ineligible(source string, s ec2ops.Snapshot) string {
 	reason, rejected := s.Tags[ec2ops.TagRejected]
 	switch {
 	case rejected:
@@ -92,17 +93,17 @@ func coming(source string, s ec2ops.Snapshot) bool {
 	if s.State == ec2ops.SnapshotPending {
 		s.State = ec2ops.SnapshotCompleted
 	}
-	return ineligible(source, s) == ""
+	return Ineligible(source, s) == ""
 }
 
-// newest gives the snapshot that a launch starts from: of this source, completed,
+// Newest gives the snapshot that a launch starts from: of this source, completed,
 // not archived, with the newest data. The error wraps [ErrNoSnapshot] and says what there
 // is instead.
-func (c catalogue) newest() (ec2ops.Snapshot, error) {
+func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	var eligible []ec2ops.Snapshot
 	others, pending := map[string]int{}, false
 	for _, s := range c.snapshots {
-		if why := ineligible(c.source, s); why != "" {
+		if why := Ineligible(c.source, s); why != "" {
 			others[why]++
 			pending = pending || coming(c.source, s)
 			continue
@@ -132,10 +133,10 @@ func noSnapshot(source string, others map[string]int, pending bool) error {
 	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", kind, source, strings.Join(list, ", "))
 }
 
-// newerThan gives the newest snapshot, completed or pending, that holds newer data than
+// NewerThan gives the newest snapshot, completed or pending, that holds newer data than
 // the volume: than the snapshot that it was made from, and than those that were taken of
 // it since.
-func (c catalogue) newerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
+func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
 	var holds *ec2ops.Snapshot
 	for _, s := range c.snapshots {
 		ofIt := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s)
@@ -157,8 +158,8 @@ func (c catalogue) newerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool
 	return newer, found
 }
 
-// find gives one of the snapshots by its id.
-func (c catalogue) find(id string) (ec2ops.Snapshot, bool) {
+// Find gives one of the snapshots by its id.
+func (c Catalogue) Find(id string) (ec2ops.Snapshot, bool) {
 	for _, s := range c.snapshots {
 		if s.ID == id {
 			return s, true
@@ -167,36 +168,37 @@ func (c catalogue) find(id string) (ec2ops.Snapshot, bool) {
 	return ec2ops.Snapshot{}, false
 }
 
-// withdrawn says why the snapshot that a volume was made from is no release any more, by
+// Withdrawn says why the snapshot that a volume was made from is no release any more, by
 // what EC2 says of the snapshot now, nil if it does not know it; "" when it is still one.
-func withdrawn(source string, s *ec2ops.Snapshot) string {
+func Withdrawn(source string, s *ec2ops.Snapshot) string {
 	if s == nil {
 		return "gone"
 	}
 	if _, rejected := s.Tags[ec2ops.TagRejected]; rejected || s.Tags[ec2ops.TagName] != source {
-		return ineligible(source, *s)
+		return Ineligible(source, *s)
 	}
 	return ""
 }
 
-// startedSince says whether the instance was stopped and started since the volume was
+// StartedSince says whether the instance was stopped and started since the volume was
 // made, and this start has not been dealt with: deployments may have passed it by. A
 // start has a new pendingTime in the instance's identity document, a reboot has not; the
 // volume is tagged with that of the last start that was dealt with. (EC2 user guide,
 // "Stop and start your instance"; mlevit/aws-auto-cleanup#129)
-func startedSince(v ec2ops.Volume, self ec2ops.Identity) bool {
-	return !self.Launched.IsZero() && v.Created.Before(self.Launched) && v.Tags[ec2ops.TagStarted] != startTag(self)
+func StartedSince(v ec2ops.Volume, self ec2ops.Identity) bool {
+	return !self.Launched.IsZero() && v.Created.Before(self.Launched) && v.Tags[ec2ops.TagStarted] != StartTag(self)
 }
 
-func startTag(self ec2ops.Identity) string { return self.Launched.UTC().Format(time.RFC3339) }
+// StartTag is the value of the tag [ec2ops.TagStarted] for the instance's present start.
+func StartTag(self ec2ops.Identity) string { return self.Launched.UTC().Format(time.RFC3339) }
 
-// completed is the catalogue without what EC2 has not completed.
-func (c catalogue) completed() catalogue {
+// Completed is the catalogue without what EC2 has not completed.
+func (c Catalogue) Completed() Catalogue {
 	var completed []ec2ops.Snapshot
 	for _, s := range c.snapshots {
 		if s.State == ec2ops.SnapshotCompleted {
 			completed = append(completed, s)
 		}
 	}
-	return catalogueOf(c.source, completed)
+	return Of(c.source, completed)
 }

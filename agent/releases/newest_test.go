@@ -1,4 +1,4 @@
-package agent
+package releases
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestNewest(t *testing.T) {
 		"nothing but lasting ones":     {[]ec2ops.Snapshot{archived, failed}, "1 archived, 1 error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := catalogueOf("codepen-app", tc.all).newest()
+			got, err := Of("codepen-app", tc.all).Newest()
 			if err != nil {
 				pending := strings.Contains(tc.want, "pending")
 				if errors.Is(err, failure.ErrNoSnapshot) == pending || errors.Is(err, failure.ErrTemporary) != pending || !strings.Contains(err.Error(), tc.want) {

@@ -1,4 +1,4 @@
-package agent
+package releases
 
 import (
 	"testing"
@@ -49,7 +49,7 @@ func TestOnlyReleasesAreEligible(t *testing.T) {
 		"EC2 made a volume id up for a copy": {[]ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-copy", 9, "r1", func(s *ec2ops.Snapshot) { s.VolumeID = "vol-0aaaaaaaaaaaaaaaa" })}, "snap-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := catalogueOf("codepen-app", tc.all).newest(); err != nil || got.ID != tc.want {
+			if got, err := Of("codepen-app", tc.all).Newest(); err != nil || got.ID != tc.want {
 				t.Errorf("got %s, %v; want %s", got.ID, err, tc.want)
 			}
 		})
@@ -80,9 +80,17 @@ func TestNewerThan(t *testing.T) {
 		"one that began blank, and a later own": {from(""), []ec2ops.Snapshot{release("snap-5", 5), mine}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, _ := catalogueOf("codepen-app", tc.all).newerThan(tc.volume); got.ID != tc.want {
+			if got, _ := Of("codepen-app", tc.all).NewerThan(tc.volume); got.ID != tc.want {
 				t.Errorf("got %q, want %q", got.ID, tc.want)
 			}
 		})
+	}
+}
+
+// release is an eligible snapshot that began at the given hour.
+func release(id string, hour int) ec2ops.Snapshot {
+	return ec2ops.Snapshot{
+		ID: id, State: ec2ops.SnapshotCompleted, Tier: "standard", SizeGiB: 5,
+		Start: time.Date(2026, 11, 23, hour, 0, 0, 0, time.UTC), Tags: map[string]string{ec2ops.TagName: "codepen-app"},
 	}
 }

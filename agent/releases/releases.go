@@ -1,4 +1,6 @@
-package agent
+// Package releases is the snapshots of a source: which of them are releases, which one a
+// launch takes, and what takes one out of the running.
+package releases
 
 import (
 	"context"
@@ -12,6 +14,18 @@ import (
 	"snapsource/ec2ops"
 )
 
+// Cloud is what the releases of a source need of AWS. *ec2ops.Client implements it.
+type Cloud interface {
+	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
+	SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error)
+	Tag(ctx context.Context, id string, tags map[string]string) error
+	Untag(ctx context.Context, id string, remove map[string]string) error
+	VolumesOf(ctx context.Context, source string) ([]ec2ops.Volume, error)
+	Alive(ctx context.Context, instanceIDs []string) (map[string]bool, error)
+	DeleteVolume(ctx context.Context, id string) error
+	DeleteSnapshot(ctx context.Context, id string) error
+}
+
 // Release is a snapshot of a source, as a launch sees it.
 type Release struct {
 	Snapshot string    `json:"snapshot"`
@@ -23,25 +37,25 @@ type Release struct {
 	WhyNot   string    `json:"why_not,omitempty"` // for every other one
 }
 
-// Releases lists a source's snapshots, newest first, marks the one that a launch
+// List lists a source's snapshots, newest first, marks the one that a launch
 // would choose, and says for every other one why not.
-func Releases(ctx context.Context, cloud Cloud, source string) ([]Release, error) {
+func List(ctx context.Context, cloud Cloud, source string) ([]Release, error) {
 	all, err := snapshotsOf(ctx, cloud, source)
 	if err != nil {
 		return nil, err
 	}
-	return catalogueOf(source, all).rank(), nil
+	return Of(source, all).rank(), nil
 }
 
-// rank is [Releases] without the calls.
-func (c catalogue) rank() []Release {
-	chosen, noneErr := c.newest()
+// rank is [List] without the calls.
+func (c Catalogue) rank() []Release {
+	chosen, noneErr := c.Newest()
 	all := slices.Clone(c.snapshots)
 	slices.SortFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
 	var releases []Release
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress}
-		switch why := ineligible(c.source, s); {
+		switch why := Ineligible(c.source, s); {
 		case why != "":
 			r.WhyNot = why
 		case noneErr == nil && s.ID == chosen.ID:
@@ -77,11 +91,11 @@ const Latest = "latest"
 
 // find gives one of a source's snapshots by its id, or [Latest].
 func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
-	c := catalogueOf(source, all)
+	c := Of(source, all)
 	if id == Latest {
-		return c.newest()
+		return c.Newest()
 	}
-	if s, known := c.find(id); known {
+	if s, known := c.Find(id); known {
 		return s, nil
 	}
 	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", failure.ErrNoSnapshot, id, source)
@@ -90,8 +104,8 @@ func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 // rejectedName is what the tag Name becomes; no source can have such a name.
 func rejectedName(source string) string { return "rejected: " + source }
 
-// rejection are the tags that take a snapshot out of the running.
-func rejection(source, reason string, now time.Time) map[string]string {
+// Rejection are the tags that take a snapshot out of the running.
+func Rejection(source, reason string, now time.Time) map[string]string {
 	return map[string]string{
 		ec2ops.TagName:     rejectedName(source),
 		ec2ops.TagSource:   source,
@@ -113,17 +127,17 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 	}
 	bad := append(copiesOf(s, all), s)
 	for _, b := range bad {
-		if err := cloud.Tag(ctx, b.ID, rejection(source, reason, now)); err != nil {
+		if err := cloud.Tag(ctx, b.ID, Rejection(source, reason, now)); err != nil {
 			return "", "", err
 		}
 	}
-	if err := awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return withdrawn(source, &s) != "" }); err != nil {
+	if err := awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return Withdrawn(source, &s) != "" }); err != nil {
 		return "", "", err
 	}
 	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool {
 		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })
 	})
-	if left, err := catalogueOf(source, all).newest(); err == nil {
+	if left, err := Of(source, all).Newest(); err == nil {
 		next = left.ID
 	}
 	return s.ID, next, nil
