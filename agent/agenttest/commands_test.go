@@ -11,6 +11,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/inventory"
 	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
@@ -104,9 +105,9 @@ var commands = map[string]command{
 		return releases.Promote(ctx, s.web.Agent().Cloud, source, s.snapshot)
 	}, func(s *scene) error { return s.chosen(true) }},
 	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
-		q := agent.DefaultServerQuery()
+		q := inventory.DefaultServerQuery()
 		q.Roles = []string{"app"}
-		servers, _, err := agent.Servers(ctx, s.web.Agent().Cloud.(*ec2ops.Client), q)
+		servers, _, err := inventory.Servers(ctx, s.web.Agent().Cloud.(*ec2ops.Client), q)
 		if err == nil && (len(servers) != 1 || servers[0].ID != s.web.ID) {
 			s.t.Errorf("hosts lists %v, want %s", servers, s.web.ID)
 		}

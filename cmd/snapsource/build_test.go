@@ -115,10 +115,11 @@ func TestLayers(t *testing.T) {
 		"snapsource/ec2ops/ec2test":   leaf,
 		"snapsource/agent/config":     {"snapsource/ec2ops", "snapsource/mountfs"},
 		"snapsource/agent/failure":    leaf,
-		"snapsource/agent/releases":   {"snapsource/agent/failure", "snapsource/ec2ops"},
+		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
+		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
 		"snapsource/agent":            {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
-		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
+		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/inventory", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
 		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
 		"snapsource/packaging/man":    leaf,

@@ -10,11 +10,12 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/inventory"
 	"snapsource/ec2ops"
 )
 
 func hostsCommand(p *program) *cobra.Command {
-	h := &hosts{program: p, query: agent.DefaultServerQuery()}
+	h := &hosts{program: p, query: inventory.DefaultServerQuery()}
 	c := &cobra.Command{
 		Use:   "hosts",
 		Short: "running instances by role, for the deploy tool",
@@ -59,7 +60,7 @@ Without any match nothing is printed and the exit code is 75, unless
 // hosts is one run of the command.
 type hosts struct {
 	program    *program
-	query      agent.ServerQuery
+	query      inventory.ServerQuery
 	filters    []string
 	output     string
 	allowEmpty bool
@@ -83,11 +84,11 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	servers, leftOut, err := agent.Servers(c.Context(), cloud, h.query)
+	servers, leftOut, err := inventory.Servers(c.Context(), cloud, h.query)
 	if err == nil {
 		h.explain(c, log, leftOut)
 		if len(servers) == 0 && !h.allowEmpty {
-			err = agent.NoServers(h.query, cloud.Region())
+			err = inventory.NoServers(h.query, cloud.Region())
 		}
 	}
 	if err != nil {
@@ -96,9 +97,9 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 	return h.print(c, servers)
 }
 
-func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
+func (h *hosts) print(c *cobra.Command, servers []inventory.Server) error {
 	if h.output == config.OutputJSON {
-		return writeJSON(c.OutOrStdout(), append([]agent.Server{}, servers...)) // [] for none, and not null
+		return writeJSON(c.OutOrStdout(), append([]inventory.Server{}, servers...)) // [] for none, and not null
 	}
 	for _, s := range servers {
 		if err := writeLine(c.OutOrStdout(), s.Address); err != nil {
@@ -110,7 +111,7 @@ func (h *hosts) print(c *cobra.Command, servers []agent.Server) error {
 
 // explain tells of the instances that were left out: with --explain of all, and
 // always of one that the deployment was to reach.
-func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []agent.LeftOut) {
+func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.LeftOut) {
 	for _, l := range leftOut {
 		switch {
 		case !l.Lost && !h.query.NotRunning:

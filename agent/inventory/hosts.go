@@ -1,4 +1,5 @@
-package agent
+// Package inventory is the running instances by role, for a deploy tool.
+package inventory
 
 import (
 	"cmp"
