@@ -43,6 +43,10 @@ test: build ## all tests, most of them with the race detector (root: kernel test
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s tools; fi
 	@.ci/test $(PACKAGES)
 
+.PHONY: check
+check: lint ## vet, the linter, and the tests that need no root
+	$(GO) test ./agent ./agent/config ./agent/releases ./agent/inventory ./ec2ops ./systemd
+
 .PHONY: tools
 tools: ## install the programs that the tests use (root)
 	@.ci/need $(TOOLS)
