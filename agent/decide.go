@@ -136,19 +136,10 @@ func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device
 	return refuse("holds " + c.What + ", not an XFS of ours")
 }
 
-// describeXFS tells a person what an XFS is like. A snapshot taken of a running
-// system has a log to be replayed, as has one taken while it was frozen.
+// describeXFS tells a person what an XFS is called.
 func describeXFS(c mountfs.Contents) string {
-	text := "XFS"
-	if c.XFS.Label != "" {
-		text = fmt.Sprintf("XFS %q", c.XFS.Label)
+	if c.XFS.Label == "" {
+		return "XFS"
 	}
-	switch c.Log {
-	case mountfs.LogClean:
-		return text + ", clean"
-	case mountfs.LogDirty:
-		return text + ", its log is replayed at mount"
-	case mountfs.LogUnknown: // nothing is known that could be said
-	}
-	return text
+	return fmt.Sprintf("XFS %q", c.XFS.Label)
 }

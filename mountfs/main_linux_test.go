@@ -206,3 +206,33 @@ func mode(t testing.TB, path string) os.FileMode {
 }
 
 func zeros(n int) []byte { return make([]byte, n) }
+
+// work makes files, each on the disk before the next.
+func work(t *testing.T, dir string, n int) {
+	t.Helper()
+	for i := range n {
+		f, err := os.CreateTemp(dir, fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+// copied gives the image as it is at this moment, as a snapshot would.
+func copied(t *testing.T, image string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "copy.img")
+	runTool(t, "cp", "--sparse=always", image, path)
+	return path
+}
+
+func unmount(t *testing.T, target string) {
+	t.Helper()
+	if err := Unmount(target); err != nil {
+		t.Fatal(err)
+	}
+}

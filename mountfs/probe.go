@@ -46,7 +46,6 @@ type Contents struct {
 	Kind Kind
 	What string      // for people: "ext4", "XFS, superblock checksum wrong", "unknown data at byte 1234"
 	XFS  *Superblock // for XFS and HalfMade
-	Log  LogState    // for XFS
 }
 
 const (
@@ -92,9 +91,7 @@ func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	case err == nil && sb.InProgress:
 		return Contents{Kind: Foreign, What: "XFS that mkfs did not finish, not ours: UUID " + sb.UUID}, nil
 	case err == nil:
-		// For people only: a log that can't be read is the mount's business.
-		state, _ := readLog(r, sb)
-		return Contents{Kind: XFS, What: fmt.Sprintf("XFS %q", sb.Label), XFS: &sb, Log: state}, nil
+		return Contents{Kind: XFS, What: fmt.Sprintf("XFS %q", sb.Label), XFS: &sb}, nil
 	case !errors.Is(err, errNoMagic):
 		return Contents{Kind: Foreign, What: err.Error()}, nil
 	}

@@ -58,8 +58,9 @@ func TestMountRefusedByKernel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, _ := sb.log(f)
-			poke(t, node, l.start, []byte(strings.Repeat("not a log of anything. ", 1<<16)))
+			group, block := sb.LogStart>>sb.agLog, sb.LogStart&(1<<sb.agLog-1)
+			start := int64(group*uint64(sb.AGBlocks)+block) * int64(sb.BlockSize)
+			poke(t, node, start, []byte(strings.Repeat("not a log of anything. ", 1<<16)))
 		}, says: "xfs_repair"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -22,7 +22,6 @@ type Superblock struct {
 	Version     int    // 4, or 5 with checksums
 	InProgress  bool   // mkfs has not finished
 	LogStart    uint64 // block number of the log, 0 when it is on another device
-	LogBlocks   uint32
 	RTBlocks    uint64 // of the realtime volume, which is on another device
 	Features    Features
 
@@ -86,7 +85,6 @@ func ParseSuperblock(b []byte) (Superblock, error) {
 		Version:    int(be.Uint16(b[0x64:]) & 0xf),
 		InProgress: b[0x7e] != 0,
 		LogStart:   be.Uint64(b[0x30:]),
-		LogBlocks:  be.Uint32(b[0x60:]),
 		RTBlocks:   be.Uint64(b[0x10:]),
 		agLog:      b[0x7c],
 	}
