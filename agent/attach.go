@@ -48,6 +48,9 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 		if !errors.Is(err, errStuck) || errors.Is(err, mountfs.ErrWrongDevice) {
 			break
 		}
+		if mounted, mountErr := b.isMounted(v); mountErr != nil || mounted {
+			return at, errors.Join(err, mountErr) // an earlier run has: it is attached
+		}
 		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, Line(err)))
 		if releaseErr := b.takeDown(ctx, v, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
@@ -65,6 +68,16 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
 	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
 	return at, nil
+}
+
+// isMounted says whether anything is mounted from the volume here.
+func (b *boot) isMounted(v ec2ops.Volume) (bool, error) {
+	dev, found, err := b.deviceOf(v)
+	if err != nil || !found {
+		return false, err
+	}
+	mounts, err := b.mountsOf(dev)
+	return len(mounts) > 0, err
 }
 
 // attachOnce goes on with an attachment or asks for one, and waits for the device. EC2

@@ -88,13 +88,14 @@ func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (R
 					continue
 				}
 			}
-			if errors.Is(err, ec2ops.ErrNotFound) && b.adopted != "" && !slices.Contains(b.gone, b.adopted) {
+			if b.adopted != "" && isGone(err, b.adopted) && !slices.Contains(b.gone, b.adopted) {
 				b.note(b.adopted + ", which EC2 lists, is gone; starting over")
 				b.gone = append(b.gone, b.adopted)
 				continue
 			}
 			if err != nil {
 				b.undo(ctx, err)
+				b.hide(ctx)
 			}
 			return err
 		}
@@ -192,7 +193,7 @@ func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error
 		b.adopted = c.volume.ID
 		v, err = b.usable(ctx, s, *c.volume)
 		if errors.Is(err, errGone) {
-			err = fmt.Errorf("%w: %w", ec2ops.ErrNotFound, err)
+			err = &goneError{b.adopted, err}
 		}
 	}
 	if err != nil {

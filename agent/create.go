@@ -103,7 +103,11 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 		case err != nil:
 			return made, err
 		}
-		made, b.created = answer, answer.ID
+		if made = answer; isNew(answer) {
+			b.created = answer.ID
+		} else {
+			b.created, b.adopted = "", answer.ID // an earlier run has made it
+		}
 		answered := time.Now()
 		if answer.State == ec2ops.VolumeAvailable || answer.State == ec2ops.VolumeInUse {
 			// By the token EC2 may know more of a volume than Describe shows. What is attached
@@ -131,6 +135,18 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 		}
 		s.waiting(made.ID + " is not shown; asking EC2 again what the client token stands for")
 	}
+}
+
+// newWithin is how old, by EC2's own clock, a volume may be that this run has just made:
+// the answer to a repeated token is that of the first call, and calls are repeated for as
+// long as EC2 throttles them or does not answer.
+const newWithin = 2 * time.Minute
+
+// isNew says whether the volume that CreateVolume has answered with is a new one, and not
+// one of an earlier run, which may have been in service: what is new may be deleted after
+// a failure.
+func isNew(v ec2ops.Volume) bool {
+	return v.Age < newWithin && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == ""
 }
 
 // ofEarlierRun answers a client token that was used with other parameters. An earlier run

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,7 +80,7 @@ func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) 
 		return nil, 0, config.Usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)
 	case err == nil:
 		return &s, max(src.SizeGiB, s.SizeGiB), nil
-	case ifNone == config.IfNoneBlank:
+	case ifNone == config.IfNoneBlank && errors.Is(err, failure.ErrNoSnapshot): // and none is pending
 		return nil, cmp.Or(src.SizeGiB, config.DefaultSizeGiB), nil
 	}
 	return nil, 0, err

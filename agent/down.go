@@ -10,6 +10,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -47,20 +48,36 @@ func (b *boot) down(ctx context.Context, remove bool) error {
 		return err
 	}
 	for _, v := range volumes {
-		if err := b.notFrozen(v); err != nil {
+		if err := b.notInTheWay(v); err != nil {
 			return err
 		}
 	}
+	unannounced := slices.DeleteFunc(slices.Clone(volumes), func(v ec2ops.Volume) bool { return !b.marked(v) })
 	if err := b.withdraw(ctx, func() error { return b.agent.Host.DropRecord(b.src.Name) }); err != nil {
 		return err
 	}
 	for _, v := range volumes {
+		if !remove && !slices.ContainsFunc(unannounced, func(u ec2ops.Volume) bool { return u.ID == v.ID }) {
+			b.keepServed(ctx, v)
+		}
 		if err := b.takeDown(ctx, v, remove); err != nil {
 			return err
 		}
 	}
 	b.report.State, b.report.Changed = StateAbsent, len(volumes) > 0
 	return nil
+}
+
+// keepServed notes on a volume that it was in service, before the record of that is dropped
+// and its attachment gone: what is on it may be nowhere else, so no launch replaces it.
+func (b *boot) keepServed(ctx context.Context, v ec2ops.Volume) {
+	if v.Tags[ec2ops.TagStarted] == releases.StartTag(b.self) {
+		return
+	}
+	defer b.inEC2.enter()()
+	if err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(b.self)}); err != nil {
+		b.note(v.ID + " could not be tagged as one that was in service: " + Line(err))
+	}
 }
 
 // findVolumes lists this instance's and source's volumes that are not gone.
@@ -109,10 +126,11 @@ func (b *boot) withdraw(ctx context.Context, forget func() error) (err error) {
 	if !b.cfg.Roles.None() {
 		s.detail = "roles off"
 	}
+	areNew := b.newRoles()
 	if err := forget(); err != nil {
 		return err
 	}
-	return b.withdrawRoles(ctx)
+	return b.withdrawRoles(ctx, areNew)
 }
 
 // takeDown takes a volume from this instance: unmounts all that is mounted from it here,
@@ -150,7 +168,8 @@ func (b *boot) deviceOf(v ec2ops.Volume) (dev mountfs.Device, found bool, err er
 }
 
 // mountsOf lists what is mounted from a device here, in the order in which it can be
-// unmounted: the file system itself last, as its directories are bound elsewhere.
+// unmounted: the file system itself last, as its directories are bound elsewhere. What
+// somebody else has mounted on top of one can't be unmounted for him: ErrTarget.
 func (b *boot) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 	all, err := b.agent.Host.Mounts()
 	if err != nil {
@@ -158,45 +177,36 @@ func (b *boot) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 	}
 	for _, whole := range []bool{false, true} {
 		for _, m := range slices.Backward(all) {
-			if m.Major == dev.Major && m.Minor == dev.Minor && (m.Target == b.src.Mount) == whole {
-				list = append(list, m)
+			if m.Major != dev.Major || m.Minor != dev.Minor || (m.Target == b.src.Mount) != whole {
+				continue
 			}
+			if top, _ := mountfs.MountAt(all, m.Target); top.Major != dev.Major || top.Minor != dev.Minor {
+				return nil, fmt.Errorf("%w: %s is covered by a mount of %s (%s); unmount that first", mountfs.ErrBusy, m.Target, top.Source, top.FSType)
+			}
+			list = append(list, m)
 		}
 	}
 	return list, nil
 }
 
-// notFrozen refuses a file system that somebody has frozen: unmounted, it would stay
-// frozen, with no mountpoint by which it could be thawed. Only freezing it tells.
-func (b *boot) notFrozen(v ec2ops.Volume) error {
+// notInTheWay refuses to take down a volume whose file system somebody has frozen, or
+// covered by another mount. Unmounted, it would stay frozen, with no mountpoint by which it
+// could be thawed.
+func (b *boot) notInTheWay(v ec2ops.Volume) error {
 	dev, found, err := b.deviceOf(v)
 	if err != nil || !found {
 		return err
 	}
 	mounts, err := b.mountsOf(dev)
-	if err != nil {
+	if err != nil || len(mounts) == 0 {
 		return err
 	}
-	whole := slices.IndexFunc(mounts, func(m mountfs.Mount) bool { return m.Root == "/" })
-	if whole < 0 {
-		return nil
-	}
-	at := mounts[whole].Target
-	_ = b.agent.Host.Flush(at) // what is dirty would make the freeze long
-	frozen, err := b.agent.Host.Freeze(at, DefaultFreezeTimeout, func() {})
-	switch {
-	case err == nil:
-		_, err = frozen.Thaw()
-		return err
-	case errors.Is(err, mountfs.ErrBusy):
-		return err
-	}
-	return nil // it can't be frozen, so it is not
+	return b.agent.Host.NotFrozen(mounts[len(mounts)-1].Target)
 }
 
-// unmount unmounts all that is mounted from the volume's device here. When somebody else
-// still uses the device, a container in a mount namespace of its own for instance, all is
-// mounted again.
+// unmount unmounts all that is mounted from the volume's device here. When that fails, or
+// somebody else still uses the device, a container in a mount namespace of its own for
+// instance, all is mounted again.
 func (b *boot) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	s := b.begin(Unmount)
 	defer s.end(&err)
@@ -205,7 +215,7 @@ func (b *boot) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	if err != nil || !found {
 		return err
 	}
-	if err := b.notFrozen(v); err != nil {
+	if err := b.notInTheWay(v); err != nil {
 		return err
 	}
 	mounts, err := b.mountsOf(dev)
@@ -215,44 +225,38 @@ func (b *boot) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	if len(mounts) > 0 {
 		s.detail = ""
 	}
-	for _, m := range mounts {
+	for i, m := range mounts {
 		if err := b.agent.Host.Unmount(m.Target); err != nil {
-			return fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
+			err = fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
+			return errors.Join(err, b.mountAgain(dev, mounts[:i]))
 		}
 		s.detail += m.Target + " "
 	}
 	users, err := b.agent.Host.Users(ctx, dev)
-	if err != nil {
+	if err != nil || len(users) == 0 {
 		return err
-	}
-	if len(users) == 0 {
-		return nil
 	}
 	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run it again",
 		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
-	if len(mounts) > 0 {
-		inUse = errors.Join(inUse, b.mountAgain(dev, mounts))
-	}
-	return inUse
+	return errors.Join(inUse, b.mountAgain(dev, mounts))
 }
 
-// mountAgain mounts what was unmounted, and gives the error only.
+// mountAgain mounts what was unmounted, the last first, and gives the error only.
 func (b *boot) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
-	if !slices.ContainsFunc(mounts, func(m mountfs.Mount) bool { return m.Target == b.src.Mount && m.Root == "/" }) {
-		return nil
-	}
-	if _, err := b.agent.Host.MountXFS(dev, b.src.Mount, b.src.MountOptions); err != nil {
-		return fmt.Errorf("mount it again: %w", err)
-	}
-	for _, bind := range b.src.Binds {
-		if !slices.ContainsFunc(mounts, func(m mountfs.Mount) bool { return m.Target == bind.Target }) {
-			continue
+	for _, m := range slices.Backward(mounts) {
+		var err error
+		if m.Root == "/" {
+			_, err = b.agent.Host.MountXFS(dev, m.Target, b.src.MountOptions)
+		} else {
+			_, err = b.agent.Host.Bind(b.src.Mount, strings.TrimPrefix(m.Root, "/"), m.Target, false)
 		}
-		if _, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, false); err != nil {
+		if err != nil {
 			return fmt.Errorf("mount it again: %w", err)
 		}
 	}
-	b.note("the Source is mounted again at " + b.src.Mount + ", without its roles: snapsource up announces it")
+	if len(mounts) > 0 {
+		b.note("the Source is mounted again, without its roles: snapsource up announces it")
+	}
 	return nil
 }
 
@@ -283,6 +287,9 @@ func (b *boot) release(ctx context.Context, s *step, v ec2ops.Volume) error {
 		return err
 	}
 	a, attached := now.AttachmentTo(b.self.InstanceID)
+	if !shown && !attached && now.State == ec2ops.VolumeInUse {
+		return fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", failure.ErrRefused, v.ID, now.Attachments[0].InstanceID)
+	}
 	if shown || attached && a.State != ec2ops.Detaching {
 		if err := b.agent.Cloud.Detach(ctx, v.ID, b.self.InstanceID); err != nil {
 			return err

@@ -151,6 +151,13 @@ func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {
 	return ok && minor == h.mounts[mountpoint], nil
 }
 
+func (h *fakeHost) NotFrozen(string) error {
+	if h.frozen || h.freezeErr != nil {
+		return mountfs.ErrBusy
+	}
+	return nil
+}
+
 func (h *fakeHost) Users(context.Context, mountfs.Device) ([]string, error) { return h.users, nil }
 
 func (h *fakeHost) MkfsPath() (string, error) {

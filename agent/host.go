@@ -75,6 +75,8 @@ func (h host) Bind(mountpoint, dir, target string, create bool) (bool, error) {
 
 func (h host) Unmount(target string) error { return notRoot(mountfs.Unmount(target)) }
 
+func (h host) NotFrozen(path string) error { return mountfs.NotFrozen(path, DefaultFreezeTimeout) }
+
 func (h host) Users(ctx context.Context, d mountfs.Device) ([]string, error) {
 	return mountfs.Users(ctx, d)
 }

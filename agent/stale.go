@@ -50,13 +50,14 @@ func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Sna
 	return &staleError{volume: v, withdrawn: why}, nil
 }
 
-// withdrawn says why the snapshot of a volume is no release any more; "" when it is one.
+// withdrawn says why the newest release that a volume holds is none any more; "" when it
+// is one.
 func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c releases.Catalogue) (string, error) {
+	if held, listed := c.Holds(v); listed {
+		return releases.Withdrawn(b.src.Name, &held), nil
+	}
 	if v.SnapshotID == "" {
 		return "", nil
-	}
-	if own, listed := c.Find(v.SnapshotID); listed {
-		return releases.Withdrawn(b.src.Name, &own), nil
 	}
 	own, known, err := b.agent.Cloud.SnapshotByID(ctx, v.SnapshotID)
 	switch {
@@ -72,47 +73,51 @@ func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c releases.Catalo
 //
 //   - An instance that is about to be let into service, and a launch whose volume was
 //     never announced: nobody uses the volume yet. It is replaced if a release has passed
-//     it by (in the first case), or if its own is rejected or gone.
+//     it by (in the first case), or if its own is rejected.
 //   - An instance that was stopped and started since: its volume was in service. The
 //     policy decides, as for a launch. One that began blank is only told of: what is on it
 //     may be nowhere else.
 //   - An instance that was only rebooted: deployments reach it in place.
 //
-// Nothing is deleted as long as there is nothing to replace it.
+// Nothing is deleted as long as there is nothing to replace it, nor because a snapshot was
+// deleted: old ones are pruned.
 func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*staleError, error) {
-	c := releases.Of(b.src.Name, snapshots).Completed()
-	newer, found := c.NewerThan(v)
-	replacement, none := c.Newest()
-	switch {
-	case found && v.SnapshotID != "" && b.entrance.intoService():
-		return &staleError{volume: v, newer: newer, again: true}, nil
-	case b.cfg.Stale == config.StaleIgnore:
+	started, serves := releases.StartedSince(v, b.self), b.entrance.intoService() && v.SnapshotID != ""
+	if b.cfg.Stale == config.StaleIgnore && !serves {
 		return nil, nil
-	case releases.StartedSince(v, b.self):
-		stale := &staleError{volume: v, newer: newer}
-		if !found {
-			why, err := b.withdrawn(ctx, v, c)
-			if err != nil || why == "" {
-				return nil, err
-			}
-			stale.withdrawn = why
-		}
-		if b.cfg.Stale == config.StaleWarn || v.SnapshotID == "" || replacement.ID == "" {
-			b.note("the instance was stopped and started: " + stale.Error())
-			return nil, nil
-		}
-		return stale, nil
-	case b.unannounced(v):
-		why, err := b.withdrawn(ctx, v, c)
-		if err != nil || why == "" {
+	}
+	if started {
+		// With those that are rejected: it may hold one that was taken of it.
+		all, err := releases.All(ctx, b.agent.Cloud, b.src.Name)
+		if err != nil {
 			return nil, err
 		}
-		if replacement.ID == "" {
-			return nil, fmt.Errorf("%s is from %s, which is %s: %w", v.ID, v.SnapshotID, why, none)
-		}
-		return &staleError{volume: v, withdrawn: why, again: true}, nil
+		snapshots = all
 	}
-	return nil, nil
+	c := releases.Of(b.src.Name, snapshots).Completed()
+	stale := &staleError{volume: v}
+	newer, found := c.NewerThan(v)
+	if stale.newer = newer; !found {
+		why, err := b.withdrawn(ctx, v, c)
+		if err != nil || why == "" || why == releases.Gone {
+			return nil, err
+		}
+		stale.withdrawn = why
+	}
+	replacement, none := c.Newest()
+	switch {
+	case started && !serves && (b.cfg.Stale == config.StaleWarn || v.SnapshotID == "" || replacement.ID == ""):
+		b.note("the instance was stopped and started: " + stale.Error())
+		return nil, nil
+	case replacement.ID == "":
+		return nil, fmt.Errorf("%w: %w", stale, none)
+	case started && !serves:
+		return stale, nil
+	case found && !serves: // the second look decides
+		return nil, nil
+	}
+	stale.again = true
+	return stale, nil
 }
 
 // looksAtSnapshots says whether [boot.overtaken] depends on them.
@@ -120,11 +125,19 @@ func (b *boot) looksAtSnapshots(v *ec2ops.Volume) bool {
 	return v == nil || b.entrance.intoService() || releases.StartedSince(*v, b.self) || b.unannounced(*v)
 }
 
-// unannounced says whether a volume of an earlier run was surely never announced: it is
-// not attached, or that run has left a mark in /run.
+// unannounced says whether a volume of an earlier run was surely never announced: that run
+// has left a mark in /run; or there is no record of it, nor a tag that it was in service,
+// and it is not attached, or is to outlive the instance, which ends before it is announced.
 func (b *boot) unannounced(v ec2ops.Volume) bool {
-	_, attached := v.AttachmentTo(b.self.InstanceID)
-	return !attached || b.marked(v)
+	known, err := b.agent.Host.LoadRecord(b.src.Name)
+	switch {
+	case err == nil && known.Volume == v.ID:
+		return known.Ready.IsZero()
+	case v.Tags[ec2ops.TagStarted] != "":
+		return false
+	}
+	a, attached := v.AttachmentTo(b.self.InstanceID)
+	return !attached || !a.DeleteOnTermination
 }
 
 func (b *boot) marked(v ec2ops.Volume) bool {
@@ -164,7 +177,7 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 	if err != nil || stale == nil {
 		return err
 	}
-	if b.cfg.Stale == config.StaleWarn {
+	if b.cfg.Stale == config.StaleWarn || stale.withdrawn == releases.Gone && b.created == "" {
 		is := "the older release"
 		if stale.newer.ID == "" {
 			is = "that release"

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -154,17 +155,7 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 			s.detail = c.String()
 			return c, ctx.Err()
 		}
-		c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots)
-		for until := time.Now().Add(noneStill); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
-			s.waiting(Line(err))
-			if err := b.pause(ctx, listedPoll, "a snapshot"); err != nil {
-				return c, err
-			}
-			if snapshots, err = b.agent.Cloud.Snapshots(ctx, b.src.Name); err == nil {
-				c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, snapshots)
-			}
-		}
-		if err != nil {
+		if err := b.chooseSnapshot(ctx, s, &c, snapshots); err != nil {
 			return c, err
 		}
 		if c.snapshot == nil {
@@ -175,6 +166,32 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	}
 	s.detail = c.String()
 	return c, ctx.Err()
+}
+
+// chooseSnapshot completes a choice. No answer that lists no eligible snapshot is believed
+// alone. A launch that starts over has had a release, and does not end up blank.
+func (b *boot) chooseSnapshot(ctx context.Context, s *step, c *choice, snapshots []ec2ops.Snapshot) (err error) {
+	ifNone, still := b.cfg.IfNone, noneStill
+	if len(b.gone) > 0 {
+		ifNone = config.IfNoneFail
+	}
+	if ifNone == config.IfNoneBlank {
+		still = listedPoll // somebody may be waiting for the first volume
+	}
+	c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, snapshots)
+	for until := time.Now().Add(still); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
+		s.waiting(Line(err))
+		if err := b.pause(ctx, listedPoll, "a snapshot"); err != nil {
+			return err
+		}
+		if snapshots, err = b.agent.Cloud.Snapshots(ctx, b.src.Name); err == nil {
+			c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, snapshots)
+		}
+	}
+	if errors.Is(err, failure.ErrNoSnapshot) {
+		c.snapshot, c.sizeGiB, err = chooseStart(b.src, ifNone, snapshots)
+	}
+	return err
 }
 
 // errSnapshotGone says that the chosen snapshot was deleted before a volume could be made
@@ -206,7 +223,7 @@ func (b *boot) chooseAgain(ctx context.Context, gone choice) (c choice, err erro
 		return gone, err
 	}
 	c = gone
-	if c.snapshot, c.sizeGiB, err = chooseStart(b.src, b.cfg.IfNone, all); err != nil {
+	if c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, all); err != nil {
 		return c, err
 	}
 	s.detail = c.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"snapsource/ec2ops"
@@ -17,6 +18,7 @@ type attempt struct {
 	mounted    bool   // this run has mounted its file system
 	bound      bool   // and all its binds
 	goesWithIt bool   // the volume is deleted when the instance terminates
+	announced  bool   // this run has put the roles on
 	launch     bool   // the volume has never been announced as ready
 }
 
@@ -87,4 +89,24 @@ func (b *boot) undo(ctx context.Context, failure error) {
 		return
 	}
 	b.note(fmt.Sprintf("%s is %s after the failure", what, done))
+}
+
+// goneError says that a volume of an earlier run is deleted.
+type goneError struct {
+	id  string
+	err error
+}
+
+func (e *goneError) Error() string   { return e.err.Error() }
+func (e *goneError) Unwrap() []error { return []error{ec2ops.ErrNotFound, e.err} }
+
+// isGone says whether an error means that EC2 does not know this volume: not that it does
+// not know another volume, a snapshot or an instance.
+func isGone(err error, id string) bool {
+	if gone, ok := errors.AsType[*goneError](err); ok {
+		return gone.id == id
+	}
+	api, ok := errors.AsType[*ec2ops.APIError](err)
+	return ok && errors.Is(api.Kind, ec2ops.ErrNotFound) && strings.Contains(api.Resource, id) &&
+		(api.Code == "" || strings.HasPrefix(api.Code, "InvalidVolume."))
 }

@@ -56,6 +56,8 @@ type Host interface {
 	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	Unmount(target string) error
+	// NotFrozen is mountfs.ErrBusy if somebody has frozen what is mounted at a path.
+	NotFrozen(path string) error
 	// Users names who uses a device of which nothing is mounted here.
 	Users(ctx context.Context, d mountfs.Device) ([]string, error)
 	CheckBind(mountpoint, dir, target string) (bool, error)

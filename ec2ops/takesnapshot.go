@@ -17,7 +17,7 @@ const (
 	TagVolume    = "snapsource:volume"    // what it was taken of
 	TagRun       = "snapsource:run"       // random: which run took it
 	TagRevision  = "snapsource:revision"  // the release in it, as its version control names it
-	TagPromoted  = "snapsource:promoted"  // on copies of snapshots: its own id, if it may be launched from
+	TagPromoted  = "snapsource:promoted"  // on copies of snapshots that may be launched from: its own id, and when its data was taken
 	TagCandidate = "snapsource:candidate" // in place of Name: the source it may be promoted for
 )
 

@@ -57,6 +57,43 @@ func Freeze(mountpoint string, limit time.Duration, lost func()) (*Frozen, error
 	if err != nil {
 		return nil, fmt.Errorf("freeze %s: %w", mountpoint, err)
 	}
+	return freezeOpen(mountpoint, dir, limit, lost)
+}
+
+// NotFrozen is ErrBusy if somebody has frozen the file system that is mounted at path, all
+// or a part of it. The kernel has no question for that: only a freeze tells, which is over
+// at once. A file system that can't be frozen is not.
+func NotFrozen(path string, limit time.Duration) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	dir, err := openDir(path)
+	if err != nil {
+		return err
+	}
+	var here, root unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(dir.Fd()), &here), unix.Stat("/", &root)); err != nil || here.Dev == root.Dev {
+		dir.Close()
+		return err
+	}
+	_ = unix.Syncfs(int(dir.Fd())) // what is dirty would make the freeze long
+	if err := lockToFreeze(dir); err != nil {
+		dir.Close()
+		return fmt.Errorf("freeze %s: %w", path, err)
+	}
+	f, err := freezeOpen(path, dir, limit, func() {})
+	switch {
+	case err == nil:
+		_, err = f.Thaw()
+		return err
+	case errors.Is(err, ErrBusy):
+		return err
+	}
+	return nil
+}
+
+// freezeOpen freezes the file system that dir is in, which it closes after a failure.
+func freezeOpen(mountpoint string, dir *os.File, limit time.Duration, lost func()) (*Frozen, error) {
 	g, err := startGuard(dir, limit)
 	if err != nil {
 		dir.Close()

@@ -99,6 +99,9 @@ func Grow(string, int64) (before, after int64, err error) {
 // Frozen is a frozen file system.
 type Frozen struct{}
 
+// NotFrozen needs Linux.
+func NotFrozen(string, time.Duration) error { return unsupported("freeze a file system") }
+
 // Users needs Linux.
 func Users(context.Context, Device) ([]string, error) {
 	return nil, unsupported("look for users of a device")

@@ -106,6 +106,16 @@ func (m *Machine) Unmount(target string) error {
 	return nil
 }
 
+// NotFrozen implements [agent.Host].
+func (m *Machine) NotFrozen(path string) (err error) {
+	m.cloud.Disks.change(m.MountedAt(path), func(k *disk) {
+		if k.frozen {
+			err = mountfs.ErrBusy
+		}
+	})
+	return err
+}
+
 // Users implements [agent.Host].
 func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }
 

@@ -101,6 +101,12 @@ func (r Roles) Announced(have map[string]string) bool {
 	return any(r.StagesTag, r.Stages) || r.Project != "" && have[r.ProjectTag] == r.Project
 }
 
+// AllShown says whether an instance that has these tags has all of our roles.
+func (r Roles) AllShown(have map[string]string) bool {
+	shown := SplitList(have[r.RolesTag])
+	return !slices.ContainsFunc(r.Roles, func(v string) bool { return !slices.Contains(shown, v) })
+}
+
 // SplitList reads a tag's list as cap-ec2 does: separated by commas, spaces around
 // them do not count.
 func SplitList(v string) []string {

@@ -42,12 +42,28 @@ func isCopy(s ec2ops.Snapshot) bool {
 }
 
 // taken is when the data in a snapshot was taken. A copy has the tags of its original but
-// a start time of its own, which counts only if the original is not listed.
+// a start time of its own, which counts only if nothing else is known.
 func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 	if at, known := c.originals[s.Tags[ec2ops.TagRun]]; known {
 		return at
 	}
+	if _, text, _ := strings.Cut(s.Tags[ec2ops.TagPromoted], " "); isPromoted(s) {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return at
+		}
+	}
 	return s.Start
+}
+
+// promotion is the value of the tag that makes a copy eligible: its own id, which a copy
+// of it does not have, and when its data was taken, for when its original is gone.
+func (c Catalogue) promotion(s ec2ops.Snapshot) string {
+	return s.ID + " " + c.taken(s).UTC().Format(time.RFC3339Nano)
+}
+
+func isPromoted(s ec2ops.Snapshot) bool {
+	id, _, _ := strings.Cut(s.Tags[ec2ops.TagPromoted], " ")
+	return isCopy(s) && id == s.ID
 }
 
 // byAge orders snapshots from the oldest to the newest.
@@ -78,7 +94,7 @@ func Ineligible(source string, s ec2ops.Snapshot) string {
 		return "not promoted"
 	case s.Tags[ec2ops.TagName] != source:
 		return "of another source"
-	case isCopy(s) && s.Tags[ec2ops.TagPromoted] != s.ID:
+	case isCopy(s) && !isPromoted(s):
 		return "a copy of a snapshot, not promoted"
 	case s.State != ec2ops.SnapshotCompleted:
 		return s.State
@@ -137,26 +153,36 @@ func noSnapshot(source string, others map[string]int, pending bool) error {
 // the volume: than the snapshot that it was made from, and than those that were taken of
 // it since.
 func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
-	var holds *ec2ops.Snapshot
-	for _, s := range c.snapshots {
-		ofIt := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s)
-		if ofIt && (holds == nil || c.byAge(s, *holds) > 0) {
-			holds = &s
-		}
-	}
+	held, holds := c.Holds(v)
 	for _, s := range c.snapshots {
 		if !coming(c.source, s) || found && c.byAge(s, newer) <= 0 {
 			continue
 		}
 		switch {
-		case holds != nil && !c.taken(s).After(c.taken(*holds)):
-		case holds == nil && !c.taken(s).After(v.Created): // its own snapshot is deleted
+		case holds && !c.taken(s).After(c.taken(held)):
+		case !holds && !c.taken(s).After(v.Created): // its own snapshot is deleted
 		default:
 			newer, found = s, true
 		}
 	}
 	return newer, found
 }
+
+// Holds gives the newest of the listed releases that a volume holds: the snapshot that it
+// was made from, or one that was taken of it since. A backup says nothing of the release
+// that it holds.
+func (c Catalogue) Holds(v ec2ops.Volume) (held ec2ops.Snapshot, listed bool) {
+	for _, s := range c.snapshots {
+		ofIt := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s) && !isBackup(s)
+		if ofIt && (!listed || c.byAge(s, held) > 0) {
+			held, listed = s, true
+		}
+	}
+	return held, listed
+}
+
+// Gone is what [Withdrawn] says of a snapshot that EC2 does not know.
+const Gone = "gone"
 
 // Find gives one of the snapshots by its id.
 func (c Catalogue) Find(id string) (ec2ops.Snapshot, bool) {
@@ -172,7 +198,7 @@ func (c Catalogue) Find(id string) (ec2ops.Snapshot, bool) {
 // what EC2 says of the snapshot now, nil if it does not know it; "" when it is still one.
 func Withdrawn(source string, s *ec2ops.Snapshot) string {
 	if s == nil {
-		return "gone"
+		return Gone
 	}
 	if _, rejected := s.Tags[ec2ops.TagRejected]; rejected || s.Tags[ec2ops.TagName] != source {
 		return Ineligible(source, *s)

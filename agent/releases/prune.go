@@ -36,7 +36,7 @@ const orphanAge = 15 * time.Minute
 // ones, what was rejected before those, and volumes of instances that no longer
 // exist. It goes on after a failure and reports all of them.
 func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now time.Time) ([]Pruned, error) {
-	snapshots, err := snapshotsOf(ctx, cloud, source)
+	snapshots, err := All(ctx, cloud, source)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,12 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		if slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID }) {
 			remove = cloud.DeleteSnapshot
 		}
-		if err := remove(ctx, p.ID); err != nil {
+		err := remove(ctx, p.ID)
+		if errors.Is(err, ec2ops.ErrNotReady) { // a machine image needs it: InvalidSnapshot.InUse
+			list[i].Reason += "; not deleted: " + err.Error()
+			continue
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -40,7 +40,7 @@ type Release struct {
 // List lists a source's snapshots, newest first, marks the one that a launch
 // would choose, and says for every other one why not.
 func List(ctx context.Context, cloud Cloud, source string) ([]Release, error) {
-	all, err := snapshotsOf(ctx, cloud, source)
+	all, err := All(ctx, cloud, source)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +68,9 @@ func (c Catalogue) rank() []Release {
 	return releases
 }
 
-// snapshotsOf lists the snapshots that are eligible for a source, and those that
+// All lists the snapshots that are eligible for a source, and those that
 // were taken of it and are not.
-func snapshotsOf(ctx context.Context, cloud Cloud, source string) ([]ec2ops.Snapshot, error) {
+func All(ctx context.Context, cloud Cloud, source string) ([]ec2ops.Snapshot, error) {
 	var all []ec2ops.Snapshot
 	for _, key := range []string{ec2ops.TagName, ec2ops.TagSource} {
 		found, err := cloud.SnapshotsTagged(ctx, key, source)
@@ -117,7 +117,7 @@ func Rejection(source, reason string, now time.Time) map[string]string {
 // what a launch takes now ("" for nothing). Copies of it are rejected before it. Launches
 // that have already chosen it find out when they announce it; see Config.Stale.
 func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now time.Time) (rejected, next string, err error) {
-	all, err := snapshotsOf(ctx, cloud, source)
+	all, err := All(ctx, cloud, source)
 	if err != nil {
 		return "", "", err
 	}
@@ -183,7 +183,7 @@ func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapsho
 // own checks, a rejected one again, a copy, or a backup that has its tags from a volume. What spoke against it is removed first, so
 // that an interrupted promotion leaves it ineligible.
 func Promote(ctx context.Context, cloud Cloud, source, id string) error {
-	all, err := snapshotsOf(ctx, cloud, source)
+	all, err := All(ctx, cloud, source)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	}
 	tags := map[string]string{ec2ops.TagName: source, ec2ops.TagSource: source}
 	if isCopy(s) {
-		tags[ec2ops.TagPromoted] = s.ID // which a copy of this one is not
+		tags[ec2ops.TagPromoted] = Of(source, all).promotion(s)
 	}
 	if err := cloud.Tag(ctx, s.ID, tags); err != nil {
 		return err
