@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
+	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
 
@@ -107,10 +109,11 @@ func anyUnmounted(targets []mountfs.Target) bool {
 // hideWithin bounds the calls that take the roles off after a failure.
 const hideWithin = 30 * time.Second
 
-// hide takes the roles off after a failure, if the Source is not mounted.
-func (b *boot) hide(ctx context.Context) {
+// hide takes the roles off after a failure, if the Source is not mounted; not where no
+// call can be signed.
+func (b *boot) hide(ctx context.Context, cause error) {
 	targets, err := b.lookTargets()
-	if b.cfg.Roles.None() || b.self.InstanceID == "" || err != nil || !anyUnmounted(targets) {
+	if b.cfg.Roles.None() || b.self.InstanceID == "" || errors.Is(cause, ec2ops.ErrNoCredentials) || err != nil || !anyUnmounted(targets) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hideWithin)

@@ -95,7 +95,7 @@ func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (R
 			}
 			if err != nil {
 				b.undo(ctx, err)
-				b.hide(ctx)
+				b.hide(ctx, err)
 			}
 			return err
 		}

@@ -22,7 +22,7 @@ const (
 
 	// mayAppear is how long a volume that EC2 made under our token may be missing
 	// from lists: EC2 is eventually consistent, as a rule within a few seconds.
-	mayAppear = 15 * time.Second
+	mayAppear = 30 * time.Second
 
 	// createTries is how many volumes may end in the state error, or be taken back by EC2,
 	// before we give up.
@@ -103,7 +103,7 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 		case err != nil:
 			return made, err
 		}
-		if made = answer; isNew(answer) {
+		if made, b.redeemed = answer, answer.ID; isNew(answer) {
 			b.created = answer.ID
 		} else {
 			b.created, b.adopted = "", answer.ID // an earlier run has made it
@@ -249,7 +249,7 @@ func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Vol
 		return v, err
 	}
 	pace := ec2ops.PaceAny
-	if b.created == v.ID {
+	if b.redeemed == v.ID {
 		pace = ec2ops.PaceCreated
 		pace.Unseen = ec2ops.Forgotten.Within
 	}

@@ -308,6 +308,7 @@ func (c *fakeCloud) CreateVolume(ctx context.Context, s ec2ops.VolumeSpec) (out 
 			}
 			if v, ok := c.volumes[id]; ok {
 				out = c.now(v)
+				out.Age = time.Since(v.Created)
 			} else {
 				out = ec2ops.Volume{ID: id, State: ec2ops.VolumeDeleted}
 			}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"snapsource/mountfs"
@@ -224,6 +226,8 @@ func (h *fakeHost) LoadRecord(source string) (Record, error) {
 	}
 	return r, nil
 }
+
+func (h *fakeHost) Records() []Record { return slices.Collect(maps.Values(h.records)) }
 
 func (h *fakeHost) SaveRecord(r Record) error {
 	if h.cloud.isDead() {

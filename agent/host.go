@@ -120,6 +120,21 @@ func (h host) LoadRecord(source string) (Record, error) {
 	return r, json.Unmarshal(text, &r)
 }
 
+func (h host) Records() (all []Record) {
+	files, err := filepath.Glob(filepath.Join(h.dir, "*.json"))
+	if err != nil {
+		return nil // the pattern is none
+	}
+	for _, file := range files {
+		var r Record
+		text, err := os.ReadFile(file)
+		if err == nil && json.Unmarshal(text, &r) == nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
 // SaveRecord replaces the record as a whole, so that no reader sees half of one, not even
 // after a power cut, should RunDir be on a disk.
 func (h host) SaveRecord(r Record) error {

@@ -207,3 +207,25 @@ func TestMountedAndNotListed(t *testing.T) {
 		}
 	})
 }
+
+// TestTargetInAnotherSource: two runs with files of their own do not mount one source in
+// the other's volume.
+func TestTargetInAnotherSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), config.DefaultConfig()
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		other := config.DefaultConfig()
+		s := &other.Sources[0]
+		s.Name, s.Device, s.Mount, s.Binds = "assets", "/dev/sdg", "/cp/assets", nil
+		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-assets", 2))
+		w.cloud.snapshots[1].Tags[ec2ops.TagName] = "assets"
+		if _, err := w.agent.Up(t.Context(), other); ExitCode(err) != ExitRefused || !strings.Contains(err.Error(), "lies in the volume of source codepen-app") {
+			t.Errorf("got %v", err)
+		}
+		if len(w.cloud.live()) != 1 {
+			t.Error("a volume was made for it")
+		}
+	})
+}

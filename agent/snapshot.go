@@ -130,8 +130,16 @@ func (b *boot) prune(ctx context.Context, keep int) (err error) {
 	s := b.begin(Delete)
 	defer s.end(&err)
 	defer b.inEC2.enter()()
-	deleted, err := releases.Prune(ctx, b.agent.Cloud, b.src.Name, releases.PruneOptions{Keep: keep}, time.Now())
-	s.detail = fmt.Sprintf("%d that are no longer needed", len(deleted))
+	deleted, err := releases.Prune(ctx, b.agent.Cloud, b.src.Name, releases.PruneOptions{Keep: keep, LeaveInUse: true}, time.Now())
+	n := 0
+	for _, p := range deleted {
+		if p.Deleted {
+			n++
+		} else if err == nil {
+			b.note(p.ID + ": " + p.Reason)
+		}
+	}
+	s.detail = fmt.Sprintf("%d that are no longer needed", n)
 	return err
 }
 

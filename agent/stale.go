@@ -40,6 +40,12 @@ func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Sna
 	if newer, found := c.NewerThan(v); found {
 		return &staleError{volume: v, newer: newer}, nil
 	}
+	if v.SnapshotID == "" { // a new one: no release was listed, and any would have been taken
+		if newest, none := c.Newest(); none == nil {
+			return &staleError{volume: v, newer: newest}, nil
+		}
+		return nil, nil
+	}
 	why, err := b.withdrawn(ctx, v, c)
 	if err != nil || why == "" {
 		return nil, err
@@ -95,15 +101,16 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 		snapshots = all
 	}
 	c := releases.Of(b.src.Name, snapshots).Completed()
-	stale := &staleError{volume: v}
 	newer, found := c.NewerThan(v)
-	if stale.newer = newer; !found {
-		why, err := b.withdrawn(ctx, v, c)
-		if err != nil || why == "" || why == releases.Gone {
-			return nil, err
-		}
-		stale.withdrawn = why
+	why, err := b.withdrawn(ctx, v, c)
+	if err != nil {
+		return nil, err
 	}
+	rejected := why != "" && why != releases.Gone
+	if !found && !rejected {
+		return nil, nil
+	}
+	stale := &staleError{volume: v, newer: newer, withdrawn: why}
 	replacement, none := c.Newest()
 	switch {
 	case started && !serves && (b.cfg.Stale == config.StaleWarn || v.SnapshotID == "" || replacement.ID == ""):
@@ -113,7 +120,7 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 		return nil, fmt.Errorf("%w: %w", stale, none)
 	case started && !serves:
 		return stale, nil
-	case found && !serves: // the second look decides
+	case !rejected && !serves: // the second look decides
 		return nil, nil
 	}
 	stale.again = true
@@ -149,7 +156,8 @@ func (b *boot) marked(v ec2ops.Volume) bool {
 // after a crash still knows that this is a launch. On an instance that is only
 // rebooted a newer snapshot is no news: deployments reach it in place.
 func (b *boot) markLaunch(v ec2ops.Volume) error {
-	b.launch = v.SnapshotID != "" && (b.created == v.ID || b.unannounced(v) || releases.StartedSince(v, b.self))
+	blank := v.SnapshotID == "" && b.created != v.ID
+	b.launch = !blank && (b.created == v.ID || b.unannounced(v) || releases.StartedSince(v, b.self))
 	if !b.launch || b.marked(v) {
 		return nil
 	}

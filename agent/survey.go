@@ -65,7 +65,10 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 		}
 	}
 	s.detail = sv.String()
-	return sv, checkTargets(sv.targets, sv.device)
+	if err := checkTargets(sv.targets, sv.device); err != nil {
+		return sv, err
+	}
+	return sv, b.checkAbove(sv.targets)
 }
 
 // recordedAt gives the id of the volume that an earlier run has left a record of, if it is
@@ -85,6 +88,28 @@ func (b *boot) recordedAt(targets []mountfs.Target) (id string) {
 		}
 	}
 	return ""
+}
+
+// checkAbove refuses a target that lies in another source's volume: the configuration of
+// that may be in another file. A directory for it would be made there, and go into the
+// snapshots.
+func (b *boot) checkAbove(targets []mountfs.Target) error {
+	mounts, err := b.agent.Host.Mounts()
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		if t.State == mountfs.Mounted {
+			continue
+		}
+		above := mountfs.MountAbove(mounts, t.Path)
+		for _, r := range b.agent.Host.Records() {
+			if r.Source != b.src.Name && r.Major == above.Major && r.Minor == above.Minor && above.FSType == "xfs" {
+				return fmt.Errorf("%w: %s lies in the volume of source %s, which is mounted at %s", mountfs.ErrTarget, t.Path, r.Source, above.Target)
+			}
+		}
+	}
+	return nil
 }
 
 func anyXFS(targets []mountfs.Target) bool {
@@ -176,7 +201,7 @@ func (b *boot) chooseSnapshot(ctx context.Context, s *step, c *choice, snapshots
 		ifNone = config.IfNoneFail
 	}
 	if ifNone == config.IfNoneBlank {
-		still = listedPoll // somebody may be waiting for the first volume
+		still = noneStillBlank
 	}
 	c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, snapshots)
 	for until := time.Now().Add(still); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
@@ -202,7 +227,9 @@ const (
 	// noneStill is for how long no eligible snapshot may be listed before that is taken to
 	// be so: EC2 is eventually consistent, "a couple of seconds" as a rule. (EC2 API
 	// developer guide, "Eventual consistency")
-	noneStill = 6 * time.Second
+	// For a first volume it is less: somebody may be waiting for it.
+	noneStill      = 12 * time.Second
+	noneStillBlank = 6 * time.Second
 
 	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
 	// that is new: it is eventually consistent, as a rule within a few seconds.

@@ -14,6 +14,7 @@ import (
 // one.
 type attempt struct {
 	created    string // id of the volume that this run made
+	redeemed   string // id that EC2 has given for a client token, new or not
 	adopted    string // or that of an earlier run, with which it goes on
 	mounted    bool   // this run has mounted its file system
 	bound      bool   // and all its binds

@@ -69,6 +69,8 @@ type Host interface {
 	// another goroutine, when it comes to an end before it is thawed.
 	Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error)
 	LoadRecord(source string) (Record, error)
+	// Records gives those of all sources; what can't be read is left out.
+	Records() []Record
 	SaveRecord(Record) error
 	DropRecord(source string) error
 }

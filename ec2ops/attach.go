@@ -66,17 +66,7 @@ const mappedWithin = 30 * time.Second
 func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
 	pause := c.backoffFrom("mapping", firstPoll, lastPoll)
 	for until := time.Now().Add(mappedWithin); ; {
-		_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
-			return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
-				InstanceId: aws.String(instanceID),
-				BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
-					DeviceName: aws.String(device),
-					Ebs: &types.EbsInstanceBlockDeviceSpecification{
-						DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
-					},
-				}},
-			})
-		})
+		err := c.known(ctx, func() error { return c.deleteOnTermination(ctx, instanceID, device, volumeID) })
 		if !errors.Is(err, ErrNotReady) || !time.Now().Before(until) {
 			return err
 		}
@@ -84,6 +74,21 @@ func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, vo
 			return fmt.Errorf("%w: %w", err, sleepErr)
 		}
 	}
+}
+
+func (c *Client) deleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
+	_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
+		return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
+			InstanceId: aws.String(instanceID),
+			BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+				DeviceName: aws.String(device),
+				Ebs: &types.EbsInstanceBlockDeviceSpecification{
+					DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
+				},
+			}},
+		})
+	})
+	return err
 }
 
 // Instance is what EC2 says of an instance.

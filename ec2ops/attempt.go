@@ -37,7 +37,7 @@ const (
 
 // passing are codes that pass by themselves, which the SDK does not know: the clock is
 // set soon after boot, and two writers of one resource's tags are so for a moment.
-var passing = []string{"RequestExpired", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
+var passing = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
 
 // patient retries what is temporary until the context ends, and what is not in but, a
 // list of EC2's error codes. The SDK's default gives up after 3 attempts and adds a

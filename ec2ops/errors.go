@@ -152,6 +152,7 @@ var kinds = map[string]error{
 	"VolumeInitializationLimitExceeded": ErrLimit,
 
 	"InvalidVolume.NotFound":     ErrNotFound,
+	"InvalidID":                  ErrNotFound, // of a resource that is to be tagged
 	"InvalidSnapshot.NotFound":   ErrNotFound,
 	"InvalidInstanceID.NotFound": ErrNotFound,
 	"InvalidAttachment.NotFound": ErrNotFound,
@@ -193,6 +194,11 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	if errors.As(err, &answer) {
 		e.Code, e.Message = answer.ErrorCode(), answer.ErrorMessage()
 		e.Kind = kindOf(e.Code, e.Message, answer.ErrorFault())
+		if strings.HasPrefix(action, "autoscaling:") && errors.Is(e.Kind, ErrInvalid) {
+			// Its word for most that is wrong is ValidationError, also for what it has not
+			// noticed yet.
+			e.Kind = ErrTemporary
+		}
 		if early {
 			e.Kind = ErrTemporary
 		}

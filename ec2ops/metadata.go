@@ -50,6 +50,13 @@ type metadataError struct {
 func (e *metadataError) Error() string { return e.err.Error() }
 func (e *metadataError) Unwrap() error { return e.err }
 
+// MetadataAnswered says whether an error comes from an answer of a metadata service: there is
+// one, whatever it says.
+func MetadataAnswered(err error) bool {
+	answer, ok := errors.AsType[*metadataError](err)
+	return ok && answer.status != 0
+}
+
 // metadataTry bounds one request, its token included.
 const metadataTry = 5 * time.Second
 
@@ -79,7 +86,7 @@ func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason 
 	do func(ctx context.Context, service *imds.Client) (Out, error),
 ) (Out, error) {
 	pause := c.backoffFrom("identity", 100*time.Millisecond, 2*time.Second)
-	reason := "no answer yet"
+	last := error(&metadataError{0, errors.New("no answer yet")})
 	for asking := (Asking{}); ; {
 		out, err := askMetadata(ctx, c, do)
 		if err == nil {
@@ -93,7 +100,8 @@ func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason 
 			if answer, ok := errors.AsType[*metadataError](err); ok {
 				status = answer.status
 			}
-			reason = metadataReason(status, err)
+			reason := metadataReason(status, err)
+			last = &metadataError{status, errors.New(reason)}
 			if refusal := refusalFor(status); asking.Lasting(refusal) {
 				return out, explain(refusal, status, reason)
 			}
@@ -102,7 +110,7 @@ func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason 
 			}
 		}
 		if sleepErr := pause.sleep(ctx); sleepErr != nil {
-			return out, fmt.Errorf("%w: the instance metadata service: %s (%w)", ErrTemporary, reason, sleepErr)
+			return out, fmt.Errorf("%w: the instance metadata service: %w (%w)", ErrTemporary, last, sleepErr)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package mountfs
 
+import "strings"
+
 // Mount is a line of /proc/self/mountinfo.
 type Mount struct {
 	ID, Parent            int
@@ -26,4 +28,19 @@ func MountAt(mounts []Mount, target string) (Mount, bool) {
 		}
 	}
 	return Mount{}, false
+}
+
+// MountAbove gives the mount that a path lies in, which must be absolute and clean.
+func MountAbove(mounts []Mount, path string) (above Mount) {
+	for _, m := range mounts {
+		if within(m.Target, path) && len(m.Target) >= len(above.Target) {
+			above = m // of those at one place the last is on top
+		}
+	}
+	return above
+}
+
+// within reports whether path is dir or below it; both are clean.
+func within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }

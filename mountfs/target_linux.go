@@ -206,8 +206,3 @@ func checkPath(path string) error {
 	}
 	return nil
 }
-
-// within reports whether path is dir or below it; both are clean.
-func within(dir, path string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
-}

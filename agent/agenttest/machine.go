@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -209,6 +210,13 @@ func (m *Machine) LoadRecord(source string) (agent.Record, error) {
 		return r, errors.New("no record")
 	}
 	return r, nil
+}
+
+// Records implements [agent.Host].
+func (m *Machine) Records() []agent.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.records))
 }
 
 // SaveRecord implements [agent.Host].

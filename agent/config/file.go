@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -25,22 +26,22 @@ const configMax = 1 << 20
 // What an error says of a file is shown to whoever runs the command, and that may be a user
 // who runs it by sudo and may not read the file. So an error shows lines, and keys that are
 // settings, and no other text of the file: of /etc/shadow that it is no configuration.
-func loadFile(c *Config, name string) (read string, err error) {
+func loadFile(c *Config, name string) (read string, text []byte, err error) {
 	explicit := name != ""
 	if !explicit {
 		name = DefaultConfigFile
 	}
-	text, err := readConfig(name)
+	text, err = readConfig(name)
 	if errors.Is(err, fs.ErrNotExist) && !explicit {
-		return "", nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return "", Usagef("read the configuration: %v", err)
+		return "", nil, Usagef("read the configuration: %v", err)
 	}
 	if err := parseFile(c, text); err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
+		return "", nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return name, nil
+	return name, text, nil
 }
 
 // readConfig reads a regular file of at most [configMax] bytes. It does not wait for a FIFO,
@@ -193,7 +194,7 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 		if err != nil {
 			return err
 		}
-		return conceal(setting.set(c, s, values))
+		return conceal(setting.set(c, s, values), values)
 	}
 	return Usagef("there is no such key%s", suggestion(key, s != nil))
 }
@@ -201,12 +202,29 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 // given is what errors about settings quote, and the paths and the source that they name.
 var given = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
 
-// conceal gives an error about a setting without the value, which came from a file; nil for nil.
-func conceal(err error) error {
+// concealed is how long a part of a value must be to be worth hiding.
+const concealed = 3
+
+// conceal gives an error about a setting without the values, which came from a file, and
+// without the parts of which a bind or a tag is made; nil for nil.
+func conceal(err error, values []string) error {
 	if err == nil {
 		return nil
 	}
-	return Usage(given.ReplaceAllStringFunc(err.Error(), func(text string) string {
+	var parts []string
+	for _, v := range values {
+		parts = append(parts, v)
+		parts = append(parts, strings.FieldsFunc(v, func(r rune) bool { return r == ':' || r == '=' || r == ',' })...)
+	}
+	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
+	text := err.Error()
+	for _, part := range parts {
+		if quoted := strconv.Quote(part); len(part) >= concealed && !strings.HasPrefix(part, "/dev/sd") {
+			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], "…")
+			text = strings.ReplaceAll(text, part, "…")
+		}
+	}
+	return Usage(given.ReplaceAllStringFunc(text, func(text string) string {
 		switch {
 		case text[0] == '"':
 			return `"…"`
@@ -270,4 +288,23 @@ func scalars(node *yaml.Node, repeatable bool) ([]string, error) {
 	}
 	v, err := one(node)
 	return []string{v}, err
+}
+
+// scalarsOf gives all values of a YAML document.
+func scalarsOf(text []byte) (values []string) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil
+	}
+	var walk func(*yaml.Node)
+	walk = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && shown(n.Value) == "" { // no setting's key
+			values = append(values, n.Value)
+		}
+		for _, child := range n.Content {
+			walk(child)
+		}
+	}
+	walk(&doc)
+	return values
 }

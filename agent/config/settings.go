@@ -106,7 +106,7 @@ func ofRun(name, value, doc string, set func(*Config, string) error) Setting {
 // means [DefaultConfigFile] where it exists. The result is valid.
 func Load(file string, environ []string, flags map[string][]string) (Config, error) {
 	c := DefaultConfig()
-	read, err := loadFile(&c, file)
+	read, text, err := loadFile(&c, file)
 	if err != nil {
 		return Config{}, err
 	}
@@ -123,7 +123,7 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 		return Config{}, err
 	}
 	if err := c.Validate(); err != nil {
-		return Config{}, ofFile(read, err, env, flags)
+		return Config{}, ofFile(read, text, err, env, flags)
 	}
 	return c, nil
 }
@@ -138,12 +138,12 @@ func (c *Config) override(env, flags map[string][]string) error {
 
 // ofFile gives the error of an invalid configuration. If it would be another without the
 // file, the text that it quotes may be the file's; see [loadFile].
-func ofFile(read string, err error, env, flags map[string][]string) error {
+func ofFile(read string, text []byte, err error, env, flags map[string][]string) error {
 	without := DefaultConfig()
 	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
 		return err
 	}
-	return fmt.Errorf("%s: %w", read, conceal(err))
+	return fmt.Errorf("%s: %w", read, conceal(err, scalarsOf(text)))
 }
 
 // apply sets the values of one layer on top of c.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -236,6 +237,8 @@ func (q ServerQuery) server(h ec2ops.Host) Server {
 			break
 		}
 	}
+	// No deploy tool is to make a flag or a command of one.
+	maps.DeleteFunc(s.Addresses, func(_ Address, a string) bool { return !isAddress(a) })
 	return s
 }
 

@@ -16,6 +16,8 @@ type PruneOptions struct {
 	Keep   int // eligible snapshots that stay, newest first; at least 1
 	Floor  int // never leave fewer eligible snapshots than this
 	DryRun bool
+	// LeaveInUse has it be no error that a machine image needs a snapshot.
+	LeaveInUse bool
 }
 
 // Pruned is one thing that [Prune] deletes, or would delete.
@@ -65,7 +67,7 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 			remove = cloud.DeleteSnapshot
 		}
 		err := remove(ctx, p.ID)
-		if errors.Is(err, ec2ops.ErrNotReady) { // a machine image needs it: InvalidSnapshot.InUse
+		if o.LeaveInUse && inUse(err) {
 			list[i].Reason += "; not deleted: " + err.Error()
 			continue
 		}
@@ -76,6 +78,12 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		list[i].Deleted = true
 	}
 	return list, errors.Join(errs...)
+}
+
+// inUse says whether a machine image needs a snapshot.
+func inUse(err error) bool {
+	api, ok := errors.AsType[*ec2ops.APIError](err)
+	return ok && api.Code == "InvalidSnapshot.InUse"
 }
 
 // oldSnapshots decides which snapshots may go. What stays: the newest eligible

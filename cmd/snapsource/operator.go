@@ -64,6 +64,10 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	short, cancel := context.WithTimeout(ctx, regionWait)
 	defer cancel()
 	_, err := cloud.Identify(short, nil)
+	if ec2ops.MetadataAnswered(err) { // it is an instance, whose service refuses in passing maybe
+		_, err = cloud.Identify(ctx, nil)
+		return err
+	}
 	if err != nil && ctx.Err() == nil {
 		return config.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
 	}

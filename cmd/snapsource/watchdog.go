@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -124,6 +125,8 @@ func (w *watchdog) signalled(name string) (first bool) {
 		grace := w.grace
 		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswer) })
 		return true
+	case strings.HasSuffix(w.doing, ": "+string(agent.Lookup)):
+		// It ends by itself, and what it looks for would stay eligible.
 	case time.Since(w.first) >= sameSignal:
 		go w.end("a second signal, " + name + ", ends it at once")
 	}
@@ -178,9 +181,11 @@ func (s stopped) Is(target error) bool { return target == context.Canceled }
 // stdout or stderr; with one, the write gives an error. (package os/signal)
 func signals(w *watchdog) context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		ends = append(ends, syscall.SIGHUP)
+	ends := []os.Signal{syscall.SIGTERM}
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} { // as a shell's background job, or under nohup(1)
+		if !signal.Ignored(s) {
+			ends = append(ends, s)
+		}
 	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	got := make(chan os.Signal, 2)
