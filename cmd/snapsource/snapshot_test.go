@@ -249,7 +249,7 @@ func TestSnapshotKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, seed))
 	var moments strings.Builder // some come when it is over
-	for range 2 * kills {
+	for range 4 * kills {
 		fmt.Fprintf(&moments, " %.3f", random.Float64()*0.6)
 	}
 	out := s.run("web-1", fmt.Sprintf(`
