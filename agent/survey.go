@@ -196,6 +196,7 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 // chooseSnapshot completes a choice. No answer that lists no eligible snapshot is believed
 // alone. A launch that starts over has had a release, and does not end up blank.
 func (b *boot) chooseSnapshot(ctx context.Context, s *step, c *choice, snapshots []ec2ops.Snapshot) (err error) {
+	defer b.inEC2.enter()()
 	ifNone, still := b.cfg.IfNone, noneStill
 	if len(b.gone) > 0 {
 		ifNone = config.IfNoneFail
@@ -227,9 +228,10 @@ const (
 	// noneStill is for how long no eligible snapshot may be listed before that is taken to
 	// be so: EC2 is eventually consistent, "a couple of seconds" as a rule. (EC2 API
 	// developer guide, "Eventual consistency")
-	// For a first volume it is less: somebody may be waiting for it.
+	// For a first volume it is less: somebody may be waiting for it, and the second look
+	// sees a release that was there all the same.
 	noneStill      = 12 * time.Second
-	noneStillBlank = 6 * time.Second
+	noneStillBlank = 2 * time.Second
 
 	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
 	// that is new: it is eventually consistent, as a rule within a few seconds.
