@@ -192,3 +192,32 @@ func TestRolesComeOff(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitsWithoutRoles: while a superseded launch waits for the newer snapshot, no
+// deployment finds it.
+func TestWaitsWithoutRoles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		looks := 0
+		w.cloud.fail = func(call string) error {
+			switch {
+			case strings.HasPrefix(call, "CreateTags i-") && len(w.cloud.snapshots) == 1:
+				newer := release("snap-2", 2)
+				newer.State = ec2ops.SnapshotPending
+				w.cloud.snapshots = append(w.cloud.snapshots, newer)
+			case call == "DescribeSnapshots" && len(w.cloud.snapshots) == 2 && w.cloud.snapshots[1].State == ec2ops.SnapshotPending:
+				if looks++; looks > 1 && w.cloud.instanceTags["Roles"] != "" { // the first is the second look
+					t.Errorf("look %d: the roles are on", looks)
+				}
+				if looks == 4 {
+					w.cloud.snapshots[1].State = ec2ops.SnapshotCompleted
+				}
+			}
+			return nil
+		}
+		report, err := upWith(t, w, config.StaleWait)
+		if err != nil || report.Sources[0].Snapshot != "snap-2" || looks < 4 || w.cloud.instanceTags["Roles"] != "app" {
+			t.Errorf("from %s after %d looks, %v", report.Sources[0].Snapshot, looks, err)
+		}
+	})
+}
