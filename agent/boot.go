@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +38,8 @@ type boot struct {
 	waits    sync.Mutex // guards report.Waits
 
 	self    ec2ops.Identity
-	gone    []string // ids of volumes that EC2 may list still, and that are deleted
-	attempt          // with one volume
+	gone    []ec2ops.Volume // deleted, though EC2 may list them still
+	attempt                 // with one volume
 }
 
 // Up brings every source to where it is wanted. It may be run again after any
@@ -88,8 +87,8 @@ func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (R
 					continue
 				}
 			}
-			if b.adopted != "" && isGone(err, b.adopted) && !slices.Contains(b.gone, b.adopted) {
-				b.note(b.adopted + ", which EC2 lists, is gone; starting over")
+			if b.adopted.ID != "" && isGone(err, b.adopted.ID) && !b.isGone(b.adopted.ID) {
+				b.note(b.adopted.ID + ", which EC2 lists, is gone; starting over")
 				b.gone = append(b.gone, b.adopted)
 				continue
 			}
@@ -190,10 +189,10 @@ func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error
 	if c.volume == nil {
 		v, err = b.makeVolume(ctx, s, c)
 	} else {
-		b.adopted = c.volume.ID
+		b.adopted = *c.volume
 		v, err = b.usable(ctx, s, *c.volume)
 		if errors.Is(err, errGone) {
-			err = &goneError{b.adopted, err}
+			err = &goneError{b.adopted.ID, err}
 		}
 	}
 	if err != nil {

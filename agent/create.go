@@ -104,9 +104,9 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 			return made, err
 		}
 		if made, b.redeemed = answer, answer.ID; isNew(answer) {
-			b.created = answer.ID
+			b.created, b.adopted = answer.ID, ec2ops.Volume{}
 		} else {
-			b.created, b.adopted = "", answer.ID // an earlier run has made it
+			b.created, b.adopted = "", answer // an earlier run has made it
 		}
 		answered := time.Now()
 		if answer.State == ec2ops.VolumeAvailable || answer.State == ec2ops.VolumeInUse {
@@ -211,7 +211,11 @@ func (b *boot) spec(c choice) ec2ops.VolumeSpec {
 
 // without leaves out the volumes that are known to be gone.
 func (b *boot) without(volumes []ec2ops.Volume) []ec2ops.Volume {
-	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return slices.Contains(b.gone, v.ID) })
+	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return b.isGone(v.ID) })
+}
+
+func (b *boot) isGone(id string) bool {
+	return slices.ContainsFunc(b.gone, func(v ec2ops.Volume) bool { return v.ID == id })
 }
 
 // existing looks for a volume of ours that an earlier run made, which may take a while

@@ -52,14 +52,16 @@ func (b *boot) down(ctx context.Context, remove bool) error {
 			return err
 		}
 	}
-	unannounced := slices.DeleteFunc(slices.Clone(volumes), func(v ec2ops.Volume) bool { return !b.marked(v) })
+	served := slices.DeleteFunc(slices.Clone(volumes), b.marked) // by the record, which is dropped now
 	if err := b.withdraw(ctx, func() error { return b.agent.Host.DropRecord(b.src.Name) }); err != nil {
 		return err
 	}
-	for _, v := range volumes {
-		if !remove && !slices.ContainsFunc(unannounced, func(u ec2ops.Volume) bool { return u.ID == v.ID }) {
+	for _, v := range served {
+		if !remove {
 			b.keepServed(ctx, v)
 		}
+	}
+	for _, v := range volumes {
 		if err := b.takeDown(ctx, v, remove); err != nil {
 			return err
 		}
@@ -71,11 +73,15 @@ func (b *boot) down(ctx context.Context, remove bool) error {
 // keepServed notes on a volume that it was in service, before the record of that is dropped
 // and its attachment gone: what is on it may be nowhere else, so no launch replaces it.
 func (b *boot) keepServed(ctx context.Context, v ec2ops.Volume) {
-	if v.Tags[ec2ops.TagStarted] == releases.StartTag(b.self) {
+	if v.Tags[ec2ops.TagStarted] != "" {
 		return
 	}
+	start := releases.StartTag(b.self)
+	if releases.StartedSince(v, b.self) { // which nobody has dealt with
+		start = v.Created.UTC().Format(time.RFC3339)
+	}
 	defer b.inEC2.enter()()
-	if err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(b.self)}); err != nil {
+	if err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: start}); err != nil {
 		b.note(v.ID + " could not be tagged as one that was in service: " + Line(err))
 	}
 }
@@ -169,7 +175,7 @@ func (b *boot) deviceOf(v ec2ops.Volume) (dev mountfs.Device, found bool, err er
 
 // mountsOf lists what is mounted from a device here, in the order in which it can be
 // unmounted: the file system itself last, as its directories are bound elsewhere. What
-// somebody else has mounted on top of one can't be unmounted for him: ErrTarget.
+// somebody else has mounted on top of one can't be unmounted for him: ErrBusy.
 func (b *boot) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 	all, err := b.agent.Host.Mounts()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 )
 
@@ -124,7 +125,7 @@ func TestRebootedBeforeAnnounced(t *testing.T) {
 		_, _ = upWith(t, w, config.StaleWarn) // killed
 		w.restart()
 		w.reboot()
-		w.cloud.snapshots[1].Tags = map[string]string{ec2ops.TagName: "rejected: codepen-app", ec2ops.TagRejected: "bad"}
+		w.cloud.snapshots[1].Tags = releases.Rejection("codepen-app", "bad", time.Now())
 		report, err := upWith(t, w, config.StaleWarn)
 		if err != nil || report.Sources[0].Snapshot != "snap-1" {
 			t.Errorf("from %s, %v: %v %v", report.Sources[0].Snapshot, err, report.Sources[0].Notes, w.cloud.calls)
@@ -218,6 +219,33 @@ func TestWaitsWithoutRoles(t *testing.T) {
 		report, err := upWith(t, w, config.StaleWait)
 		if err != nil || report.Sources[0].Snapshot != "snap-2" || looks < 4 || w.cloud.instanceTags["Roles"] != "app" {
 			t.Errorf("from %s after %d looks, %v", report.Sources[0].Snapshot, looks, err)
+		}
+	})
+}
+
+// TestDownDoesNotHideAStart: down, and up again, on an instance that was stopped while a
+// release was made says so all the same.
+func TestDownDoesNotHideAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		self := theInstance
+		defer func() { theInstance = self }()
+		time.Sleep(30 * 365 * 24 * time.Hour) // beyond the snapshots' times
+		if _, err := upWith(t, w, config.StaleWarn); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		newer := release("snap-2", 2)
+		newer.Start = time.Now()
+		w.cloud.snapshots = append(w.cloud.snapshots, newer)
+		w.reboot()
+		theInstance.Launched = time.Now()
+		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil {
+			t.Fatal(err)
+		}
+		report, err := upWith(t, w, config.StaleWarn)
+		if err != nil || len(report.Sources[0].Notes) == 0 || !strings.Contains(report.Sources[0].Notes[0], "stopped and started") {
+			t.Errorf("%v, %v", report.Sources[0].Notes, err)
 		}
 	})
 }

@@ -40,6 +40,13 @@ func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Sna
 	if newer, found := c.NewerThan(v); found {
 		return &staleError{volume: v, newer: newer}, nil
 	}
+	if _, listed := c.Holds(v); !listed && b.created != v.ID {
+		all, err := releases.All(ctx, b.agent.Cloud, b.src.Name)
+		if err != nil {
+			return nil, err
+		}
+		c = releases.Of(b.src.Name, all)
+	}
 	if v.SnapshotID == "" { // a new one: no release was listed, and any would have been taken
 		if newest, none := c.Newest(); none == nil {
 			return &staleError{volume: v, newer: newest}, nil
@@ -57,12 +64,13 @@ func (b *boot) superseded(ctx context.Context, v ec2ops.Volume, all []ec2ops.Sna
 }
 
 // withdrawn says why the newest release that a volume holds is none any more; "" when it
-// is one.
+// is one. That its snapshot is gone counts only for a volume that this run has made: old
+// snapshots are pruned.
 func (b *boot) withdrawn(ctx context.Context, v ec2ops.Volume, c releases.Catalogue) (string, error) {
 	if held, listed := c.Holds(v); listed {
 		return releases.Withdrawn(b.src.Name, &held), nil
 	}
-	if v.SnapshotID == "" {
+	if v.SnapshotID == "" || b.created != v.ID {
 		return "", nil
 	}
 	own, known, err := b.agent.Cloud.SnapshotByID(ctx, v.SnapshotID)
@@ -92,21 +100,21 @@ func (b *boot) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2op
 	if b.cfg.Stale == config.StaleIgnore && !serves {
 		return nil, nil
 	}
-	if started {
-		// With those that are rejected: it may hold one that was taken of it.
+	c := releases.Of(b.src.Name, snapshots).Completed()
+	if _, listed := c.Holds(v); started || !listed {
+		// With those that are rejected: it may hold one.
 		all, err := releases.All(ctx, b.agent.Cloud, b.src.Name)
 		if err != nil {
 			return nil, err
 		}
-		snapshots = all
+		c = releases.Of(b.src.Name, all).Completed()
 	}
-	c := releases.Of(b.src.Name, snapshots).Completed()
 	newer, found := c.NewerThan(v)
 	why, err := b.withdrawn(ctx, v, c)
 	if err != nil {
 		return nil, err
 	}
-	rejected := why != "" && why != releases.Gone
+	rejected := why != ""
 	if !found && !rejected {
 		return nil, nil
 	}
@@ -185,7 +193,7 @@ func (b *boot) lookAgain(ctx context.Context, v ec2ops.Volume) error {
 	if err != nil || stale == nil {
 		return err
 	}
-	if b.cfg.Stale == config.StaleWarn || stale.withdrawn == releases.Gone && b.created == "" {
+	if b.cfg.Stale == config.StaleWarn {
 		is := "the older release"
 		if stale.newer.ID == "" {
 			is = "that release"
@@ -228,7 +236,7 @@ func (b *boot) startOver(ctx context.Context, stale *staleError) error {
 	if err := b.takeDown(ctx, v, true); err != nil {
 		return err
 	}
-	b.gone = append(b.gone, v.ID)
+	b.gone = append(b.gone, v)
 	return nil
 }
 

@@ -194,11 +194,11 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 }
 
 // chooseSnapshot completes a choice. No answer that lists no eligible snapshot is believed
-// alone. A launch that starts over has had a release, and does not end up blank.
+// alone. A launch that has had a release does not end up blank.
 func (b *boot) chooseSnapshot(ctx context.Context, s *step, c *choice, snapshots []ec2ops.Snapshot) (err error) {
 	defer b.inEC2.enter()()
 	ifNone, still := b.cfg.IfNone, noneStill
-	if len(b.gone) > 0 {
+	if c.snapshot != nil || slices.ContainsFunc(b.gone, func(v ec2ops.Volume) bool { return v.SnapshotID != "" }) {
 		ifNone = config.IfNoneFail
 	}
 	if ifNone == config.IfNoneBlank {
@@ -252,11 +252,11 @@ func (b *boot) chooseAgain(ctx context.Context, gone choice) (c choice, err erro
 		return gone, err
 	}
 	c = gone
-	if c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, all); err != nil {
+	if err := b.chooseSnapshot(ctx, s, &c, all); err != nil {
 		return c, err
 	}
 	s.detail = c.String()
-	if c.snapshot == nil || c.snapshot.ID != gone.snapshot.ID {
+	if c.snapshot.ID != gone.snapshot.ID {
 		c.missing = time.Time{}
 		return c, nil
 	}

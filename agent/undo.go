@@ -13,14 +13,14 @@ import (
 // attempt is how far a run has come with one volume. A run that starts over begins a new
 // one.
 type attempt struct {
-	created    string // id of the volume that this run made
-	redeemed   string // id that EC2 has given for a client token, new or not
-	adopted    string // or that of an earlier run, with which it goes on
-	mounted    bool   // this run has mounted its file system
-	bound      bool   // and all its binds
-	goesWithIt bool   // the volume is deleted when the instance terminates
-	announced  bool   // this run has put the roles on
-	launch     bool   // the volume has never been announced as ready
+	created    string        // id of the volume that this run made
+	redeemed   string        // id that EC2 has given for a client token, new or not
+	adopted    ec2ops.Volume // or that of an earlier run, with which it goes on
+	mounted    bool          // this run has mounted its file system
+	bound      bool          // and all its binds
+	goesWithIt bool          // the volume is deleted when the instance terminates
+	announced  bool          // this run has put the roles on
+	launch     bool          // the volume has never been announced as ready
 }
 
 // undoWithin bounds what is undone after a failure: unmount, detach and delete take a few

@@ -113,7 +113,7 @@ func coming(source string, s ec2ops.Snapshot) bool {
 }
 
 // Newest gives the snapshot that a launch starts from: of this source, completed,
-// not archived, with the newest data. The error wraps [ErrNoSnapshot] and says what there
+// not archived, with the newest data. The error wraps [failure.ErrNoSnapshot] and says what there
 // is instead.
 func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	var eligible []ec2ops.Snapshot
@@ -132,7 +132,7 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	return slices.MaxFunc(eligible, c.byAge), nil
 }
 
-// noSnapshot is [ErrTemporary] if there will be one once EC2 has completed it.
+// noSnapshot is [failure.ErrTemporary] if there will be one once EC2 has completed it.
 func noSnapshot(source string, others map[string]int, pending bool) error {
 	kind := failure.ErrNoSnapshot
 	if pending {
