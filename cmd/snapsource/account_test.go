@@ -82,10 +82,11 @@ func TestRejectedDuringLaunch(t *testing.T) {
 			s := deployed(t)
 			s.run("web-1", release2)
 			out, code := s.try("web-2", `
-(sleep 1; snapsource reject latest --reason 'breaks the login') &
-snapsource up --role app --stale `+policy+`
+(until grep -q create /out; do sleep 0.05; done; snapsource reject latest --reason 'breaks the login') &
+snapsource up --role app --stale `+policy+` >/out 2>&1
 code=$?
 wait
+cat /out
 cat /home/deploy/codepen/RELEASE
 exit $code`, "--fault", "delay=AttachVolume#1:3s")
 			if code != want.code {

@@ -190,6 +190,7 @@ func signals(w *watchdog) context.Context {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	got := make(chan os.Signal, 2)
 	signal.Notify(got, ends...)
+	readPending(ends, got)
 	go func() { // ends with the program
 		for s := range got {
 			name := s.String()

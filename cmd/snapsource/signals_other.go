@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "os"
+
+func readPending([]os.Signal, chan<- os.Signal) {}
