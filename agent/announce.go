@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -123,7 +124,7 @@ func (b *boot) hide(ctx context.Context, cause error) {
 		err = b.withdraw(ctx, func() error { return nil })
 	}
 	if err != nil {
-		b.note("the Source is not mounted, and whether the roles are off is not known: " + Line(err))
+		b.note("the Source is not mounted, and whether the roles are off is not known: " + failure.Line(err))
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.agent.Up(t.Context(), cfg); ExitCode(err) != ExitNoSnapshot {
+		if _, err := w.agent.Up(t.Context(), cfg); failure.ExitCode(err) != failure.ExitNoSnapshot {
 			t.Fatalf("got %v, want no snapshot of shop", err)
 		}
 		if len(w.cloud.instanceTags) != 0 {

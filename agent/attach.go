@@ -51,7 +51,7 @@ func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err er
 		if mounted, mountErr := b.isMounted(v); mountErr != nil || mounted {
 			return at, errors.Join(err, mountErr) // an earlier run has: it is attached
 		}
-		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, Line(err)))
+		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, failure.Line(err)))
 		if releaseErr := b.takeDown(ctx, v, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -81,7 +82,7 @@ func TestNeverAttached(t *testing.T) {
 		cfg := config.DefaultConfig()
 		cfg.Roles.Roles = []string{"app"}
 		_, err := w.agent.Up(t.Context(), cfg)
-		if ExitCode(err) != ExitTemporary {
+		if failure.ExitCode(err) != failure.ExitTemporary {
 			t.Fatalf("got %v, want a temporary failure", err)
 		}
 		if len(w.host.mounts) != 0 || len(w.cloud.instanceTags) != 0 {

@@ -22,8 +22,8 @@ func TestSnapshotGone(t *testing.T) {
 	}{
 		"deleted, another is left":     {func(w *world, nth int) { w.cloud.snapshots = []ec2ops.Snapshot{release("snap-1", 1)} }, 1, 0, "snap-1"},
 		"CreateVolume was late":        {func(*world, int) {}, 3, 0, "snap-2"},
-		"it is listed for ever":        {func(*world, int) {}, 1000, ExitTemporary, ""},
-		"deleted, and it was the last": {func(w *world, nth int) { w.cloud.snapshots = nil }, 1, ExitNoSnapshot, ""},
+		"it is listed for ever":        {func(*world, int) {}, 1000, failure.ExitTemporary, ""},
+		"deleted, and it was the last": {func(w *world, nth int) { w.cloud.snapshots = nil }, 1, failure.ExitNoSnapshot, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -39,8 +39,8 @@ func TestSnapshotGone(t *testing.T) {
 					return notFound
 				}
 				report, err := w.agent.Up(t.Context(), config.DefaultConfig())
-				if ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
-					t.Errorf("exit code %d from %q, %v; want %d from %q", ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
+				if failure.ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
+					t.Errorf("exit code %d from %q, %v; want %d from %q", failure.ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
 				}
 				if err != nil && len(w.cloud.live()) != 0 {
 					t.Error("a volume is left")
@@ -98,7 +98,7 @@ func TestSecondVolumeGoesWithItsInstance(t *testing.T) {
 			return nil
 		}
 		_, err := w.agent.Up(t.Context(), cfg)
-		if ExitCode(err) != ExitDenied {
+		if failure.ExitCode(err) != failure.ExitDenied {
 			t.Fatalf("got %v", err)
 		}
 		if n := len(w.cloud.live()); n != 0 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -315,7 +316,7 @@ func TestSeveralSources(t *testing.T) {
 		missing.Name, missing.Device, missing.Mount, missing.Binds = "missing", "/dev/sdh", "/missing", nil
 		cfg.Sources = []config.Source{missing, cfg.Sources[0], shop}
 		report, err := w.agent.Up(t.Context(), cfg)
-		if ExitCode(err) != ExitNoSnapshot || !strings.Contains(err.Error(), "missing") {
+		if failure.ExitCode(err) != failure.ExitNoSnapshot || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("got %v, want no snapshot of the source missing", err)
 		}
 		var states []State

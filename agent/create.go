@@ -95,7 +95,7 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 			// There is a limit to what is initialized at a rate at the same time in
 			// a region. The same token again: if EC2 has noted it, the next
 			// generation's follows, and never is there a second volume.
-			b.note("no initialization rate: " + Line(err))
+			b.note("no initialization rate: " + failure.Line(err))
 			o.spec.InitializationRate = 0
 			continue
 		case errors.Is(err, ec2ops.ErrNotFound) && o.spec.SnapshotID != "":

@@ -82,7 +82,7 @@ func (b *boot) keepServed(ctx context.Context, v ec2ops.Volume) {
 	}
 	defer b.inEC2.enter()()
 	if err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: start}); err != nil {
-		b.note(v.ID + " could not be tagged as one that was in service: " + Line(err))
+		b.note(v.ID + " could not be tagged as one that was in service: " + failure.Line(err))
 	}
 }
 
@@ -332,7 +332,7 @@ func (b *boot) remove(ctx context.Context, v ec2ops.Volume) (err error) {
 			return err
 		}
 		// EC2 has called it available before it was detached.
-		s.waiting(Line(err))
+		s.waiting(failure.Line(err))
 		if waitErr := b.pause(ctx, inUsePoll, v.ID); waitErr != nil {
 			return fmt.Errorf("%w: %w", err, waitErr)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -58,7 +59,7 @@ func TestDownOfBusySource(t *testing.T) {
 		}
 		w.host.unmountErr = map[string]error{"/cp": mountfs.ErrBusy}
 		_, err := w.agent.Down(t.Context(), config.DefaultConfig(), true)
-		if !errors.Is(err, mountfs.ErrBusy) || ExitCode(err) != ExitTemporary {
+		if !errors.Is(err, mountfs.ErrBusy) || failure.ExitCode(err) != failure.ExitTemporary {
 			t.Errorf("got %v, want busy", err)
 		}
 		if len(w.cloud.live()) != 1 || len(w.cloud.live()[0].Attachments) != 1 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -29,18 +28,10 @@ func NewHost(dir string) Host { return host{dir} }
 
 func (h host) Lock(ctx context.Context, waiting func()) (func() error, error) {
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
-		return nil, notRoot(err)
+		return nil, failure.NotRoot(err)
 	}
 	unlock, err := mountfs.Lock(ctx, filepath.Join(h.dir, "lock"), waiting)
-	return unlock, notRoot(err)
-}
-
-// notRoot marks the kernel's refusal of an unprivileged process.
-func notRoot(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: %w", failure.ErrNotRoot, err)
-	}
-	return err
+	return unlock, failure.NotRoot(err)
 }
 
 func (h host) Mounts() ([]mountfs.Mount, error)               { return mountfs.Mounts() }
@@ -55,14 +46,14 @@ func (h host) Watch(v mountfs.Volume) (Watch, error) {
 func (h host) OpenDisk(d mountfs.Device) (Disk, error) {
 	disk, err := mountfs.OpenDisk(d)
 	if err != nil {
-		return nil, notRoot(err)
+		return nil, failure.NotRoot(err)
 	}
 	return disk, nil
 }
 
 func (h host) MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error) {
 	m, err := mountfs.MountXFS(d, target, options)
-	return m, notRoot(err)
+	return m, failure.NotRoot(err)
 }
 
 func (h host) Grow(mountpoint string, deviceSize int64) (before, after int64, err error) {
@@ -73,7 +64,7 @@ func (h host) Bind(mountpoint, dir, target string, create bool) (bool, error) {
 	return mountfs.Bind(mountpoint, dir, target, create)
 }
 
-func (h host) Unmount(target string) error { return notRoot(mountfs.Unmount(target)) }
+func (h host) Unmount(target string) error { return failure.NotRoot(mountfs.Unmount(target)) }
 
 func (h host) NotFrozen(path string) error { return mountfs.NotFrozen(path, DefaultFreezeTimeout) }
 
@@ -87,12 +78,12 @@ func (h host) CheckBind(mountpoint, dir, target string) (bool, error) {
 
 func (h host) Revision(dir string) string { return revisionOf(dir) }
 
-func (h host) Flush(mountpoint string) error { return notRoot(mountfs.Flush(mountpoint)) }
+func (h host) Flush(mountpoint string) error { return failure.NotRoot(mountfs.Flush(mountpoint)) }
 
 func (h host) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
 	f, err := mountfs.Freeze(mountpoint, limit, lost)
 	if err != nil {
-		return nil, notRoot(err) // not f: a nil in an interface is none
+		return nil, failure.NotRoot(err) // not f: a nil in an interface is none
 	}
 	return f, nil
 }

@@ -223,15 +223,15 @@ func (b *boot) hookIsOver(ctx context.Context, r Record) bool {
 
 // turnAway has an instance terminated and replaced that failed for good. After a
 // temporary failure the next run goes on, within the hook's timeout.
-func (a *Agent) turnAway(ctx context.Context, e *entrance, instanceID string, failure error) (note string) {
-	if !e.underWay() || failure == nil || ExitCode(failure) == ExitTemporary {
+func (a *Agent) turnAway(ctx context.Context, e *entrance, instanceID string, cause error) (note string) {
+	if !e.underWay() || cause == nil || failure.ExitCode(cause) == failure.ExitTemporary {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
 	defer cancel()
 	err := a.Cloud.CompleteLifecycleAction(ctx, e.Group, e.hook, instanceID, ec2ops.Abandon)
 	if err != nil {
-		return fmt.Sprintf("%s could not be abandoned (%s); it is when the hook %s times out", instanceID, Line(err), e.hook)
+		return fmt.Sprintf("%s could not be abandoned (%s); it is when the hook %s times out", instanceID, failure.Line(err), e.hook)
 	}
 	return instanceID + " is abandoned: " + e.Group + " terminates and replaces it"
 }

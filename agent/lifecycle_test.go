@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -51,36 +52,36 @@ func TestLaunchHook(t *testing.T) {
 		exit       int
 		volumes    int
 	}{
-		"launch":              {nil, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
-		"launch that is slow": {func(w *world, _ *config.Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, ExitDone, 1},
+		"launch":              {nil, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+		"launch that is slow": {func(w *world, _ *config.Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, failure.ExitDone, 1},
 		"hook is up late": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
 		"hook is up after 40 s": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
 		"never put into the hook": {func(w *world, _ *config.Config) {
 			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
-		}, nil, 0, -1, ExitTemporary, 1},
-		"metadata knows of no group": {func(w *world, _ *config.Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, ExitDone, 1},
-		"listed late":                {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		}, nil, 0, -1, failure.ExitTemporary, 1},
+		"metadata knows of no group": {func(w *world, _ *config.Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+		"listed late":                {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
 		"neither knows for a while": {func(w *world, _ *config.Config) {
 			w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, ExitDone, 1},
+		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
 		"listed as stopped in the pool": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
-		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
+		}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
 		"listed as on its way into the pool": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
-		}, []string{"CONTINUE"}, 0, 5, ExitDone, 1},
-		"never listed": {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, ExitTemporary, 0},
+		}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
+		"never listed": {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, failure.ExitTemporary, 0},
 		"listed wrongly for ever": {func(w *world, _ *config.Config) {
 			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
-		}, nil, 0, -1, ExitTemporary, 0},
-		"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, ExitDone, 1},
-		"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, ExitDone, 1},
-		"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, ExitTemporary, 1},
-		"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, ExitDone, 1},
+		}, nil, 0, -1, failure.ExitTemporary, 0},
+		"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, failure.ExitDone, 1},
+		"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, failure.ExitDone, 1},
+		"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, failure.ExitTemporary, 1},
+		"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, failure.ExitDone, 1},
 		"completed by a person": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "CompleteLifecycleAction") {
@@ -88,8 +89,8 @@ func TestLaunchHook(t *testing.T) {
 				}
 				return nil
 			}
-		}, nil, 0, 3, ExitDone, 1},
-		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, ExitRefused, 0},
+		}, nil, 0, 3, failure.ExitDone, 1},
+		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, failure.ExitRefused, 0},
 		"mounted, and would be left over": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "ModifyInstanceAttribute") {
@@ -97,7 +98,7 @@ func TestLaunchHook(t *testing.T) {
 				}
 				return nil
 			}
-		}, []string{"ABANDON"}, 0, 2, ExitDenied, 0},
+		}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 0},
 		"mounted, and goes with the instance": {func(w *world, _ *config.Config) {
 			w.cloud.fail = func(call string) error {
 				if strings.HasPrefix(call, "CreateTags i-") {
@@ -105,11 +106,11 @@ func TestLaunchHook(t *testing.T) {
 				}
 				return nil
 			}
-		}, []string{"ABANDON"}, 0, 2, ExitDenied, 1},
-		"no snapshot": {func(w *world, _ *config.Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, ExitNoSnapshot, 0},
+		}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 1},
+		"no snapshot": {func(w *world, _ *config.Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, failure.ExitNoSnapshot, 0},
 		"temporary failure": {func(w *world, cfg *config.Config) {
 			w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
-		}, nil, 3, 4, ExitTemporary, 1},
+		}, nil, 3, 4, failure.ExitTemporary, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -119,7 +120,7 @@ func TestLaunchHook(t *testing.T) {
 				}
 				began := time.Now()
 				report, err := w.agent.Up(t.Context(), cfg)
-				if code := ExitCode(err); code != tc.exit {
+				if code := failure.ExitCode(err); code != tc.exit {
 					t.Errorf("exit code %d (%v), want %d", code, err, tc.exit)
 				}
 				g := w.cloud.group
@@ -132,10 +133,10 @@ func TestLaunchHook(t *testing.T) {
 				if n := len(w.cloud.live()); n != tc.volumes {
 					t.Errorf("%d volumes, want %d", n, tc.volumes)
 				}
-				if tc.exit == ExitDone {
+				if tc.exit == failure.ExitDone {
 					mustBeUp(t, w)
 				}
-				over := tc.exit == ExitDone && g.state != "" && cfg.LifecycleHook != ""
+				over := tc.exit == failure.ExitDone && g.state != "" && cfg.LifecycleHook != ""
 				if r := w.host.records["codepen-app"]; (r.Hook != "") != over {
 					t.Errorf("the record has the hook %q; completed %v, the instance is %s", r.Hook, g.completed, g.state)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -109,7 +110,7 @@ func (b *boot) queueUp(ctx context.Context, s *step) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		b.note("EC2 refuses calls, and how many instances are being launched is not known (" + Line(err) + "): trying again at random")
+		b.note("EC2 refuses calls, and how many instances are being launched is not known (" + failure.Line(err) + "): trying again at random")
 		return nil
 	}
 	q.crowd = c

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -47,31 +48,31 @@ func TestRefusals(t *testing.T) {
 		says    string
 		calls   bool // calls that change something are expected, and undone
 	}{
-		"no metadata": {arrange: func(w *world) { w.cloud.identifyErr = ec2ops.ErrNotEC2 }, code: ExitNotEC2, says: "metadata"},
-		"no snapshot": {arrange: func(w *world) { w.cloud.snapshots = nil }, code: ExitNoSnapshot, says: "Name=codepen-app"},
+		"no metadata": {arrange: func(w *world) { w.cloud.identifyErr = ec2ops.ErrNotEC2 }, code: failure.ExitNotEC2, says: "metadata"},
+		"no snapshot": {arrange: func(w *world) { w.cloud.snapshots = nil }, code: failure.ExitNoSnapshot, says: "Name=codepen-app"},
 		"pending snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }),
-			code: ExitTemporary, says: "1 pending"},
+			code: failure.ExitTemporary, says: "1 pending"},
 		"archived snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }),
-			code: ExitNoSnapshot, says: "1 archived"},
-		"size below the snapshot's": {cfg: func(c *config.Config) { c.Sources[0].SizeGiB = 4 }, code: ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
-		"mountpoint not empty":      {arrange: occupied("/cp", mountfs.Target{State: mountfs.Occupied}), code: ExitRefused, says: "/cp is not empty"},
+			code: failure.ExitNoSnapshot, says: "1 archived"},
+		"size below the snapshot's": {cfg: func(c *config.Config) { c.Sources[0].SizeGiB = 4 }, code: failure.ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
+		"mountpoint not empty":      {arrange: occupied("/cp", mountfs.Target{State: mountfs.Occupied}), code: failure.ExitRefused, says: "/cp is not empty"},
 		"mountpoint of another mount": {arrange: occupied("/cp", mountfs.Target{State: mountfs.Mounted, Mount: mountfs.Mount{Source: "/dev/sdb1", FSType: "ext4", Major: 8}}),
-			code: ExitRefused, says: "/dev/sdb1"},
+			code: failure.ExitRefused, says: "/dev/sdb1"},
 		"bind target is a file": {arrange: occupied("/home/deploy/codepen", mountfs.Target{State: mountfs.Unusable, Detail: "is a file"}),
-			code: ExitRefused, says: "is a file"},
-		"ext4 in the snapshot": {arrange: holding(mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}), code: ExitRefused, says: "ext4", calls: true},
-		"blank snapshot":       {arrange: holding(mountfs.Contents{Kind: mountfs.Blank}), code: ExitRefused, says: "holds no file system", calls: true},
+			code: failure.ExitRefused, says: "is a file"},
+		"ext4 in the snapshot": {arrange: holding(mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}), code: failure.ExitRefused, says: "ext4", calls: true},
+		"blank snapshot":       {arrange: holding(mountfs.Contents{Kind: mountfs.Blank}), code: failure.ExitRefused, says: "holds no file system", calls: true},
 		"no mkfs.xfs": {arrange: func(w *world) { w.cloud.snapshots, w.host.noMkfs = nil, true },
-			cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: ExitUsage, says: "mkfs.xfs"},
-		"DescribeVolumes denied":   {arrange: failing("DescribeVolumes", denied("DescribeVolumes")), code: ExitDenied, says: "DescribeVolumes"},
-		"DescribeSnapshots denied": {arrange: failing("DescribeSnapshots", denied("DescribeSnapshots")), code: ExitDenied, says: "DescribeSnapshots"},
-		"CreateVolume denied":      {arrange: failing("CreateVolume", denied("CreateVolume")), code: ExitDenied, says: "CreateVolume", calls: true},
-		"AttachVolume denied":      {arrange: failing("AttachVolume", denied("AttachVolume")), code: ExitDenied, says: "AttachVolume", calls: true},
-		"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: ExitDenied, says: "CreateTags", calls: true},
+			cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitUsage, says: "mkfs.xfs"},
+		"DescribeVolumes denied":   {arrange: failing("DescribeVolumes", denied("DescribeVolumes")), code: failure.ExitDenied, says: "DescribeVolumes"},
+		"DescribeSnapshots denied": {arrange: failing("DescribeSnapshots", denied("DescribeSnapshots")), code: failure.ExitDenied, says: "DescribeSnapshots"},
+		"CreateVolume denied":      {arrange: failing("CreateVolume", denied("CreateVolume")), code: failure.ExitDenied, says: "CreateVolume", calls: true},
+		"AttachVolume denied":      {arrange: failing("AttachVolume", denied("AttachVolume")), code: failure.ExitDenied, says: "AttachVolume", calls: true},
+		"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitDenied, says: "CreateTags", calls: true},
 		"device name refused by EC2": {arrange: failing("AttachVolume", &ec2ops.APIError{Action: "ec2:AttachVolume", Code: "InvalidParameterValue", Message: "not a valid EBS device name", Kind: ec2ops.ErrInvalid, Err: errors.New("400")}),
-			code: ExitUsage, says: "not a valid EBS device name", calls: true},
+			code: failure.ExitUsage, says: "not a valid EBS device name", calls: true},
 		"no credentials": {arrange: failing("DescribeVolumes", &ec2ops.APIError{Kind: ec2ops.ErrNoCredentials, Message: "no AWS credentials", Err: errors.New("none")}),
-			code: ExitDenied, says: "credentials"},
+			code: failure.ExitDenied, says: "credentials"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -89,14 +90,14 @@ func TestRefusals(t *testing.T) {
 				}
 				w.cloud.calls = nil
 				_, err := w.agent.Up(t.Context(), cfg)
-				if ExitCode(err) != tc.code || !strings.Contains(Line(err), tc.says) {
-					t.Errorf("exit code %d, error %v; want %d and %q", ExitCode(err), err, tc.code, tc.says)
+				if failure.ExitCode(err) != tc.code || !strings.Contains(failure.Line(err), tc.says) {
+					t.Errorf("exit code %d, error %v; want %d and %q", failure.ExitCode(err), err, tc.code, tc.says)
 				}
 				if m := mutating(w.cloud.calls); (len(m) != 0) != tc.calls {
 					t.Errorf("calls that change something: %v, expected: %v", m, tc.calls)
 				}
-				if !tc.calls && ExitCode(planErr) != tc.code {
-					t.Errorf("plan ends with %v, exit code %d; up with %d", planErr, ExitCode(planErr), tc.code)
+				if !tc.calls && failure.ExitCode(planErr) != tc.code {
+					t.Errorf("plan ends with %v, exit code %d; up with %d", planErr, failure.ExitCode(planErr), tc.code)
 				}
 				if live := w.cloud.live(); len(live) != 0 {
 					t.Errorf("volumes left behind: %+v", live[0].Volume)
@@ -120,8 +121,8 @@ func TestDeniedAfterMount(t *testing.T) {
 			return nil
 		}
 		_, err := w.agent.Up(t.Context(), config.DefaultConfig())
-		if ExitCode(err) != ExitDenied || !strings.Contains(Hint(err), "ec2:ModifyInstanceAttribute") {
-			t.Errorf("error %v, to do %q; want denied with the action's name", err, Hint(err))
+		if failure.ExitCode(err) != failure.ExitDenied || !strings.Contains(failure.Hint(err), "ec2:ModifyInstanceAttribute") {
+			t.Errorf("error %v, to do %q; want denied with the action's name", err, failure.Hint(err))
 		}
 		if len(w.cloud.live()) != 1 || len(w.host.mounts) != 2 {
 			t.Error("the mounted volume is gone")
@@ -162,8 +163,8 @@ func TestDeadlines(t *testing.T) {
 				tc.arrange(w)
 				start := time.Now()
 				_, err := w.agent.Up(context.Background(), cfg)
-				if ExitCode(err) != ExitTemporary || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "not done within 1m0s") {
-					t.Errorf("exit code %d, error %v; want temporary, %q and the timeout", ExitCode(err), err, tc.says)
+				if failure.ExitCode(err) != failure.ExitTemporary || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "not done within 1m0s") {
+					t.Errorf("exit code %d, error %v; want temporary, %q and the timeout", failure.ExitCode(err), err, tc.says)
 				}
 				if took := time.Since(start); took > timeout+time.Second {
 					t.Errorf("took %s with a timeout of %s", took, timeout)
@@ -198,7 +199,7 @@ func TestMountedAndNotListed(t *testing.T) {
 		for _, v := range w.cloud.volumes {
 			v.invisible = time.Now().Add(time.Minute)
 		}
-		if _, err := w.agent.Up(t.Context(), cfg); ExitCode(err) != ExitTemporary {
+		if _, err := w.agent.Up(t.Context(), cfg); failure.ExitCode(err) != failure.ExitTemporary {
 			t.Errorf("got %v, want that to pass", err)
 		}
 		time.Sleep(time.Minute)
@@ -221,7 +222,7 @@ func TestTargetInAnotherSource(t *testing.T) {
 		s.Name, s.Device, s.Mount, s.Binds = "assets", "/dev/sdg", "/cp/assets", nil
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-assets", 2))
 		w.cloud.snapshots[1].Tags[ec2ops.TagName] = "assets"
-		if _, err := w.agent.Up(t.Context(), other); ExitCode(err) != ExitRefused || !strings.Contains(err.Error(), "lies in the volume of source codepen-app") {
+		if _, err := w.agent.Up(t.Context(), other); failure.ExitCode(err) != failure.ExitRefused || !strings.Contains(err.Error(), "lies in the volume of source codepen-app") {
 			t.Errorf("got %v", err)
 		}
 		if len(w.cloud.live()) != 1 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -75,7 +76,7 @@ func (a *Agent) eachSource(cfg config.Config, do func(*boot) error) (Report, err
 		}
 		if err := do(b); err != nil {
 			errs = append(errs, err)
-			b.report.Error, b.report.ExitCode = Line(err), ExitCode(err)
+			b.report.Error, b.report.ExitCode = failure.Line(err), failure.ExitCode(err)
 		}
 		b.report.Took, b.report.EC2 = time.Since(b.start), b.inEC2.read()
 		report.Sources = append(report.Sources, b.report)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 )
@@ -69,7 +70,7 @@ func TestOldVolumeByToken(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.agent.Up(t.Context(), cfg); ExitCode(err) != ExitDenied {
+		if _, err := w.agent.Up(t.Context(), cfg); failure.ExitCode(err) != failure.ExitDenied {
 			t.Errorf("got %v", err)
 		}
 		if len(w.cloud.live()) != 1 {
@@ -98,7 +99,7 @@ func TestOtherNotFound(t *testing.T) {
 				}
 				return nil
 			}
-			if _, err := upWith(t, w, config.StaleWarn); ExitCode(err) != ExitTemporary {
+			if _, err := upWith(t, w, config.StaleWarn); failure.ExitCode(err) != failure.ExitTemporary {
 				t.Errorf("%s: %v", at, err)
 			}
 			if len(w.cloud.volumes) != 1 {
@@ -146,12 +147,12 @@ func TestNeverBlankInPlaceOfARelease(t *testing.T) {
 			if nth > 1 {
 				w.cloud.snapshots = []ec2ops.Snapshot{release("snap-1", 1)}
 			}
-		}, "snap-1", ExitDone},
+		}, "snap-1", failure.ExitDone},
 		"one is pending": {func(w *world, _ int) {
 			w.cloud.snapshots = []ec2ops.Snapshot{release("snap-1", 1)}
 			w.cloud.snapshots[0].State = ec2ops.SnapshotPending
-		}, "", ExitTemporary},
-		"none": {func(w *world, _ int) { w.cloud.snapshots = nil }, "", ExitDone},
+		}, "", failure.ExitTemporary},
+		"none": {func(w *world, _ int) { w.cloud.snapshots = nil }, "", failure.ExitDone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestNeverBlankInPlaceOfARelease(t *testing.T) {
 					return nil
 				}
 				report, err := w.agent.Up(t.Context(), cfg)
-				if ExitCode(err) != tc.code || err == nil && report.Sources[0].Snapshot != tc.want {
+				if failure.ExitCode(err) != tc.code || err == nil && report.Sources[0].Snapshot != tc.want {
 					t.Errorf("from %q, %v", report.Sources[0].Snapshot, err)
 				}
 			})
@@ -188,7 +189,7 @@ func TestRolesComeOff(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := upWith(t, w, config.StaleWarn); ExitCode(err) != ExitDenied || w.cloud.instanceTags["Roles"] != "" {
+		if _, err := upWith(t, w, config.StaleWarn); failure.ExitCode(err) != failure.ExitDenied || w.cloud.instanceTags["Roles"] != "" {
 			t.Errorf("%v, and the roles are %q", err, w.cloud.instanceTags["Roles"])
 		}
 	})

@@ -48,7 +48,7 @@ type SnapshotOptions struct {
 	Keep          int               // eligible snapshots that stay, 0 for all; see [Prune]
 }
 
-// Validate gives the first thing that is wrong with the options; it wraps [ErrUsage].
+// Validate gives the first thing that is wrong with the options; it wraps [failure.ErrUsage].
 func (o SnapshotOptions) Validate() error {
 	if o.FreezeTimeout <= 0 || o.FreezeTimeout > DefaultFreezeTimeout {
 		return config.Usagef("freeze-timeout: %s is not more than 0 and at most %s", o.FreezeTimeout, DefaultFreezeTimeout)
@@ -197,7 +197,7 @@ func (b *boot) mountedDirs() (r Record, dirs []string, err error) {
 	}
 	dev, err := b.agent.Host.Find(mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size})
 	if err != nil {
-		return notReady(Line(err))
+		return notReady(failure.Line(err))
 	}
 	mounts, err := b.agent.Host.Mounts()
 	if err != nil {

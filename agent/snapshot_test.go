@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -149,23 +150,23 @@ func TestSnapshotInDoubt(t *testing.T) {
 		says    string
 	}{
 		"EC2 refuses": {
-			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrDenied) }, ExitDenied, 0, nil, "CreateSnapshot"},
+			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrDenied) }, failure.ExitDenied, 0, nil, "CreateSnapshot"},
 		"too many": {
-			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrTemporary) }, ExitTemporary, 0, nil, "CreateSnapshot"},
+			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrTemporary) }, failure.ExitTemporary, 0, nil, "CreateSnapshot"},
 		"no answer, and taken": {
-			func(w *world) { w.cloud.snapshotTakes = time.Hour }, ExitTemporary, 1,
+			func(w *world) { w.cloud.snapshotTakes = time.Hour }, failure.ExitTemporary, 1,
 			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may hold half"},
 		"no answer, and not taken": {
-			func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, ExitTemporary, 0,
+			func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, failure.ExitTemporary, 0,
 			slices.Repeat([]string{"DescribeSnapshots"}, 31), "no snapshot with the tag snapsource:run="},
 		"answer lost": {
-			func(w *world) { w.cloud.answerLost = true }, ExitTemporary, 1,
+			func(w *world) { w.cloud.answerLost = true }, failure.ExitTemporary, 1,
 			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "is rejected"},
 		"guard dies": {
-			func(w *world) { w.host.guardDies = 100 * time.Millisecond }, ExitTemporary, 1,
+			func(w *world) { w.host.guardDies = 100 * time.Millisecond }, failure.ExitTemporary, 1,
 			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
 		"thawed as EC2 answers": {
-			func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, ExitTemporary, 1,
+			func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, failure.ExitTemporary, 1,
 			[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,8 +175,8 @@ func TestSnapshotInDoubt(t *testing.T) {
 				tc.prepare(w)
 				began := time.Now()
 				_, err := w.snapshot(t, SnapshotOptions{})
-				if ExitCode(err) != tc.code || !strings.Contains(Line(err), tc.says) {
-					t.Errorf("exit code %d, want %d and %q: %v", ExitCode(err), tc.code, tc.says, err)
+				if failure.ExitCode(err) != tc.code || !strings.Contains(failure.Line(err), tc.says) {
+					t.Errorf("exit code %d, want %d and %q: %v", failure.ExitCode(err), tc.code, tc.says, err)
 				}
 				if took := time.Since(began); took > DefaultFreezeTimeout+lookupFor+time.Second {
 					t.Errorf("it took %s", took)
@@ -209,24 +210,24 @@ func TestSnapshotNotReady(t *testing.T) {
 		code    int
 		says    string
 	}{
-		"never up": {func(w *world) { w.reboot() }, ExitTemporary, "no launch has finished"},
+		"never up": {func(w *world) { w.reboot() }, failure.ExitTemporary, "no launch has finished"},
 		"launch under way": {func(w *world) {
 			r := w.host.records["codepen-app"]
 			r.Ready = time.Time{}
 			w.host.records["codepen-app"] = r
-		}, ExitTemporary, "no launch has finished"},
-		"unmounted":      {func(w *world) { clear(w.host.mounts) }, ExitTemporary, "not mounted"},
-		"another device": {func(w *world) { w.host.noDevice = true }, ExitTemporary, "not ready here"},
-		"detached":       {func(w *world) { w.cloud.volumes[theVolume].Attachments[0].State = ec2ops.Detaching }, ExitTemporary, "not attached"},
-		"freeze fails":   {func(w *world) { w.host.freezeErr = mountfs.ErrRefused }, ExitRefused, "freeze: refused"},
+		}, failure.ExitTemporary, "no launch has finished"},
+		"unmounted":      {func(w *world) { clear(w.host.mounts) }, failure.ExitTemporary, "not mounted"},
+		"another device": {func(w *world) { w.host.noDevice = true }, failure.ExitTemporary, "not ready here"},
+		"detached":       {func(w *world) { w.cloud.volumes[theVolume].Attachments[0].State = ec2ops.Detaching }, failure.ExitTemporary, "not attached"},
+		"freeze fails":   {func(w *world) { w.host.freezeErr = mountfs.ErrRefused }, failure.ExitRefused, "freeze: refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := atWork(t)
 				tc.prepare(w)
 				_, err := w.snapshot(t, SnapshotOptions{})
-				if ExitCode(err) != tc.code || !strings.Contains(Line(err), tc.says) {
-					t.Errorf("exit code %d, want %d and %q: %v", ExitCode(err), tc.code, tc.says, err)
+				if failure.ExitCode(err) != tc.code || !strings.Contains(failure.Line(err), tc.says) {
+					t.Errorf("exit code %d, want %d and %q: %v", failure.ExitCode(err), tc.code, tc.says, err)
 				}
 				if len(w.taken()) != 0 || slices.Contains(w.cloud.calls, "freeze /cp") {
 					t.Errorf("calls %q", w.cloud.calls)
@@ -243,12 +244,12 @@ func TestSnapshotHolds(t *testing.T) {
 		prepare func(*world)
 		code    int
 	}{
-		"taken":             {func(*world) {}, ExitDone},
-		"can't be frozen":   {func(w *world) { w.host.freezeErr = mountfs.ErrBusy }, ExitTemporary},
-		"no answer in time": {func(w *world) { w.cloud.snapshotTakes = time.Hour }, ExitTemporary},
+		"taken":             {func(*world) {}, failure.ExitDone},
+		"can't be frozen":   {func(w *world) { w.host.freezeErr = mountfs.ErrBusy }, failure.ExitTemporary},
+		"no answer in time": {func(w *world) { w.cloud.snapshotTakes = time.Hour }, failure.ExitTemporary},
 		"the guard dies": {func(w *world) {
 			w.cloud.snapshotTakes, w.host.guardDies = time.Second, 500*time.Millisecond
-		}, ExitTemporary},
+		}, failure.ExitTemporary},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -265,7 +266,7 @@ func TestSnapshotHolds(t *testing.T) {
 							t.Error("released while it is frozen")
 						}
 						for _, s := range w.taken() {
-							if tc.code != ExitDone && releases.Ineligible("codepen-app", s) == "" {
+							if tc.code != failure.ExitDone && releases.Ineligible("codepen-app", s) == "" {
 								t.Errorf("released while %s is in doubt and eligible", s.ID)
 							}
 						}
@@ -279,7 +280,7 @@ func TestSnapshotHolds(t *testing.T) {
 					}
 				}
 				_, err := w.snapshot(t, SnapshotOptions{})
-				if ExitCode(err) != tc.code || held || released != 1 {
+				if failure.ExitCode(err) != tc.code || held || released != 1 {
 					t.Errorf("%v, held %v, released %d times", err, held, released)
 				}
 			})
@@ -295,7 +296,7 @@ func TestSnapshotInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, cancel)
 		_, err := w.agent.Snapshot(ctx, config.DefaultConfig(), SnapshotOptions{FreezeTimeout: DefaultFreezeTimeout})
-		if ExitCode(err) != ExitTemporary || w.host.isFrozen() || releases.Ineligible("codepen-app", w.taken()[0]) == "" {
+		if failure.ExitCode(err) != failure.ExitTemporary || w.host.isFrozen() || releases.Ineligible("codepen-app", w.taken()[0]) == "" {
 			t.Errorf("%v, frozen %v, %+v", err, w.host.isFrozen(), w.taken())
 		}
 	})
@@ -310,7 +311,7 @@ func TestSnapshotOptions(t *testing.T) {
 		"the Name":         {FreezeTimeout: time.Second, Tags: map[string]string{"Name": "x"}},
 	} {
 		w := newWorld()
-		if _, err := w.agent.Snapshot(t.Context(), config.DefaultConfig(), o); !errors.Is(err, config.ErrUsage) {
+		if _, err := w.agent.Snapshot(t.Context(), config.DefaultConfig(), o); !errors.Is(err, failure.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

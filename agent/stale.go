@@ -213,7 +213,7 @@ func (b *boot) dealtWithStart(ctx context.Context, v ec2ops.Volume) error {
 	defer b.inEC2.enter()()
 	err := b.agent.Cloud.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(b.self)})
 	if err != nil && ctx.Err() == nil { // the role's policy may be of an older version
-		b.note("a reboot will be taken for a start once more: " + Line(err))
+		b.note("a reboot will be taken for a start once more: " + failure.Line(err))
 		return nil
 	}
 	return err

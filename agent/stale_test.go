@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -93,7 +94,7 @@ func TestFreshness(t *testing.T) {
 				advance(slots)
 				r := report.Sources[0]
 				hasNew := r.Snapshot == "snap-new" || d.targets
-				knows := len(r.Notes) > 0 || ExitCode(err) == ExitTemporary
+				knows := len(r.Notes) > 0 || failure.ExitCode(err) == failure.ExitTemporary
 				switch {
 				case hasNew:
 					fresh++

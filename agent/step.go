@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -92,7 +93,7 @@ func (s *step) end(err *error) {
 	if *err != nil {
 		*err = &StepError{Source: s.b.src.Name, Step: s.name, Err: *err}
 		e.Phase, e.Err = Failed, *err
-		report.Failure = Line(*err)
+		report.Failure = failure.Line(*err)
 	}
 	s.b.report.Steps = append(s.b.report.Steps, report)
 	s.b.telling.Lock()

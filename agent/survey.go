@@ -206,7 +206,7 @@ func (b *boot) chooseSnapshot(ctx context.Context, s *step, c *choice, snapshots
 	}
 	c.snapshot, c.sizeGiB, err = chooseStart(b.src, config.IfNoneFail, snapshots)
 	for until := time.Now().Add(still); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
-		s.waiting(Line(err))
+		s.waiting(failure.Line(err))
 		if err := b.pause(ctx, listedPoll, "a snapshot"); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -42,10 +43,10 @@ const (
 // volume: what this run made is deleted, as long as the Source was not complete, since
 // then somebody may use it. A volume that would outlive its instance goes too, if that is
 // about to be abandoned (leaving).
-func decideUndo(a attempt, failure error, leaving bool) undoing {
-	again := ExitCode(failure) == ExitTemporary && !errors.Is(failure, ec2ops.ErrPermanent)
+func decideUndo(a attempt, cause error, leaving bool) undoing {
+	again := failure.ExitCode(cause) == failure.ExitTemporary && !errors.Is(cause, ec2ops.ErrPermanent)
 	switch {
-	case a.mounted && errors.Is(failure, errStuck):
+	case a.mounted && errors.Is(cause, errStuck):
 		return detachOnly
 	case again:
 		return keep
@@ -59,8 +60,8 @@ func decideUndo(a attempt, failure error, leaving bool) undoing {
 
 // undo takes back what a failed run has done with its volume. What it can't take back it
 // tells; the next run goes on with that.
-func (b *boot) undo(ctx context.Context, failure error) {
-	action := decideUndo(b.attempt, failure, b.entrance.underWay())
+func (b *boot) undo(ctx context.Context, cause error) {
+	action := decideUndo(b.attempt, cause, b.entrance.underWay())
 	if action == keep {
 		return
 	}
@@ -86,7 +87,7 @@ func (b *boot) undo(ctx context.Context, failure error) {
 		}
 	}
 	if err != nil {
-		b.note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", what, done, Line(err)))
+		b.note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", what, done, failure.Line(err)))
 		return
 	}
 	b.note(fmt.Sprintf("%s is %s after the failure", what, done))

@@ -11,6 +11,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -96,7 +97,7 @@ func TestCrowd(t *testing.T) {
 		},
 		"refused until the deadline": {
 			others: 999, faults: []ec2test.Fault{refused("CreateVolume", 1, forever)}, timeout: time.Minute, counts: 1,
-			tells: "when its time is over", exitCode: agent.ExitTemporary, fails: "CreateVolume",
+			tells: "when its time is over", exitCode: failure.ExitTemporary, fails: "CreateVolume",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +120,7 @@ func TestCrowd(t *testing.T) {
 				}
 				start := time.Now()
 				report, err := web.Agent().Up(t.Context(), cfg)
-				if code := agent.ExitCode(err); code != tc.exitCode || err != nil && !strings.Contains(err.Error(), tc.fails) {
+				if code := failure.ExitCode(err); code != tc.exitCode || err != nil && !strings.Contains(err.Error(), tc.fails) {
 					t.Fatalf("exit code %d (%v), want %d about %q", code, err, tc.exitCode, tc.fails)
 				}
 				if took := time.Since(start); took > tc.within && tc.within != 0 {

@@ -13,6 +13,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 	"snapsource/mountfs"
@@ -103,7 +104,7 @@ func TestForeignRelease(t *testing.T) {
 		cloud, cfg, release := grouped(t, 1, nil)
 		cloud.Disks.SetSnapshot(release, mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"})
 		report, err := cloud.Join("web-1").Agent().Up(t.Context(), cfg)
-		if agent.ExitCode(err) != agent.ExitRefused {
+		if failure.ExitCode(err) != failure.ExitRefused {
 			t.Errorf("got %v, want a refusal", err)
 		}
 		notes := strings.Join(report.Sources[0].Notes, "; ")

@@ -18,6 +18,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
@@ -210,16 +211,16 @@ func (h *history) up(m *agenttest.Machine) {
 	})
 	switch {
 	case errors.Is(err, agenttest.ErrKilled):
-	case (!sure || wants == "") && agent.ExitCode(err) == agent.ExitNoSnapshot:
+	case (!sure || wants == "") && failure.ExitCode(err) == failure.ExitNoSnapshot:
 	case sure && wants == "" && len(before) == 0:
-		if agent.ExitCode(err) != agent.ExitNoSnapshot {
+		if failure.ExitCode(err) != failure.ExitNoSnapshot {
 			h.t.Errorf("up without any snapshot: %v", err)
 		}
 	case err != nil:
 		// A volume that was deleted a moment ago, and EC2 says by its token that it is
 		// creating, may still appear, for all that can be known.
 		forgotten := errors.Is(err, ec2ops.ErrNotShown)
-		if cfg.Stale != config.StaleFail && !forgotten || agent.ExitCode(err) != agent.ExitTemporary {
+		if cfg.Stale != config.StaleFail && !forgotten || failure.ExitCode(err) != failure.ExitTemporary {
 			h.t.Errorf("up: %v", err)
 		}
 	default:
@@ -254,7 +255,7 @@ func (h *history) deploy(m *agenttest.Machine) {
 			h.killed[id] = true
 		}
 	}
-	if err != nil && !errors.Is(err, agenttest.ErrKilled) && agent.ExitCode(err) != agent.ExitTemporary {
+	if err != nil && !errors.Is(err, agenttest.ErrKilled) && failure.ExitCode(err) != failure.ExitTemporary {
 		h.t.Errorf("snapshot: %v", err)
 	}
 }
@@ -412,7 +413,7 @@ func (h *history) settle() {
 		cfg := h.config()
 		cfg.Stale = config.StaleWarn // with fail, the next run would have to come
 		_, err := m.Agent().Up(h.t.Context(), cfg)
-		if h.newest() == "" && agent.ExitCode(err) == agent.ExitNoSnapshot {
+		if h.newest() == "" && failure.ExitCode(err) == failure.ExitNoSnapshot {
 			continue // its release is rejected, and there is no other
 		}
 		if err != nil {

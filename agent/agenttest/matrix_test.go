@@ -14,8 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -29,7 +29,7 @@ const (
 
 // foreseen are the exit codes of a failure that is none of our bugs.
 var foreseen = []int{
-	agent.ExitUsage, agent.ExitRefused, agent.ExitNoSnapshot, agent.ExitTemporary, agent.ExitDenied, agent.ExitNotEC2,
+	failure.ExitUsage, failure.ExitRefused, failure.ExitNoSnapshot, failure.ExitTemporary, failure.ExitDenied, failure.ExitNotEC2,
 }
 
 // raceShare is how many cells of the matrix, or histories, there are for one that the race
@@ -215,15 +215,15 @@ var (
 
 // judge looks at exit code and message of the failure.
 func (c *cell) judge() {
-	if code := agent.ExitCode(c.failure); !slices.Contains(foreseen, code) {
+	if code := failure.ExitCode(c.failure); !slices.Contains(foreseen, code) {
 		c.wrong = append(c.wrong, fmt.Sprintf("exit code %d", code))
 	}
-	line := prefix.ReplaceAllString(agent.Line(c.failure), "")
-	if agent.Hint(c.failure) == "" {
+	line := prefix.ReplaceAllString(failure.Line(c.failure), "")
+	if failure.Hint(c.failure) == "" {
 		c.wrong = append(c.wrong, "it does not say what to do")
 	}
 	denied := c.fault == "error="+c.action+":UnauthorizedOperation"
-	if denied && (agent.ExitCode(c.failure) != agent.ExitDenied || !regexp.MustCompile(`^allow (ec2|autoscaling):`+c.action+" ").MatchString(agent.Hint(c.failure))) {
+	if denied && (failure.ExitCode(c.failure) != failure.ExitDenied || !regexp.MustCompile(`^allow (ec2|autoscaling):`+c.action+" ").MatchString(failure.Hint(c.failure))) {
 		c.wrong = append(c.wrong, "it does not name the permission")
 	}
 	if c.action == "metadata" {
@@ -251,7 +251,7 @@ func printMatrix(cells []*cell) {
 	for _, c := range cells {
 		outcome, second := "done", ""
 		if c.failure != nil {
-			outcome, second = fmt.Sprintf("exit code %d", agent.ExitCode(c.failure)), "done"
+			outcome, second = fmt.Sprintf("exit code %d", failure.ExitCode(c.failure)), "done"
 		}
 		if len(c.wrong) > 0 {
 			second = "WRONG: " + strings.Join(c.wrong, "; ")

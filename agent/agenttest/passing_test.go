@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -27,34 +27,34 @@ func TestPassingIsNotLasting(t *testing.T) {
 		{"up", "status=metadata-document@12s:401", 0, 20 * time.Second, ""},
 		{"up", "status=metadata-token#1:403", 0, 10 * time.Second, ""},
 		{"up", "status=metadata-document#1:404", 0, 10 * time.Second, ""},
-		{"up", "hang=metadata", agent.ExitTemporary, 40 * time.Second, "does not answer"},
-		{"up", "status=metadata:403", agent.ExitNotEC2, time.Minute, "is off"},
+		{"up", "hang=metadata", failure.ExitTemporary, 40 * time.Second, "does not answer"},
+		{"up", "status=metadata:403", failure.ExitNotEC2, time.Minute, "is off"},
 		{"up", "status=metadata-role@8s:404", 0, 20 * time.Second, ""},
-		{"up", "status=metadata-role:404", agent.ExitDenied, 70 * time.Second, "no AWS credentials"},
+		{"up", "status=metadata-role:404", failure.ExitDenied, 70 * time.Second, "no AWS credentials"},
 		{"up", "error=DescribeVolumes@3s:AuthFailure", 0, 15 * time.Second, ""},
 		{"up", "error=*@3s:AuthFailure", 0, 15 * time.Second, ""},
-		{"up", "error=DescribeVolumes:AuthFailure", agent.ExitTemporary, 70 * time.Second, "AuthFailure"},
+		{"up", "error=DescribeVolumes:AuthFailure", failure.ExitTemporary, 70 * time.Second, "AuthFailure"},
 		{"up", "error=AttachVolume@10s:UnauthorizedOperation", 0, 20 * time.Second, ""},
-		{"up", "error=AttachVolume:UnauthorizedOperation", agent.ExitDenied, 30 * time.Second, "UnauthorizedOperation"},
+		{"up", "error=AttachVolume:UnauthorizedOperation", failure.ExitDenied, 30 * time.Second, "UnauthorizedOperation"},
 
 		{"up-in-group", "status=metadata-target@5s:404", 0, 10 * time.Second, ""},
 		{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s", 0, 15 * time.Second, ""},
 		{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s status=metadata-target@10s:404", 0, 20 * time.Second, ""},
 		{"up-in-group", "lifecycle=DescribeAutoScalingInstances@5s:Warmed:Stopped", 0, 15 * time.Second, ""},
-		{"up-in-group", "lifecycle=DescribeAutoScalingInstances:Warmed:Stopped", agent.ExitTemporary, 75 * time.Second, "Warmed:Stopped"},
-		{"up-in-group", "unlisted=DescribeAutoScalingInstances", agent.ExitTemporary, 75 * time.Second, "does not list it"},
+		{"up-in-group", "lifecycle=DescribeAutoScalingInstances:Warmed:Stopped", failure.ExitTemporary, 75 * time.Second, "Warmed:Stopped"},
+		{"up-in-group", "unlisted=DescribeAutoScalingInstances", failure.ExitTemporary, 75 * time.Second, "does not list it"},
 		{"up-in-group", "lifecycle=DescribeAutoScalingInstances@45s:Pending lifecycle=CompleteLifecycleAction@40s:Pending", 0, time.Minute, ""},
-		{"up-in-group", "lifecycle=CompleteLifecycleAction:Pending", agent.ExitTemporary, 140 * time.Second, "not in the lifecycle hook launch"},
+		{"up-in-group", "lifecycle=CompleteLifecycleAction:Pending", failure.ExitTemporary, 140 * time.Second, "not in the lifecycle hook launch"},
 
 		{"up-again", "old-answer=CreateVolume", 0, time.Minute, ""},
 		{"up", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-		{"up", "taken-back=CreateVolume", agent.ExitTemporary, 130 * time.Second, "taken back vol-"},
+		{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "taken back vol-"},
 		{"up-encrypted", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-		{"up-encrypted", "taken-back=CreateVolume", agent.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
-		{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", agent.ExitDenied, 4 * time.Minute, "KMS key"},
-		{"up-encrypted", "taken-back=CreateVolume old-answer=CreateVolume stale=CreateVolume:1h", agent.ExitTemporary, 150 * time.Second, "does not find it"},
+		{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
+		{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", failure.ExitDenied, 4 * time.Minute, "KMS key"},
+		{"up-encrypted", "taken-back=CreateVolume old-answer=CreateVolume stale=CreateVolume:1h", failure.ExitTemporary, 150 * time.Second, "does not find it"},
 		{"up-encrypted", "error=AttachVolume@10s:CustomerKeyHasBeenRevoked", 0, 20 * time.Second, ""},
-		{"up-encrypted", "error=AttachVolume:CustomerKeyHasBeenRevoked", agent.ExitDenied, 45 * time.Second, "CustomerKeyHasBeenRevoked"},
+		{"up-encrypted", "error=AttachVolume:CustomerKeyHasBeenRevoked", failure.ExitDenied, 45 * time.Second, "CustomerKeyHasBeenRevoked"},
 	} {
 		t.Run(tc.command+"/"+tc.faults, func(t *testing.T) {
 			t.Parallel()
@@ -67,8 +67,8 @@ func TestPassingIsNotLasting(t *testing.T) {
 				s.inject(tc.faults)
 				began := time.Now()
 				err := up(t.Context(), s)
-				if took := time.Since(began); agent.ExitCode(err) != tc.code || took > tc.within {
-					t.Errorf("exit code %d after %s (%v), want %d within %s", agent.ExitCode(err), took, err, tc.code, tc.within)
+				if took := time.Since(began); failure.ExitCode(err) != tc.code || took > tc.within {
+					t.Errorf("exit code %d after %s (%v), want %d within %s", failure.ExitCode(err), took, err, tc.code, tc.within)
 				}
 				if err == nil {
 					if err := command.done(s); err != nil {
@@ -76,11 +76,11 @@ func TestPassingIsNotLasting(t *testing.T) {
 					}
 					return
 				}
-				if !strings.Contains(agent.Line(err), tc.says) {
+				if !strings.Contains(failure.Line(err), tc.says) {
 					t.Errorf("got %v, want %q", err, tc.says)
 				}
-				if kms := strings.Contains(agent.Hint(err), "kms:CreateGrant"); kms != strings.Contains(tc.says, "KMS") && tc.says != "CustomerKeyHasBeenRevoked" {
-					t.Errorf("the hint is %q", agent.Hint(err))
+				if kms := strings.Contains(failure.Hint(err), "kms:CreateGrant"); kms != strings.Contains(tc.says, "KMS") && tc.says != "CustomerKeyHasBeenRevoked" {
+					t.Errorf("the hint is %q", failure.Hint(err))
 				}
 				if r, loadErr := s.web.LoadRecord(source); loadErr == nil && r.Hook != "" {
 					t.Errorf("the record has the hook %s, which was not completed", r.Hook)
@@ -116,7 +116,7 @@ func TestHealthyInstanceIsNotAbandoned(t *testing.T) {
 			s.inject(fault)
 			var err error
 			for run := 1; run <= 5; run++ {
-				if err = up(t.Context(), s); agent.ExitCode(err) != agent.ExitTemporary {
+				if err = up(t.Context(), s); failure.ExitCode(err) != failure.ExitTemporary {
 					break
 				}
 				time.Sleep(10 * time.Second)
@@ -143,7 +143,7 @@ func TestNeverTwoVolumes(t *testing.T) {
 			var err error
 			for runs < 5 {
 				runs++
-				if err = up(t.Context(), s); agent.ExitCode(err) != agent.ExitTemporary {
+				if err = up(t.Context(), s); failure.ExitCode(err) != failure.ExitTemporary {
 					break
 				}
 				time.Sleep(10 * time.Second)
@@ -168,7 +168,7 @@ func TestForgottenVolume(t *testing.T) {
 		began := time.Now()
 		var err error
 		for range 5 {
-			if err = up(t.Context(), s); agent.ExitCode(err) != agent.ExitTemporary {
+			if err = up(t.Context(), s); failure.ExitCode(err) != failure.ExitTemporary {
 				break
 			}
 			if made := len(s.cloud.Mutations()); time.Since(began) < ec2ops.ForgottenAge && len(s.live()) > 0 {

@@ -140,7 +140,7 @@ const sourceNameMax = 127
 var volumeTypes = []string{"gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"}
 
 // Validate gives the first thing that is wrong with the configuration. The error
-// wraps [ErrUsage] and names source and key.
+// wraps [failure.ErrUsage] and names source and key.
 func (c Config) Validate() error {
 	if len(c.Sources) == 0 {
 		return Usagef("sources: the list is empty")
@@ -287,7 +287,7 @@ func (b Bind) validate(mount string) error {
 }
 
 // ValidateTag refuses a tag that EC2 does not take, or that snapsource sets by itself. The
-// error wraps [ErrUsage].
+// error wraps [failure.ErrUsage].
 func ValidateTag(key, value string) error {
 	switch {
 	case !printable(key) || !printable(value):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"snapsource/agent/failure"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,12 +99,12 @@ func TestBadFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tc.text)
 			_, err := Load(file, nil, nil)
-			if !errors.Is(err, ErrUsage) || !strings.HasPrefix(err.Error(), file+": ") || !strings.Contains(err.Error(), tc.says) {
+			if !errors.Is(err, failure.ErrUsage) || !strings.HasPrefix(err.Error(), file+": ") || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want the file's name and %q", err, tc.says)
 			}
 		})
 	}
-	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, nil); !errors.Is(err, ErrUsage) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil, nil); !errors.Is(err, failure.ErrUsage) {
 		t.Errorf("a missing file that was asked for: %v", err)
 	}
 	for _, text := range []string{"", "# only a comment\n", "---\n", "null\n"} {
@@ -161,7 +162,7 @@ func TestFileThatIsNone(t *testing.T) {
 		"/dev/zero": "is not a regular file", fifo: "is not a regular file", dir: "is not a regular file", large: "has more than 1048576 bytes",
 		filepath.Join(dir, "none"): "no such file",
 	} {
-		if _, err := Load(file, nil, nil); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), says) {
+		if _, err := Load(file, nil, nil); !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -218,12 +219,12 @@ func TestBadSettings(t *testing.T) {
 	} {
 		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {
 			_, err := Load("", nil, map[string][]string{tc.flag: {tc.value}})
-			if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tc.says) {
+			if !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("got %v, want %q", err, tc.says)
 			}
 		})
 	}
-	if _, err := Load("", []string{"SNAPSOURCE_MUONT=/cp"}, nil); !errors.Is(err, ErrUsage) {
+	if _, err := Load("", []string{"SNAPSOURCE_MUONT=/cp"}, nil); !errors.Is(err, failure.ErrUsage) {
 		t.Errorf("an unknown variable: %v", err)
 	}
 	if _, err := Load("", nil, map[string][]string{"bind": {"a:/x"}, "mount": {"/x/y"}}); err == nil || !strings.Contains(err.Error(), "hide the mountpoint") {
@@ -241,7 +242,7 @@ func TestSourcesInEachOthersWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, "sources:\n- {source: a, mount: /a, binds: [\"x:/srv/x\"]}\n- "+second+"\n")
-			if _, err := Load(file, nil, nil); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "have the same") {
+			if _, err := Load(file, nil, nil); !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), "have the same") {
 				t.Errorf("got %v, want that both have the same", err)
 			}
 		})
@@ -302,7 +303,7 @@ func TestNestedPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := c.Validate()
-			if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), tc.want)) {
+			if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"snapsource/agent/failure"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func FuzzFile(f *testing.F) {
 			err = c.Validate()
 		}
 		if err != nil {
-			if !errors.Is(err, ErrUsage) {
+			if !errors.Is(err, failure.ErrUsage) {
 				t.Fatalf("%v: no error of usage", err)
 			}
 			return

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"snapsource/agent/failure"
 	"strings"
 	"testing"
 )
@@ -23,7 +24,7 @@ func TestHostileSettings(t *testing.T) {
 		"size":         {"-1", "0", "1e3", "99999999999"},
 	} {
 		for _, v := range bad {
-			if _, err := Load(nowhere(t), nil, map[string][]string{flag: {v}}); !errors.Is(err, ErrUsage) {
+			if _, err := Load(nowhere(t), nil, map[string][]string{flag: {v}}); !errors.Is(err, failure.ErrUsage) {
 				t.Errorf("--%s %.40q: %v", flag, v, err)
 			}
 		}

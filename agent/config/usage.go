@@ -1,20 +1,17 @@
 package config
 
 import (
-	"errors"
 	"fmt"
+	"snapsource/agent/failure"
 )
 
-// ErrUsage says that the command line, the environment or the file is wrong.
-var ErrUsage = errors.New("configuration")
-
-// usageError reads as its text and means [ErrUsage].
+// usageError reads as its text and means [failure.ErrUsage].
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
-func (e usageError) Unwrap() error { return ErrUsage }
+func (e usageError) Unwrap() error { return failure.ErrUsage }
 
-// Usage makes an error that wraps [ErrUsage] and reads as text.
+// Usage makes an error that wraps [failure.ErrUsage] and reads as text.
 func Usage(text string) error { return usageError(text) }
 
 // Usagef is [Usage] with a format.

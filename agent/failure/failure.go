@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
 // Errors by what they mean for the operator; those of ec2ops, mountfs and config add to
 // them. The agent turns each into an exit code.
 var (
+	// ErrUsage: the command line, the environment or the file is wrong.
+	ErrUsage = errors.New("configuration")
 	// ErrRefused: going on could destroy or hide data.
 	ErrRefused = errors.New("refused")
 	// ErrNoSnapshot: there is no eligible snapshot.
@@ -38,4 +41,12 @@ func (e *kindError) Unwrap() error { return e.kind }
 // WithDeadline bounds a run; what is cut short by it is temporary.
 func WithDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, New(ErrTemporary, fmt.Sprintf("not done within %s", d)))
+}
+
+// NotRoot marks the kernel's refusal of an unprivileged process.
+func NotRoot(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrNotRoot, err)
+	}
+	return err
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -213,7 +213,7 @@ func TestServersRefuses(t *testing.T) {
 			tc.change(&query)
 			aws := &region{name: tc.region}
 			_, _, err := Servers(t.Context(), aws, query)
-			if !errors.Is(err, config.ErrUsage) || !strings.Contains(err.Error(), tc.says) || aws.calls != 0 {
+			if !errors.Is(err, failure.ErrUsage) || !strings.Contains(err.Error(), tc.says) || aws.calls != 0 {
 				t.Errorf("got %v and %d calls, want a usage error with %q and none", err, aws.calls, tc.says)
 			}
 		})

@@ -113,8 +113,8 @@ func TestLayers(t *testing.T) {
 		"snapsource/systemd":          leaf,
 		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
-		"snapsource/agent/config":     {"snapsource/ec2ops", "snapsource/mountfs"},
-		"snapsource/agent/failure":    leaf,
+		"snapsource/agent/config":     {"snapsource/agent/failure", "snapsource/ec2ops", "snapsource/mountfs"},
+		"snapsource/agent/failure":    {"snapsource/ec2ops", "snapsource/mountfs"},
 		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
 		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
 		"snapsource/agent":            {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/inventory"
 	"snapsource/ec2ops"
 )
@@ -126,19 +126,19 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 // fail tells what went wrong. The advice is for a workstation, where other errors'
 // own advice is for an instance.
 func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
-	hint := agent.Hint(err)
+	hint := failure.Hint(err)
 	switch {
 	case errors.Is(err, ec2ops.ErrNoCredentials):
 		hint = "log in to AWS, or choose a profile with AWS_PROFILE"
 	case errors.Is(err, ec2ops.ErrDenied):
 		hint = "have ec2:DescribeInstances allowed for these credentials"
-	case agent.ExitCode(err) == agent.ExitTemporary && !h.query.NotRunning:
+	case failure.ExitCode(err) == failure.ExitTemporary && !h.query.NotRunning:
 		hint = "run it again; --explain lists the instances that do not match, and why"
-	case agent.ExitCode(err) == agent.ExitTemporary:
+	case failure.ExitCode(err) == failure.ExitTemporary:
 		hint = "run it again"
 	}
 	if h.output == config.OutputJSON {
-		log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", hint))
+		log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", hint))
 		return &toldError{err}
 	}
 	sayf(c.ErrOrStderr(), "snapsource: %s\n", err)

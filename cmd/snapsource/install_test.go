@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"snapsource/agent/failure"
 	"strings"
 	"testing"
-
-	"snapsource/agent"
 )
 
 // TestInstallCommand: exit codes, and who says what.
@@ -19,12 +18,12 @@ func TestInstallCommand(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"install --before puma.service --root " + root, agent.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see how it went: systemctl status snapsource", ""},
-		{"install --before ../puma.service --root " + root, agent.ExitUsage, "", `invalid name: "../puma.service"`},
-		{"install --root image", agent.ExitUsage, "", `--root "image" is not an absolute path`},
-		{"install puma.service", agent.ExitUsage, "", `takes no argument "puma.service"`},
-		{"uninstall --root " + root, agent.ExitDone, "removed " + root + "/etc/systemd/system/puma.service.d/50-snapsource.conf\n", ""},
-		{"uninstall --root " + root, agent.ExitDone, "nothing to do\n", ""},
+		{"install --before puma.service --root " + root, failure.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see how it went: systemctl status snapsource", ""},
+		{"install --before ../puma.service --root " + root, failure.ExitUsage, "", `invalid name: "../puma.service"`},
+		{"install --root image", failure.ExitUsage, "", `--root "image" is not an absolute path`},
+		{"install puma.service", failure.ExitUsage, "", `takes no argument "puma.service"`},
+		{"uninstall --root " + root, failure.ExitDone, "removed " + root + "/etc/systemd/system/puma.service.d/50-snapsource.conf\n", ""},
+		{"uninstall --root " + root, failure.ExitDone, "nothing to do\n", ""},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), nil, strings.Fields(c.args), &stdout, &stderr)
@@ -39,7 +38,7 @@ func TestInstallCommand(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	code := run(t.Context(), nil, []string{"install", "--root", root}, &bytes.Buffer{}, &stderr)
-	if code != agent.ExitUsage || !strings.Contains(stderr.String(), foreign+" was not written by snapsource") {
+	if code != failure.ExitUsage || !strings.Contains(stderr.String(), foreign+" was not written by snapsource") {
 		t.Errorf("over a foreign file: exit code %d\n%s", code, &stderr)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"snapsource/agent"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -61,11 +62,11 @@ func logEvent(log *zap.Logger, e agent.Event) {
 func logCall(log *zap.Logger, c ec2ops.Call) {
 	fields := []zap.Field{zap.String("action", c.Action), zap.Duration("took", c.Took)}
 	if c.Err != nil {
-		fields = append(fields, zap.String("error", agent.Line(c.Err)))
+		fields = append(fields, zap.String("error", failure.Line(c.Err)))
 	}
 	log.Debug("call", fields...)
 }
 
 func logFailure(log *zap.Logger, err error) {
-	log.Error(agent.Line(err), zap.Int("exit_code", agent.ExitCode(err)), zap.String("to_do", agent.Hint(err)))
+	log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", failure.Hint(err)))
 }

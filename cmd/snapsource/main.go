@@ -13,6 +13,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/mountfs"
 )
 
@@ -50,12 +51,12 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 // code gives the exit code for an error, which it tells unless that was done.
 func (p *program) code(err error, stderr io.Writer) int {
 	if err == nil {
-		return agent.ExitDone
+		return failure.ExitDone
 	}
 	if _, told := errors.AsType[*toldError](err); !told {
 		explain(stderr, err)
 	}
-	return agent.ExitCode(err)
+	return failure.ExitCode(err)
 }
 
 // toldError is an error that the command has told by itself, as a JSON log line.
@@ -66,7 +67,7 @@ func (e *toldError) Unwrap() error { return e.error }
 // explain tells a person what happened and what to do.
 func explain(w io.Writer, err error) {
 	sayf(w, "snapsource: %s\n", err)
-	if hint := agent.Hint(err); hint != "" {
+	if hint := failure.Hint(err); hint != "" {
 		sayf(w, "  to do: %s\n", hint)
 	}
 }

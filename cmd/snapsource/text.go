@@ -3,12 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"snapsource/agent/failure"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"snapsource/agent"
 )
 
 // sayf is [fmt.Fprintf] for people. Whatever the format puts in is escaped by [plain]: tags,
@@ -18,7 +17,7 @@ func sayf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
 		case error:
-			args[i] = plain(agent.Line(arg))
+			args[i] = plain(failure.Line(arg))
 		case string:
 			args[i] = plain(arg)
 		case fmt.Stringer:

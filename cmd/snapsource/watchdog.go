@@ -155,7 +155,7 @@ func (w *watchdog) endNow(why string) {
 	case <-told:
 	case <-time.After(lastWords):
 	}
-	w.exit(agent.ExitTemporary)
+	w.exit(failure.ExitTemporary)
 }
 
 // stuckError is the error of a run that the watchdog ends.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snapsource/agent"
+	"snapsource/agent/failure"
 )
 
 // watched is a watchdog, and how it has ended the program.
@@ -74,7 +75,7 @@ func TestWatchdog(t *testing.T) {
 				time.Sleep(2 * time.Hour)
 				close(w.deaf)
 				synctest.Wait()
-				if w.after != tc.after || tc.after > 0 && (w.code != agent.ExitTemporary || agent.ExitCode(w.said) != agent.ExitTemporary) {
+				if w.after != tc.after || tc.after > 0 && (w.code != failure.ExitTemporary || failure.ExitCode(w.said) != failure.ExitTemporary) {
 					t.Errorf("ended after %s, want %s, with %d: %v", w.after, tc.after, w.code, w.said)
 				}
 				if tc.says != "" && (w.said == nil || !strings.Contains(w.said.Error(), tc.says)) {

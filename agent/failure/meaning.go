@@ -1,4 +1,4 @@
-package agent
+package failure
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"strings"
 	"syscall"
 
-	"snapsource/agent/config"
-	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -49,7 +47,7 @@ func judge(err error) verdict {
 	switch {
 	case err == nil:
 		return verdict{ExitDone, ""}
-	case is(config.ErrUsage):
+	case is(ErrUsage):
 		return verdict{ExitUsage, ""}
 	case is(mountfs.ErrNoMkfs):
 		return verdict{ExitUsage, "install xfsprogs, which has mkfs.xfs"}
@@ -57,20 +55,20 @@ func judge(err error) verdict {
 		return verdict{ExitUsage, "load the kernel's module xfs, or use a kernel that has it"}
 	case is(mountfs.ErrOption):
 		return verdict{ExitUsage, "change mount-option"}
-	case is(failure.ErrNoSnapshot):
+	case is(ErrNoSnapshot):
 		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
-	case is(failure.ErrNotRelease):
+	case is(ErrNotRelease):
 		return verdict{ExitRefused, "if the snapshot is none of a release, take it out of the running with snapsource reject; else change bind"}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
 	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):
 		// The kernel may have written to the log before it gave up.
 		return verdict{ExitRefused, "look at the volume before anything else"}
-	case is(failure.ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
+	case is(ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
 		return verdict{ExitRefused, "nothing was written to it; look at the volume before anything else"}
 	case is(mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
 		return verdict{ExitNotEC2, "up, init, plan and status work on an EC2 instance with the instance metadata service on"}
-	case is(failure.ErrNotRoot):
+	case is(ErrNotRoot):
 		return verdict{ExitDenied, "run it as root"}
 	case is(ec2ops.ErrNoCredentials):
 		return verdict{ExitDenied, "give the instance an instance profile"}
@@ -88,14 +86,14 @@ func judge(err error) verdict {
 		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
 	case is(ec2ops.ErrPermanent):
 		return verdict{ExitTemporary, "EC2 refuses for a reason that snapsource does not know: look the code up, then run again"}
-	case is(failure.ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
+	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
 		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded, context.Canceled):
 		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
 	}
-	return verdict{ExitBug, "this is not foreseen; please report it with the output of -v"}
+	return verdict{ExitBug, "unexpected error; please report it with the output of -v"}
 }
 
-// ExitCode gives the exit code for an error of this package; 0 for nil.
+// ExitCode gives the exit code for an error; 0 for nil.
 func ExitCode(err error) int { return judge(err).code }
 
 // Hint tells the operator what to do about an error; "" when the error says it.

@@ -1,4 +1,4 @@
-package agent
+package failure
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ func TestExitCodeOfMount(t *testing.T) {
 		syscall.EPERM:      ExitDenied,
 		syscall.ENOTTY:     ExitBug,
 	} {
-		err := notRoot(fmt.Errorf("mount: %w", &mountfs.MountError{Op: "mount", Source: "/dev/nvme1n1", Target: "/cp", Err: errno}))
+		err := NotRoot(fmt.Errorf("mount: %w", &mountfs.MountError{Op: "mount", Source: "/dev/nvme1n1", Target: "/cp", Err: errno}))
 		if got := ExitCode(err); got != want {
 			t.Errorf("%v: exit code %d, want %d", err, got, want)
 		}
