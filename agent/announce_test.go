@@ -3,6 +3,7 @@ package agent
 import (
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
@@ -43,8 +44,8 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 		// Who asks without naming the roles finds everything as it should be.
 		plain := cfg
 		plain.Roles = config.DefaultConfig().Roles
-		if report, err := w.agent.Status(t.Context(), plain); err != nil || report.Sources[0].State != StateReady {
-			t.Errorf("status without the roles: %v, %v; want ready", report.Sources[0].State, err)
+		if result, err := w.agent.Status(t.Context(), plain); err != nil || result.Sources[0].State != report.StateReady {
+			t.Errorf("status without the roles: %v, %v; want ready", result.Sources[0].State, err)
 		}
 		// A new role is put on without mounting anything again.
 		w.cloud.calls = nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -35,48 +36,48 @@ const (
 var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter))
 
 // attach has the volume attached, and returns once the kernel shows its device. EC2's
-// own word for it is needed too, but not yet: see [boot.attachOnce]. An attachment that
+// own word for it is needed too, but not yet: see [launch.attachOnce]. An attachment that
 // is stuck is undone and asked for again, under another name, as it may be the name's
 // fault.
-func (b *boot) attach(ctx context.Context, v ec2ops.Volume) (at attached, err error) {
-	s := b.begin(Attach)
-	defer s.end(&err)
-	defer b.inEC2.enter()()
+func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) {
+	s := l.Begin(report.Attach)
+	defer s.End(&err)
+	defer l.InEC2()()
 	var avoid []string
 	for try := 1; ; try++ {
-		at, err = b.attachOnce(ctx, s, v, avoid)
+		at, err = l.attachOnce(ctx, s, p, avoid)
 		if !errors.Is(err, errStuck) || errors.Is(err, mountfs.ErrWrongDevice) {
 			break
 		}
-		if mounted, mountErr := b.isMounted(v); mountErr != nil || mounted {
+		if mounted, mountErr := l.isMounted(p.volume); mountErr != nil || mounted {
 			return at, errors.Join(err, mountErr) // an earlier run has: it is attached
 		}
-		b.note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", v.ID, b.self.InstanceID, at.attachment.Device, failure.Line(err)))
-		if releaseErr := b.takeDown(ctx, v, false); releaseErr != nil {
+		l.Note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
+		if releaseErr := l.takeDown(ctx, p.volume, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}
 		if try == attachTries {
-			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", v.ID, b.self.InstanceID, try, err)
+			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", p.volume.ID, l.Self.InstanceID, try, err)
 		}
-		v.State, v.Attachments = ec2ops.VolumeAvailable, nil
+		p.volume.State, p.volume.Attachments = ec2ops.VolumeAvailable, nil
 		avoid = append(avoid, at.attachment.Device)
 	}
 	if err != nil {
 		return at, err
 	}
-	at.settled = b.settle(ctx, at)
-	b.report.Device, b.report.Node = at.attachment.Device, at.device.Node
-	s.detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
+	at.settled = l.setDeleteOnTermination(ctx, at)
+	l.Report.Device, l.Report.Node = at.attachment.Device, at.device.Node
+	s.Detail = fmt.Sprintf("%s, here %s", at.attachment.Device, at.device.Node)
 	return at, nil
 }
 
 // isMounted says whether anything is mounted from the volume here.
-func (b *boot) isMounted(v ec2ops.Volume) (bool, error) {
-	dev, found, err := b.deviceOf(v)
-	if err != nil || !found {
+func (l *launch) isMounted(v ec2ops.Volume) (bool, error) {
+	dev, err := l.deviceOf(v)
+	if err != nil || dev == nil {
 		return false, err
 	}
-	mounts, err := b.mountsOf(dev)
+	mounts, err := l.mountsOf(*dev)
 	return len(mounts) > 0, err
 }
 
@@ -84,24 +85,25 @@ func (b *boot) isMounted(v ec2ops.Volume) (bool, error) {
 // says attached some time after the kernel shows it. A launch does not wait for that
 // before it mounts, where the device is known by the volume's id and holds a snapshot's
 // data; announce does. Whatever may be formatted is looked at only when both agree.
-func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (at attached, err error) {
-	at.volume = v
-	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State != ec2ops.Detaching {
+func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, avoid []string) (at attached, err error) {
+	at.placed = p
+	v := p.volume
+	if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.State != ec2ops.Detaching {
 		at.attachment = a
-	} else if at.attachment, err = b.requestAttachment(ctx, s, v, avoid); err != nil {
+	} else if at.attachment, err = l.requestAttachment(ctx, s, v, avoid); err != nil {
 		return at, err
 	}
-	watch, err := b.agent.Host.Watch(mountfs.Volume{ID: v.ID, Name: at.attachment.Device, Size: v.Bytes()})
+	watch, err := l.host.Watch(mountfs.Volume{ID: v.ID, Name: at.attachment.Device, Size: v.Bytes()})
 	if err != nil {
 		return at, err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
 	either, fail := context.WithCancelCause(ctx) // when one wait fails, so does the other
 	shown := make(chan struct{})
-	at.confirmed = start(b, func() (ec2ops.Volume, error) {
+	at.confirmed = inBackground(&l.background, func() (ec2ops.Volume, error) {
 		limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
 		defer cancel()
-		v, err := b.waitAttached(limited, s, v, shown)
+		v, err := l.waitAttached(limited, s, v, shown)
 		if err != nil {
 			fail(err)
 		}
@@ -109,7 +111,7 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 	})
 	limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
 	defer cancel()
-	over := b.await(OnKernel, "the device")
+	over := l.Await(report.OnKernel, "the device")
 	at.device, err = watch.Wait(limited)
 	over()
 	if err != nil {
@@ -127,24 +129,24 @@ func (b *boot) attachOnce(ctx context.Context, s *step, v ec2ops.Volume, avoid [
 	if at.volume, err = at.confirmed.wait(); err != nil {
 		return at, err
 	}
-	at.attachment, _ = at.volume.AttachmentTo(b.self.InstanceID)
+	at.attachment, _ = at.volume.AttachmentTo(l.Self.InstanceID)
 	return at, nil
 }
 
 // requestAttachment calls AttachVolume with the wanted device name; when EC2 says
 // that it is taken, with the next one that EC2's block device mapping leaves free.
-func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, avoid []string) (ec2ops.Attachment, error) {
-	names := ec2ops.FreeDeviceNames(b.src.Device, avoid)
+func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2ops.Volume, avoid []string) (ec2ops.Attachment, error) {
+	names := ec2ops.FreeDeviceNames(l.src.Device, avoid)
 	asked := false
 	var inUse time.Time // since when EC2 says so
 	for len(names) > 0 {
 		name := names[0]
-		err := b.agent.Cloud.Attach(ctx, v.ID, b.self.InstanceID, name, s.waiting)
+		err := l.cloud.Attachments.Attach(ctx, v.ID, l.Self.InstanceID, name, s.Waiting)
 		switch {
 		case err == nil:
-			return ec2ops.Attachment{InstanceID: b.self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
+			return ec2ops.Attachment{InstanceID: l.Self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
 		case errors.Is(err, ec2ops.ErrVolumeInUse):
-			a, shown, findErr := b.alreadyAttached(ctx, v.ID, err)
+			a, shown, findErr := l.alreadyAttached(ctx, v.ID, err)
 			if shown || findErr != nil {
 				return a, findErr
 			}
@@ -154,7 +156,7 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 			if time.Since(inUse) > inUseShown {
 				return a, err
 			}
-			if err := b.pause(ctx, inUsePoll, v.ID); err != nil {
+			if err := l.Pause(ctx, inUsePoll, v.ID); err != nil {
 				return a, err
 			}
 			continue
@@ -164,7 +166,7 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 			// Some devices of the machine image are in no mapping, so each name may
 			// still turn out to be taken.
 			asked = true
-			instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+			instance, err := l.cloud.Attachments.Instance(ctx, l.Self.InstanceID)
 			if err != nil {
 				return ec2ops.Attachment{}, err
 			}
@@ -172,20 +174,20 @@ func (b *boot) requestAttachment(ctx context.Context, s *step, v ec2ops.Volume, 
 		default:
 			names = names[1:]
 		}
-		s.waiting(name + " is taken, trying the next device name")
+		s.Waiting(name + " is taken, trying the next device name")
 	}
-	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, b.self.InstanceID)
+	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, l.Self.InstanceID)
 }
 
 // alreadyAttached looks for the attachment of a volume that EC2 says is in use: a call of
 // ours that seemed to fail, or that of a run that was killed, may have worked. It is not
 // shown if EC2 is late, or if the volume is just being detached.
-func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, shown bool, err error) {
-	v, err := b.agent.Cloud.Volume(ctx, id)
+func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, shown bool, err error) {
+	v, err := l.cloud.Volumes.Volume(ctx, id)
 	if err != nil {
 		return a, false, err
 	}
-	if a, shown = v.AttachmentTo(b.self.InstanceID); shown {
+	if a, shown = v.AttachmentTo(l.Self.InstanceID); shown {
 		return a, true, nil
 	}
 	if len(v.Attachments) > 0 {
@@ -196,8 +198,8 @@ func (b *boot) alreadyAttached(ctx context.Context, id string, cause error) (a e
 
 // waitAttached waits until EC2 says attached. There is no use in asking before the
 // kernel shows the device, which an event tells; but it may never show it.
-func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume, shown <-chan struct{}) (ec2ops.Volume, error) {
-	if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.State == ec2ops.Attached {
+func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.Volume, shown <-chan struct{}) (ec2ops.Volume, error) {
+	if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.State == ec2ops.Attached {
 		return v, nil
 	}
 	id, pace := v.ID, ec2ops.PaceAttached
@@ -207,26 +209,34 @@ func (b *boot) waitAttached(ctx context.Context, s *step, v ec2ops.Volume, shown
 	case <-time.After(askUnshown):
 		pace = ec2ops.PaceAny
 	}
-	return b.agent.Cloud.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {
+	return l.cloud.Volumes.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {
 		if v.Gone() || v.State == ec2ops.VolumeError {
 			return false, fmt.Errorf("%s is %s while it is attached: %w", id, v.State, ec2ops.ErrTemporary)
 		}
-		a, ok := v.AttachmentTo(b.self.InstanceID)
+		a, ok := v.AttachmentTo(l.Self.InstanceID)
 		return ok && a.State == ec2ops.Attached, nil
-	}, func(v ec2ops.Volume) { s.waiting(id + " is " + v.String()) })
+	}, func(v ec2ops.Volume) { s.Waiting(id + " is " + v.String()) })
 }
 
-// settle has EC2 delete the volume when its instance terminates, once it says attached.
-// It goes on beside the steps that follow; announce waits for it.
-func (b *boot) settle(ctx context.Context, at attached) *later[struct{}] {
-	return start(b, func() (struct{}, error) {
+// setDeleteOnTermination has EC2 delete the volume when its instance terminates, once it
+// says attached, in the background. waitSettled waits for it.
+func (l *launch) setDeleteOnTermination(ctx context.Context, at attached) *future[struct{}] {
+	return inBackground(&l.background, func() (struct{}, error) {
 		v, err := at.confirmed.wait()
 		if err != nil {
 			return struct{}{}, err
 		}
-		if a, ok := v.AttachmentTo(b.self.InstanceID); ok && a.DeleteOnTermination {
+		if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.DeleteOnTermination {
 			return struct{}{}, nil
 		}
-		return struct{}{}, b.agent.Cloud.DeleteOnTermination(ctx, b.self.InstanceID, at.attachment.Device, v.ID)
+		return struct{}{}, l.cloud.Attachments.DeleteOnTermination(ctx, l.Self.InstanceID, at.attachment.Device, v.ID)
 	})
+}
+
+// waitSettled waits until EC2 says attached and deletes the volume with its instance.
+func (l *launch) waitSettled(at attached) error {
+	defer l.InEC2()()
+	defer l.Await(report.OnCalls, "the attachment")()
+	_, err := at.settled.wait()
+	return err
 }

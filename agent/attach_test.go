@@ -9,6 +9,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
 
@@ -30,8 +31,8 @@ func TestMountedBeforeEC2SaysAttached(t *testing.T) {
 			}
 			return nil
 		}
-		w.agent.Events = func(e Event) {
-			if e.Step == Mount && e.Phase == Done {
+		w.agent.Events = func(e report.Event) {
+			if e.Step == report.Mount && e.Phase == report.Done {
 				mounted = e.At
 			}
 		}
@@ -57,8 +58,8 @@ func TestBlankWaitsForEC2(t *testing.T) {
 			}
 			return nil
 		}
-		w.agent.Events = func(e Event) {
-			if e.Step == Inspect && e.Phase == Started {
+		w.agent.Events = func(e report.Event) {
+			if e.Step == report.Inspect && e.Phase == report.Started {
 				inspected = e.At
 			}
 		}

@@ -38,9 +38,9 @@ func TestSnapshotGone(t *testing.T) {
 					tc.list(w, failed)
 					return notFound
 				}
-				report, err := w.agent.Up(t.Context(), config.DefaultConfig())
-				if failure.ExitCode(err) != tc.code || report.Sources[0].Snapshot != tc.from {
-					t.Errorf("exit code %d from %q, %v; want %d from %q", failure.ExitCode(err), report.Sources[0].Snapshot, err, tc.code, tc.from)
+				result, err := w.agent.Up(t.Context(), config.DefaultConfig())
+				if failure.ExitCode(err) != tc.code || result.Sources[0].Snapshot != tc.from {
+					t.Errorf("exit code %d from %q, %v; want %d from %q", failure.ExitCode(err), result.Sources[0].Snapshot, err, tc.code, tc.from)
 				}
 				if err != nil && len(w.cloud.live()) != 0 {
 					t.Error("a volume is left")
@@ -52,27 +52,32 @@ func TestSnapshotGone(t *testing.T) {
 
 func TestDecideUndo(t *testing.T) {
 	refused, temporary := failure.ErrRefused, failure.ErrTemporary
+	at := func(from origin, byThisRun, complete, goesWithInstance bool) announced {
+		a := attached{placed: placed{volume: ec2ops.Volume{ID: "vol-1"}, origin: from}}
+		return announced{mounted: mounted{a, byThisRun, complete}, goesWithInstance: goesWithInstance}
+	}
 	for name, tc := range map[string]struct {
-		attempt attempt
-		failure error
-		leaving bool
-		want    undoing
+		at        announced
+		cause     error
+		abandoned bool
+		want      undoing
 	}{
-		"temporary, made":                  {attempt{created: "vol-1"}, temporary, false, keep},
-		"lasting, made":                    {attempt{created: "vol-1"}, refused, false, deleteMade},
-		"lasting, made and mounted":        {attempt{created: "vol-1", mounted: true}, refused, false, deleteMade},
-		"lasting, made and complete":       {attempt{created: "vol-1", mounted: true, bound: true}, refused, false, keep},
-		"the same, and it would outlive":   {attempt{created: "vol-1", mounted: true, bound: true}, refused, true, deleteMade},
-		"the same, and it goes with it":    {attempt{created: "vol-1", mounted: true, bound: true, goesWithIt: true}, refused, true, keep},
-		"lasting, adopted":                 {attempt{adopted: ec2ops.Volume{ID: "vol-1"}}, refused, false, keep},
-		"lasting, adopted and mounted now": {attempt{adopted: ec2ops.Volume{ID: "vol-1"}, mounted: true}, refused, false, unmountOnly},
-		"stuck, mounted":                   {attempt{created: "vol-1", mounted: true, bound: true}, errStuck, false, detachOnly},
-		"stuck, not mounted":               {attempt{created: "vol-1"}, errStuck, false, keep},
-		"an unknown refusal":               {attempt{created: "vol-1"}, errors.Join(temporary, ec2ops.ErrPermanent), false, deleteMade},
+		"temporary, created":               {at(created, false, false, false), temporary, false, undoNothing},
+		"lasting, nothing yet":             {announced{}, refused, false, undoNothing},
+		"lasting, created":                 {at(created, false, false, false), refused, false, undoVolume},
+		"lasting, created and mounted":     {at(created, true, false, false), refused, false, undoVolume},
+		"lasting, created and complete":    {at(created, true, true, false), refused, false, undoNothing},
+		"the same, and it would outlive":   {at(created, true, true, false), refused, true, undoVolume},
+		"the same, and it goes with it":    {at(created, true, true, true), refused, true, undoNothing},
+		"lasting, adopted":                 {at(adopted, false, false, false), refused, false, undoNothing},
+		"lasting, adopted and mounted now": {at(adopted, true, false, false), refused, false, undoMount},
+		"stuck, mounted":                   {at(created, true, true, false), errStuck, false, undoAttachment},
+		"stuck, not mounted":               {at(created, false, false, false), errStuck, false, undoNothing},
+		"an unknown refusal":               {at(created, false, false, false), errors.Join(temporary, ec2ops.ErrPermanent), false, undoVolume},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := decideUndo(tc.attempt, tc.failure, tc.leaving); got != tc.want {
-				t.Errorf("got %d, want %d", got, tc.want)
+			if got := decideUndo(tc.at, tc.cause, tc.abandoned); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}

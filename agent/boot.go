@@ -1,110 +1,193 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/launchhook"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
 
-// Agent carries out what a [Config] wants.
-type Agent struct {
-	Cloud  Cloud
-	Host   Host
-	Events func(Event)             // told of every step; called from one goroutine at a time
-	Hold   func() (release func()) // keeps back what the program writes; see [Agent.Snapshot]. nil: nothing is
-}
-
-// boot is one run for one source.
-type boot struct {
-	agent    *Agent
-	cfg      config.Config
-	src      config.Source
-	start    time.Time
-	inEC2    stopwatch
-	beside   sync.WaitGroup // calls that run beside the steps
-	entrance *entrance      // of the instance; the run's sources share it
-	queue    *queue         // likewise; nil: does not queue
-	report   *SourceReport
-	telling  sync.Mutex // held while Events is called
-	waits    sync.Mutex // guards report.Waits
-
-	self    ec2ops.Identity
-	gone    []ec2ops.Volume // deleted, though EC2 may list them still
-	attempt                 // with one volume
-}
-
-// Up brings every source to where it is wanted. It may be run again after any
-// failure, at any point. A source that fails does not keep the next one from
-// being tried; the error holds all failures, see [ExitCode].
-func (a *Agent) Up(ctx context.Context, cfg config.Config) (Report, error) {
+// Up brings every source to where it is wanted. It may be run again after any failure, at
+// any point. A source that fails does not keep the next one from being tried; the error
+// holds all failures, see [failure.ExitCode].
+func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error) {
+	if err := a.supported(); err != nil {
+		return report.Report{}, err
+	}
 	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
 	unlock, err := a.lock(ctx)
 	if err != nil {
-		return Report{}, err
+		return report.Report{}, err
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
-	way := &entrance{hook: cfg.LifecycleHook}
-	report, err := a.upEach(ctx, cfg, way)
-	if note := a.turnAway(ctx, way, report.instance(), err); note != "" {
-		report.note(a, note)
+	hook, line := launchhook.New(a.Cloud.Group, cfg.LifecycleHook), &queue{sources: len(cfg.Sources)}
+	result, err := report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
+		return (&launch{run: a.run(r, cfg, src), hook: hook, queue: line}).up(ctx)
+	})
+	if note := hook.Abandon(ctx, result.Instance(), err); note != "" {
+		result.Note(a.Events, note)
 	}
-	return report, err
+	return result, err
 }
 
-// upEach brings every source to where it is wanted.
-func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (Report, error) {
-	line := &queue{sources: len(cfg.Sources)}
-	return a.eachSource(cfg, func(b *boot) error {
-		b.entrance, b.queue = way, line
-		if r, ok := b.nothingToDo(ctx); ok {
-			b.report.fromRecord(r)
-			b.report.State = StateReady
+// up brings one source to where it is wanted, with as many attempts as that takes: each
+// has a volume of its own.
+func (l *launch) up(ctx context.Context) error {
+	if r, ok := l.nothingToDo(ctx); ok {
+		l.reportReady(r)
+		return nil
+	}
+	for {
+		at, over, err := l.attempt(ctx)
+		switch {
+		case err == nil && over == nil:
 			return nil
-		}
-		for {
-			b.attempt = attempt{}
-			err := b.owning(ctx, b.run)
-			var stale *staleError
-			if errors.As(err, &stale) {
-				over := func(ctx context.Context) error {
-					b.beat(ctx)
-					return b.startOver(ctx, stale)
-				}
-				if overErr := b.owning(ctx, over); overErr != nil {
-					return overErr
-				}
-				if b.cfg.Stale == config.StaleWait || stale.again {
-					continue
-				}
+		case over != nil:
+			if err := l.startOver(ctx, at, over); err != nil {
+				return err
 			}
-			if b.adopted.ID != "" && isGone(err, b.adopted.ID) && !b.isGone(b.adopted.ID) {
-				b.note(b.adopted.ID + ", which EC2 lists, is gone; starting over")
-				b.gone = append(b.gone, b.adopted)
-				continue
+			if !over.always && l.cfg.Stale != config.StaleWait {
+				return over.failure(l.src.Name)
 			}
-			if err != nil {
-				b.undo(ctx, err)
-				b.hide(ctx, err)
-			}
+		case l.vanished(at, err):
+			l.Note(at.volume.ID + ", which EC2 lists, is gone; starting over")
+			l.gone = append(l.gone, at.volume)
+		default:
+			l.undo(ctx, at, err)
+			l.hideRoles(ctx, err)
 			return err
 		}
-	})
+	}
+}
+
+// attempt is the whole flow of a boot, with one volume. at is how far it has come, also
+// when it fails; over is set when the launch is superseded.
+func (l *launch) attempt(ctx context.Context) (at announced, over *superseded, err error) {
+	ctx, end := l.background.within(l.WithPauses(ctx))
+	defer end()
+	if err := l.identify(ctx, l.hook); err != nil {
+		return at, nil, err
+	}
+	l.keepHookAlive(ctx)
+	seen, err := l.survey(ctx)
+	if err != nil {
+		return at, nil, err
+	}
+	if err := l.withholdRoles(ctx, seen); err != nil {
+		return at, nil, err
+	}
+	choice, over, err := l.choose(ctx, seen)
+	if err != nil || over != nil {
+		return at, over, err
+	}
+	at.placed, err = l.create(ctx, choice)
+	for errors.Is(err, errSnapshotGone) {
+		if choice, err = l.chooseAgain(ctx, choice); err == nil {
+			at.placed, err = l.create(ctx, choice)
+		}
+	}
+	if err != nil {
+		return at, nil, err
+	}
+	if at.attached, err = l.attach(ctx, at.placed); err != nil {
+		return at, nil, err
+	}
+	if err := l.inspect(ctx, at.attached); err != nil {
+		return at, nil, err
+	}
+	if at.mounted, err = l.mount(ctx, at.attached); err != nil {
+		return at, nil, err
+	}
+	return l.announce(ctx, at.mounted)
+}
+
+// announce waits for what runs beside the mount, puts the roles on, checks once more for
+// newer releases, completes the launch hook, and leaves the record.
+func (l *launch) announce(ctx context.Context, m mounted) (at announced, over *superseded, err error) {
+	at.mounted = m
+	s := l.Begin(report.Announce)
+	defer s.End(&err)
+	if err := l.waitSettled(m.attached); err != nil {
+		return at, nil, err
+	}
+	at.goesWithInstance = true
+	roles, changed, err := l.putRoles(ctx, m)
+	at.rolesPut = changed
+	if err != nil {
+		return at, nil, err
+	}
+	s.Detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
+	if over, err = l.checkFreshness(ctx, at.placed); err != nil || over != nil {
+		return at, over, err
+	}
+	if err := l.noteStart(ctx, at.volume); err != nil {
+		return at, nil, err
+	}
+	if err := l.completeHook(ctx, s); err != nil {
+		return at, nil, err
+	}
+	r := l.recordOf(m)
+	if err := l.host.SaveRecord(r); err != nil {
+		return at, nil, err
+	}
+	l.reportReady(r)
+	l.Report.Changed = true
+	return at, nil, nil
+}
+
+// startOver ends a launch that is superseded: the roles come off, with StaleWait it waits
+// for the newer snapshot, and the volume, which is not announced any more, is deleted.
+func (l *launch) startOver(ctx context.Context, at announced, over *superseded) error {
+	ctx, end := l.background.within(l.WithPauses(ctx))
+	defer end()
+	l.keepHookAlive(ctx)
+	l.Note(over.String() + "; starting over")
+	// The mark stays: whoever goes on from here, after a kill maybe, is to check again.
+	mark := func() error { return l.mark(over.volume) }
+	if err := l.withdraw(ctx, mark, at.rolesPut); err != nil {
+		return err
+	}
+	if l.cfg.Stale == config.StaleWait && over.newer.ID != "" {
+		if err := l.waitCompleted(ctx, over.newer); err != nil {
+			return err
+		}
+	}
+	if err := l.takeDown(ctx, over.volume, true); err != nil {
+		return err
+	}
+	l.gone = append(l.gone, over.volume)
+	return nil
+}
+
+// vanished says whether an attempt failed because the volume of an earlier run, with which
+// it went on, is deleted, though EC2 lists it.
+func (l *launch) vanished(at announced, err error) bool {
+	return at.origin == adopted && isGone(err, at.volume.ID) && !l.isGone(at.volume.ID)
+}
+
+// supported fails at once where the kernel can't do it, and not after waiting for a
+// metadata service.
+func (a *Agent) supported() error {
+	if _, err := a.Host.Mounts(); errors.Is(err, mountfs.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // lock waits for another run on this host.
 func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 	unlock, err = a.Host.Lock(ctx, func() {
-		a.Events(Event{Phase: Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
+		a.Events(report.Event{Phase: report.Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lock this host: %w", err)
@@ -112,251 +195,88 @@ func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 	return unlock, nil
 }
 
-// run is the whole flow of a boot.
-func (b *boot) run(ctx context.Context) error {
-	self, err := b.identify(ctx)
+// identify asks the metadata service who this instance is, and loads its launch hook.
+func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
+	s := r.Begin(report.Identify)
+	defer s.End(&err)
+	self, err := r.cloud.Metadata.Identify(ctx, s.Waiting)
 	if err != nil {
 		return err
 	}
-	b.beat(ctx)
-	seen, err := b.survey(ctx, self)
-	if err != nil {
-		return err
+	r.Identified(self)
+	s.Detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
+	defer r.InEC2()()
+	note, err := hook.Load(ctx, self.InstanceID, s)
+	if note != "" {
+		r.Note(note)
 	}
-	if err := b.withhold(ctx, seen); err != nil {
-		return err
+	if err == nil && hook.Group != "" {
+		s.Detail += ", " + hook.String()
 	}
-	choice, err := b.choose(ctx, seen)
-	if err != nil {
-		return err
-	}
-	volume, err := b.create(ctx, choice)
-	for errors.Is(err, errSnapshotGone) {
-		if choice, err = b.chooseAgain(ctx, choice); err == nil {
-			volume, err = b.create(ctx, choice)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	here, err := b.attach(ctx, volume)
-	if err != nil {
-		return err
-	}
-	if err := b.inspect(ctx, here); err != nil {
-		return err
-	}
-	if err := b.mount(ctx, here); err != nil {
-		return err
-	}
-	return b.announce(ctx, here)
+	return err
 }
 
-// identify asks the metadata service who this instance is.
-func (b *boot) identify(ctx context.Context) (self ec2ops.Identity, err error) {
-	s := b.begin(Identify)
-	defer s.end(&err)
-	self, err = b.agent.Cloud.Identify(ctx, s.waiting)
-	if err != nil {
-		return self, err
+// keepHookAlive sends heartbeats until ctx ends, if the instance waits in its launch hook.
+func (l *launch) keepHookAlive(ctx context.Context) {
+	if l.hook.Pending() {
+		l.background.calls.Go(func() { l.hook.Heartbeat(ctx, l.Self.InstanceID) })
 	}
-	b.self = self
-	b.report.Instance, b.report.Region, b.report.Zone = self.InstanceID, self.Region, self.Zone
-	s.detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
-	if err := b.approach(ctx, s); err != nil {
-		return self, err
-	}
-	if b.entrance.Group != "" {
-		s.detail += ", " + b.entrance.String()
-	}
-	return self, nil
 }
 
-// create makes the volume, or goes on with the one of an earlier run.
-func (b *boot) create(ctx context.Context, c choice) (v ec2ops.Volume, err error) {
-	s := b.begin(Create)
-	defer s.end(&err)
-	defer b.inEC2.enter()()
-	for _, failed := range c.failed {
-		b.note(failed.ID + " is in the state error and can't be used; deleting it")
-		if err := b.agent.Cloud.DeleteVolume(ctx, failed.ID); err != nil {
-			return v, err
-		}
-	}
-	for _, spare := range c.spare {
-		b.note(spare.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
-	}
-	if c.volume == nil {
-		v, err = b.makeVolume(ctx, s, c)
-	} else {
-		b.adopted = *c.volume
-		v, err = b.usable(ctx, s, *c.volume)
-		if errors.Is(err, errGone) {
-			err = &goneError{b.adopted.ID, err}
-		}
-	}
-	if err != nil {
-		return v, err
-	}
-	if err := b.markLaunch(v); err != nil {
-		return v, err
-	}
-	b.report.Volume, b.report.Snapshot = v.ID, v.SnapshotID
-	s.detail = describeCreated(v, b.created == v.ID)
-	return v, nil
-}
-
-func describeCreated(v ec2ops.Volume, created bool) string {
-	switch {
-	case !created:
-		return "nothing to create"
-	case v.SnapshotID != "":
-		return v.ID + " from it, " + v.Type
-	}
-	return fmt.Sprintf("%s, blank, %d GiB, %s", v.ID, v.SizeGiB, v.Type)
-}
-
-// attached is a volume at work on this instance.
-type attached struct {
-	volume     ec2ops.Volume
-	attachment ec2ops.Attachment
-	device     mountfs.Device
-	confirmed  *later[ec2ops.Volume] // EC2 says attached
-	settled    *later[struct{}]      // and deletes it on termination
-}
-
-// inspect holds the device, looks at what is on it, and makes a file system where,
-// and only where, that is allowed.
-func (b *boot) inspect(ctx context.Context, at attached) (err error) {
-	s := b.begin(Inspect)
-	defer s.end(&err)
-	mounts, err := b.agent.Host.Mounts()
-	if err != nil {
-		return err
-	}
-	if mountedAt(mounts, b.src.Mount, at.device) {
-		s.detail = "mounted already"
+// completeHook has the instance enter service, once all its sources are ready, and notes
+// that in the records of those that were ready before.
+func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
+	if !l.hook.Pending() || l.otherNotReady() != "" {
 		return nil
 	}
-	over := b.await(OnKernel, "the device's contents")
-	disk, err := b.agent.Host.OpenDisk(at.device)
-	if err != nil {
-		over()
+	defer l.InEC2()()
+	if err := l.hook.Complete(ctx, l.Self.InstanceID, s); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	uuid := mountfs.UUIDFor(at.volume.ID)
-	contents, err := disk.Probe(uuid)
-	over()
-	if err != nil {
-		return err
-	}
-	format, err := decideFormat(b.src.Name, b.self.InstanceID, at.volume, at.device, contents)
-	if err != nil {
-		return err
-	}
-	ours := format
-	if format {
-		s.waiting("mkfs.xfs on " + at.device.Node)
-		over := b.await(OnKernel, "mkfs.xfs")
-		err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: b.src.Name})
-		over()
-		if err != nil {
+	for _, src := range l.cfg.EverySource() {
+		r, ready := record.Ready(l.host, l.host, src)
+		if src.Name == l.src.Name || !ready {
+			continue
+		}
+		if l.hook.Record(&r); r.Hook == "" {
+			continue
+		}
+		if err := l.host.SaveRecord(r); err != nil {
 			return err
 		}
-		s.detail = "blank, formatted as XFS"
-	} else {
-		s.detail = describeXFS(contents)
-		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
-	}
-	if ours && at.volume.Tags[ec2ops.TagFormatted] == "" {
-		// Before anything is written to it: from here on it is never formatted.
-		defer b.inEC2.enter()()
-		return b.agent.Cloud.Tag(ctx, at.volume.ID, map[string]string{ec2ops.TagFormatted: uuid})
 	}
 	return nil
 }
 
-// mount makes the file system and the binds visible, each verified by the kernel.
-func (b *boot) mount(_ context.Context, at attached) (err error) {
-	s := b.begin(Mount)
-	defer s.end(&err)
-	defer b.await(OnKernel, "the mounts")()
-	mounted, err := b.agent.Host.MountXFS(at.device, b.src.Mount, b.src.MountOptions)
-	if err != nil {
-		return err
-	}
-	b.mounted = !mounted.Already
-	s.detail = b.src.Mount
-	if mounted.NoUUID {
-		s.detail += " (nouuid: its twin is mounted too)"
-	}
-	before, after, err := b.agent.Host.Grow(b.src.Mount, at.device.Size)
-	if err != nil {
-		return err
-	}
-	if after > before {
-		s.detail += fmt.Sprintf(" (grown from %s to %s)", gib(before), gib(after))
-	}
-	for _, bind := range b.src.Binds {
-		// On a volume that came without a snapshot the directory is ours to make; a
-		// snapshot without it is not a release of this source.
-		create := at.volume.SnapshotID == ""
-		_, err := b.agent.Host.Bind(b.src.Mount, bind.Dir, bind.Target, create)
-		if errors.Is(err, mountfs.ErrRefused) {
-			return fmt.Errorf("%w: %s: %w", failure.ErrNotRelease, cmp.Or(at.volume.SnapshotID, at.volume.ID), err)
-		}
-		if err != nil {
-			return err
-		}
-		s.detail += ", " + bind.Target
-	}
-	b.bound = true
-	return nil
+// nothingToDo says whether an earlier run's work is all still there, the roles that are
+// wanted were announced, and the launch hook is over.
+func (l *launch) nothingToDo(ctx context.Context) (record.Record, bool) {
+	r, ready := record.Ready(l.host, l.host, l.src)
+	return r, ready && (l.cfg.Roles.None() || r.Roles == record.Digest(l.cfg.Roles)) && l.hook.NothingToDo(ctx, r)
 }
 
-// announce waits for what ran beside the mount, puts the roles on the instance, and
-// leaves the record.
-func (b *boot) announce(ctx context.Context, at attached) (err error) {
-	s := b.begin(Announce)
-	defer s.end(&err)
-	leave, over := b.inEC2.enter(), b.await(OnCalls, "the attachment")
-	_, err = at.settled.wait()
-	over()
-	leave()
-	if err != nil {
-		return err
+// otherNotReady names another source of this instance that is not ready; "" if all are.
+func (l *launch) otherNotReady() string {
+	for _, src := range l.cfg.EverySource() {
+		if _, ready := record.Ready(l.host, l.host, src); src.Name != l.src.Name && !ready {
+			return src.Name
+		}
 	}
-	b.goesWithIt = true
-	roles, err := b.announceRoles(ctx, at.device)
-	if err != nil {
-		return err
-	}
-	s.detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
-	if err := b.lookAgain(ctx, at.volume); err != nil {
-		return err
-	}
-	if err := b.dealtWithStart(ctx, at.volume); err != nil {
-		return err
-	}
-	if err := b.letIn(ctx, s); err != nil {
-		return err
-	}
-	r := Record{
-		Source: b.src.Name, Wanted: digest(b.src), Roles: digest(b.cfg.Roles), Instance: b.self.InstanceID, Zone: b.self.Zone,
-		Volume: at.volume.ID, Snapshot: at.volume.SnapshotID, Device: at.attachment.Device,
-		Node: at.device.Node, Major: at.device.Major, Minor: at.device.Minor, Size: at.volume.Bytes(),
+	return ""
+}
+
+// recordOf is the record of a source that is ready.
+func (l *launch) recordOf(m mounted) record.Record {
+	r := record.Record{
+		Source: l.src.Name, Wanted: record.Digest(l.src), Roles: record.Digest(l.cfg.Roles), Instance: l.Self.InstanceID, Zone: l.Self.Zone,
+		Volume: m.volume.ID, Snapshot: m.volume.SnapshotID, Device: m.attachment.Device,
+		Node: m.device.Node, Major: m.device.Major, Minor: m.device.Minor, Size: m.volume.Bytes(),
 		Ready: time.Now(),
 	}
-	if b.entrance.record(&r); b.entrance.ToBeWarmed() { // and still to be let into service, with its roles
+	if l.hook.Record(&r); l.hook.ToBeWarmed() { // it has yet to enter service, with its roles
 		r.Roles = ""
 	}
-	if err := b.agent.Host.SaveRecord(r); err != nil {
-		return err
-	}
-	b.report.fromRecord(r)
-	b.report.State, b.report.Changed = StateReady, true
-	return nil
+	return r
 }
 
 func gib(bytes int64) string { return fmt.Sprintf("%.4g GiB", float64(bytes)/float64(ec2ops.GiB)) }

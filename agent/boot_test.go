@@ -12,6 +12,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -54,20 +55,20 @@ func TestUpFromSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 3), release("snap-3", 2))
-		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
-		r := report.Sources[0]
-		if r.Snapshot != "snap-2" || r.State != StateReady || !r.Changed || r.Device != "/dev/sdf" {
+		r := result.Sources[0]
+		if r.Snapshot != "snap-2" || r.State != report.StateReady || !r.Changed || r.Device != "/dev/sdf" {
 			t.Errorf("report %+v, want ready from snap-2 as /dev/sdf", r)
 		}
-		var steps []Step
+		var steps []report.Step
 		for _, s := range r.Steps {
 			steps = append(steps, s.Step)
 		}
-		want := []Step{Identify, Survey, Choose, Create, Attach, Inspect, Mount, Announce}
+		want := []report.Step{report.Identify, report.Survey, report.Choose, report.Create, report.Attach, report.Inspect, report.Mount, report.Announce}
 		if !slices.Equal(steps, want) {
 			t.Errorf("steps %v, want %v", steps, want)
 		}
@@ -90,16 +91,16 @@ func TestUpAgainMakesNoCall(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.restart()
-		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
-		if err != nil || len(w.cloud.calls) != 0 || report.Sources[0].Changed {
-			t.Errorf("second run: error %v, calls %v, changed %v; want none", err, w.cloud.calls, report.Sources[0].Changed)
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		if err != nil || len(w.cloud.calls) != 0 || result.Sources[0].Changed {
+			t.Errorf("second run: error %v, calls %v, changed %v; want none", err, w.cloud.calls, result.Sources[0].Changed)
 		}
 		plan, err := w.agent.Plan(t.Context(), config.DefaultConfig())
 		if err != nil || len(plan.Sources[0].Actions) != 0 {
 			t.Errorf("plan: error %v, actions %v; want none", err, plan.Sources[0].Actions)
 		}
 		status, err := w.agent.Status(t.Context(), config.DefaultConfig())
-		if err != nil || status.Sources[0].State != StateReady {
+		if err != nil || status.Sources[0].State != report.StateReady {
 			t.Errorf("status: error %v, state %v; want ready", err, status.Sources[0].State)
 		}
 	})
@@ -254,12 +255,12 @@ func TestEarlierTokens(t *testing.T) {
 				for _, change := range tc.between {
 					change(w)
 				}
-				report, err := w.agent.Up(t.Context(), config.DefaultConfig())
+				result, err := w.agent.Up(t.Context(), config.DefaultConfig())
 				if err != nil {
 					t.Fatal(err)
 				}
 				mustBeUp(t, w)
-				if got := report.Sources[0].Snapshot; got != tc.want {
+				if got := result.Sources[0].Snapshot; got != tc.want {
 					t.Errorf("from %s, want %s", got, tc.want)
 				}
 			})
@@ -271,12 +272,12 @@ func TestDeviceNameTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withRelease()
 		w.cloud.names = []string{"/dev/sda1", "/dev/sdf", "/dev/xvdg"}
-		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
-		if got := report.Sources[0].Device; got != "/dev/sdh" {
+		if got := result.Sources[0].Device; got != "/dev/sdh" {
 			t.Errorf("attached as %s, want /dev/sdh", got)
 		}
 	})
@@ -315,15 +316,15 @@ func TestSeveralSources(t *testing.T) {
 		missing := config.DefaultSource()
 		missing.Name, missing.Device, missing.Mount, missing.Binds = "missing", "/dev/sdh", "/missing", nil
 		cfg.Sources = []config.Source{missing, cfg.Sources[0], shop}
-		report, err := w.agent.Up(t.Context(), cfg)
+		result, err := w.agent.Up(t.Context(), cfg)
 		if failure.ExitCode(err) != failure.ExitNoSnapshot || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("got %v, want no snapshot of the source missing", err)
 		}
-		var states []State
-		for _, s := range report.Sources {
+		var states []report.State
+		for _, s := range result.Sources {
 			states = append(states, s.State)
 		}
-		if want := []State{StateAbsent, StateReady, StateReady}; !slices.Equal(states, want) {
+		if want := []report.State{report.StateAbsent, report.StateReady, report.StateReady}; !slices.Equal(states, want) {
 			t.Errorf("states %v, want %v", states, want)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
 
@@ -33,8 +34,8 @@ const (
 	listedWithin = 5 * time.Second
 )
 
-// ordered is what a run asks EC2 for until it has a volume.
-type ordered struct {
+// request is what a run asks EC2 for until it has a volume.
+type request struct {
 	spec    ec2ops.VolumeSpec
 	appears time.Duration // how long a list is waited for that may lack an earlier run's volume
 	failed  int           // volumes that went to the state error
@@ -42,99 +43,195 @@ type ordered struct {
 	key     string        // the KMS key of those; "" if they were not encrypted
 }
 
+// create makes the volume, or goes on with the one of an earlier run.
+func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
+	s := l.Begin(report.Create)
+	defer s.End(&err)
+	defer l.InEC2()()
+	for _, failed := range c.failed {
+		l.Note(failed.ID + " is in the state error and can't be used; deleting it")
+		if err := l.cloud.Volumes.DeleteVolume(ctx, failed.ID); err != nil {
+			return p, err
+		}
+	}
+	for _, spare := range c.spare {
+		l.Note(spare.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
+	}
+	if c.volume == nil {
+		p, err = l.makeVolume(ctx, s, c)
+	} else {
+		p, err = l.adopt(ctx, s, *c.volume)
+	}
+	if err != nil {
+		return p, err
+	}
+	if p.unannounced, err = l.markLaunch(p); err != nil {
+		return p, err
+	}
+	l.Report.Volume, l.Report.Snapshot = p.volume.ID, p.volume.SnapshotID
+	s.Detail = p.String()
+	return p, nil
+}
+
+// String tells a person what was created.
+func (p placed) String() string {
+	switch v := p.volume; {
+	case p.origin != created:
+		return "nothing to create"
+	case v.SnapshotID != "":
+		return v.ID + " from it, " + v.Type
+	default:
+		return fmt.Sprintf("%s, blank, %d GiB, %s", v.ID, v.SizeGiB, v.Type)
+	}
+}
+
+// adopt goes on with the volume of an earlier run, once it is available.
+func (l *launch) adopt(ctx context.Context, s *report.Running, v ec2ops.Volume) (placed, error) {
+	now, err := l.waitAvailable(ctx, s, v, ec2ops.PaceAny)
+	if errors.Is(err, errGone) {
+		err = &goneError{v.ID, err}
+	}
+	if now.ID == "" {
+		now = v
+	}
+	return placed{volume: now, origin: adopted}, err
+}
+
 // makeVolume has EC2 make the volume. The client token is the same in every run, so
 // no crash or retry makes a second one; the next generation's token is used only
 // once the volume of the last is known to be gone.
-func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume, error) {
-	o := &ordered{spec: b.spec(c), appears: mayAppear}
+func (l *launch) makeVolume(ctx context.Context, s *report.Running, c choice) (placed, error) {
+	o := &request{spec: l.spec(c), appears: mayAppear}
 	var usedUp error // by what the last token was
 	for generation := 1; generation <= generations; generation++ {
-		o.spec.Token = ec2ops.Token(b.self.InstanceID, b.self.Zone, b.src.Name, generation)
-		v, err := b.redeem(ctx, s, o)
+		o.spec.Token = ec2ops.Token(l.Self.InstanceID, l.Self.Zone, l.src.Name, generation)
+		p, err := l.redeem(ctx, s, o)
 		switch {
 		case errors.Is(err, errGone):
-			b.created, usedUp = "", err
-			if len(o.taken) == createTries {
-				return v, o.takenBack()
+			if usedUp = err; len(o.taken) == createTries {
+				return placed{}, o.takenBack()
 			}
 		case errors.Is(err, errFailed):
 			if o.failed++; o.failed == createTries {
-				return v, err
+				return p, err
 			}
-			b.note(v.ID + " went to the state error; deleting it and trying once more")
-			if err := b.agent.Cloud.DeleteVolume(ctx, v.ID); err != nil {
-				return v, err
+			l.Note(p.volume.ID + " went to the state error; deleting it and trying once more")
+			if err := l.cloud.Volumes.DeleteVolume(ctx, p.volume.ID); err != nil {
+				return p, err
 			}
 			usedUp = err
 		default:
-			return v, err
+			return p, err
 		}
 	}
-	return ec2ops.Volume{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", failure.ErrTemporary, generations, usedUp)
+	return placed{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", failure.ErrTemporary, generations, usedUp)
 }
 
-// redeem gives the volume that one client token stands for, once it can be used; errGone
-// or errFailed when it never will be.
-func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Volume, err error) {
+// redeem gives the volume that one client token stands for, once it is available; errGone
+// or errFailed when it never will be. With other errors too p is the volume that EC2 has
+// named, if it has.
+func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p placed, err error) {
 	for begun := time.Now(); ; {
-		answer, err := b.createInTurn(ctx, s, o.spec)
-		switch {
-		case errors.Is(err, ec2ops.ErrTokenMismatch) && made.ID != "":
-			// EC2 has accepted these parameters, so it is the volume that is no more.
-			return made, o.gone(made, err)
-		case errors.Is(err, ec2ops.ErrTokenMismatch):
-			return b.ofEarlierRun(ctx, s, o, err)
-		case errors.Is(err, ec2ops.ErrLimit):
-			// EC2 checks limits before tokens: the volume may exist all the same.
-			if there, findErr := b.existing(ctx, 0); findErr == nil && there.volume != nil {
-				return *there.volume, nil
+		answer, err := l.createInTurn(ctx, s, o.spec)
+		if err != nil {
+			again, now, err := l.createFailed(ctx, s, o, p, err)
+			if again {
+				continue
 			}
-			if o.spec.InitializationRate == 0 || made.ID != "" { // other parameters would be a mismatch
-				return made, err
-			}
-			// There is a limit to what is initialized at a rate at the same time in
-			// a region. The same token again: if EC2 has noted it, the next
-			// generation's follows, and never is there a second volume.
-			b.note("no initialization rate: " + failure.Line(err))
-			o.spec.InitializationRate = 0
-			continue
-		case errors.Is(err, ec2ops.ErrNotFound) && o.spec.SnapshotID != "":
-			return made, fmt.Errorf("%w: %w", errSnapshotGone, err)
-		case err != nil:
-			return made, err
+			return now, err
 		}
-		if made, b.redeemed = answer, answer.ID; isNew(answer) {
-			b.created, b.adopted = answer.ID, ec2ops.Volume{}
-		} else {
-			b.created, b.adopted = "", answer // an earlier run has made it
-		}
+		p = placed{volume: answer, origin: originOf(answer)}
 		answered := time.Now()
 		if answer.State == ec2ops.VolumeAvailable || answer.State == ec2ops.VolumeInUse {
 			// By the token EC2 may know more of a volume than Describe shows. What is attached
 			// before it is shown can't be found by the next run, though it is mounted.
 			answer.State = ec2ops.VolumeCreating
 		}
-		v, err := b.usable(ctx, s, answer)
+		v, err := l.waitAvailable(ctx, s, answer, paceRedeemed())
 		switch {
 		case errors.Is(err, errGone) && errors.Is(err, ec2ops.ErrNotFound):
-			return made, o.gone(made, err)
+			return p, o.gone(p.volume, err)
+		case err == nil:
+			p.volume = v
+			return p, nil
 		case !errors.Is(err, ec2ops.ErrNotShown):
-			return v, err
+			return p, err
 		}
 		// Neither a new volume that EC2 shows late nor one that is gone can be found.
-		if there, findErr := b.existing(ctx, listedWithin); findErr != nil {
-			return made, findErr
+		if there, findErr := l.existing(ctx, listedWithin); findErr != nil {
+			return p, findErr
 		} else if there.volume != nil {
-			return b.usable(ctx, s, *there.volume)
+			return l.found(ctx, s, p, *there.volume)
 		}
 		switch {
-		case made.Age+time.Since(answered) >= ec2ops.ForgottenAge:
-			return made, fmt.Errorf("%w: EC2 made %s %s ago by its own account, and shows it nowhere: %w", errGone, made.ID, made.Age.Round(time.Second), err)
+		case p.volume.Age+time.Since(answered) >= ec2ops.ForgottenAge:
+			return p, fmt.Errorf("%w: EC2 made %s %s ago by its own account, and shows it nowhere: %w", errGone, p.volume.ID, p.volume.Age.Round(time.Second), err)
 		case time.Since(begun) >= ec2ops.NeverShown.Within:
-			return made, err
+			return p, err
 		}
-		s.waiting(made.ID + " is not shown; asking EC2 again what the client token stands for")
+		s.Waiting(p.volume.ID + " is not shown; asking EC2 again what the client token stands for")
 	}
+}
+
+// createFailed decides what to do about an error of CreateVolume: again has it called
+// again. p is the volume that EC2 has named before for the same token, if it has.
+func (l *launch) createFailed(ctx context.Context, s *report.Running, o *request, p placed, err error) (again bool, now placed, _ error) {
+	switch {
+	case errors.Is(err, ec2ops.ErrTokenMismatch) && p.origin != noVolume:
+		// EC2 has accepted these parameters, so it is the volume that is no more.
+		return false, p, o.gone(p.volume, err)
+	case errors.Is(err, ec2ops.ErrTokenMismatch):
+		now, err := l.ofEarlierRun(ctx, s, o, err)
+		return false, now, err
+	case errors.Is(err, ec2ops.ErrLimit):
+		// EC2 checks limits before tokens: the volume may exist all the same.
+		if there, findErr := l.existing(ctx, 0); findErr == nil && there.volume != nil {
+			return false, p.orAdopted(*there.volume), nil
+		}
+		if o.spec.InitializationRate == 0 || p.origin != noVolume { // other parameters would be a mismatch
+			return false, p, err
+		}
+		// There is a limit to what is initialized at a rate at the same time in
+		// a region. The same token again: if EC2 has noted it, the next
+		// generation's follows, and never is there a second volume.
+		l.Note("no initialization rate: " + failure.Line(err))
+		o.spec.InitializationRate = 0
+		return true, p, nil
+	case errors.Is(err, ec2ops.ErrNotFound) && o.spec.SnapshotID != "":
+		return false, p, fmt.Errorf("%w: %w", errSnapshotGone, err)
+	}
+	return false, p, err
+}
+
+// found goes on with a volume that is listed, when the one that EC2 has named for the client
+// token is not shown by its id.
+func (l *launch) found(ctx context.Context, s *report.Running, named placed, v ec2ops.Volume) (placed, error) {
+	p, pace := named.orAdopted(v), ec2ops.PaceAny
+	if p.origin == named.origin {
+		pace = paceRedeemed()
+	}
+	now, err := l.waitAvailable(ctx, s, v, pace)
+	if err == nil {
+		p.volume = now
+	}
+	return p, err
+}
+
+// orAdopted is the volume v: the one that p is, or else one of an earlier run.
+func (p placed) orAdopted(v ec2ops.Volume) placed {
+	if v.ID == p.volume.ID {
+		p.volume = v
+		return p
+	}
+	return placed{volume: v, origin: adopted}
+}
+
+// paceRedeemed is how often EC2 is polled for a volume that it has named in the answer to
+// CreateVolume.
+func paceRedeemed() ec2ops.Pace {
+	pace := ec2ops.PaceCreated
+	pace.Unseen = ec2ops.Forgotten.Within
+	return pace
 }
 
 // newWithin is how old, by EC2's own clock, a volume may be that this run has just made:
@@ -142,36 +239,39 @@ func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Vol
 // long as EC2 throttles them or does not answer.
 const newWithin = 2 * time.Minute
 
-// isNew says whether the volume that CreateVolume has answered with is a new one, and not
+// originOf says whether the volume that CreateVolume has answered with is a new one, or
 // one of an earlier run, which may have been in service: what is new may be deleted after
 // a failure.
-func isNew(v ec2ops.Volume) bool {
-	return v.Age < newWithin && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == ""
+func originOf(v ec2ops.Volume) origin {
+	if v.Age < newWithin && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == "" {
+		return created
+	}
+	return adopted
 }
 
 // ofEarlierRun answers a client token that was used with other parameters. An earlier run
 // asked for something else, an older snapshot maybe. Its volume is the one to go on with,
 // unless it is gone.
-func (b *boot) ofEarlierRun(ctx context.Context, s *step, o *ordered, mismatch error) (ec2ops.Volume, error) {
+func (l *launch) ofEarlierRun(ctx context.Context, s *report.Running, o *request, mismatch error) (placed, error) {
 	gone := fmt.Errorf("%w: %w", errGone, mismatch)
-	if len(b.gone) > 0 { // that was the volume which this run has deleted
-		return ec2ops.Volume{}, gone
+	if len(l.gone) > 0 { // that was the volume which this run has deleted
+		return placed{}, gone
 	}
-	s.waiting("the volume that an earlier run asked for")
-	there, err := b.existing(ctx, o.appears)
+	s.Waiting("the volume that an earlier run asked for")
+	there, err := l.existing(ctx, o.appears)
 	if err != nil {
-		return ec2ops.Volume{}, err
+		return placed{}, err
 	}
 	if there.volume != nil {
-		return *there.volume, nil
+		return placed{volume: *there.volume, origin: adopted}, nil
 	}
 	o.appears = 0 // a list that is waited for once need not be waited for again
-	return ec2ops.Volume{}, gone
+	return placed{}, gone
 }
 
 // gone notes a volume that EC2 has accepted and that is not there any more. Nobody has
 // deleted one that was made a moment ago: EC2 has taken it back.
-func (o *ordered) gone(v ec2ops.Volume, cause error) error {
+func (o *request) gone(v ec2ops.Volume, cause error) error {
 	if v.Age < ec2ops.ForgottenAge {
 		o.taken = append(o.taken, v.ID)
 		if v.Encrypted {
@@ -184,7 +284,7 @@ func (o *ordered) gone(v ec2ops.Volume, cause error) error {
 // takenBack is the error for volumes that EC2 has accepted and taken back, as it does
 // where its use of the KMS key is not allowed: no answer of EC2's names the key.
 // (aws-ebs-csi-driver#3010, kubernetes#62171)
-func (o *ordered) takenBack() error {
+func (o *request) takenBack() error {
 	what := fmt.Sprintf("CreateVolume: EC2 has accepted and then taken back %s", strings.Join(o.taken, ", "))
 	if o.key == "" {
 		return failure.New(failure.ErrTemporary, what)
@@ -192,40 +292,40 @@ func (o *ordered) takenBack() error {
 	return failure.New(ec2ops.ErrKMS, fmt.Sprintf("%s, as it does when the KMS key may not be used: %s", what, o.key))
 }
 
-func (b *boot) spec(c choice) ec2ops.VolumeSpec {
+func (l *launch) spec(c choice) ec2ops.VolumeSpec {
 	spec := ec2ops.VolumeSpec{
-		Zone: b.self.Zone, SizeGiB: c.sizeGiB,
-		Type: b.src.VolumeType, IOPS: b.src.IOPS, Throughput: b.src.Throughput,
-		Encrypted: b.src.Encrypted, KMSKey: b.src.KMSKey,
+		Zone: l.Self.Zone, SizeGiB: c.sizeGiB,
+		Type: l.src.VolumeType, IOPS: l.src.IOPS, Throughput: l.src.Throughput,
+		Encrypted: l.src.Encrypted, KMSKey: l.src.KMSKey,
 	}
 	if c.snapshot != nil {
 		// Its volumes are encrypted in any case, but a policy that demands encryption takes
 		// an omitted parameter for false. (karpenter#8190, velero#1312)
 		spec.Encrypted = spec.Encrypted || c.snapshot.Encrypted
 		spec.SnapshotID = c.snapshot.ID
-		spec.InitializationRate = b.src.InitializationRate
+		spec.InitializationRate = l.src.InitializationRate
 	}
-	spec.Tags = b.src.VolumeTags(b.self.InstanceID, spec.SnapshotID)
+	spec.Tags = l.src.VolumeTags(l.Self.InstanceID, spec.SnapshotID)
 	return spec
 }
 
 // without leaves out the volumes that are known to be gone.
-func (b *boot) without(volumes []ec2ops.Volume) []ec2ops.Volume {
-	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return b.isGone(v.ID) })
+func (l *launch) without(volumes []ec2ops.Volume) []ec2ops.Volume {
+	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return l.isGone(v.ID) })
 }
 
-func (b *boot) isGone(id string) bool {
-	return slices.ContainsFunc(b.gone, func(v ec2ops.Volume) bool { return v.ID == id })
+func (l *launch) isGone(id string) bool {
+	return slices.ContainsFunc(l.gone, func(v ec2ops.Volume) bool { return v.ID == id })
 }
 
 // existing looks for a volume of ours that an earlier run made, which may take a while
 // to be listed.
-func (b *boot) existing(ctx context.Context, within time.Duration) (choice, error) {
-	found, err := b.agent.Cloud.VolumesWithin(ctx, b.self.InstanceID, b.src.Name, within)
+func (l *launch) existing(ctx context.Context, within time.Duration) (choice, error) {
+	found, err := l.cloud.Volumes.VolumesWithin(ctx, l.Self.InstanceID, l.src.Name, within)
 	if err != nil {
 		return choice{}, err
 	}
-	return chooseVolume(b.src.Name, b.self.InstanceID, b.without(found))
+	return chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found))
 }
 
 var (
@@ -233,9 +333,9 @@ var (
 	errFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
 )
 
-// usable waits until a volume can be attached, or is attached here. errGone and
+// waitAvailable waits until a volume can be attached, or is attached here. errGone and
 // errFailed tell that it never will be.
-func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Volume, error) {
+func (l *launch) waitAvailable(ctx context.Context, s *report.Running, v ec2ops.Volume, pace ec2ops.Pace) (ec2ops.Volume, error) {
 	ready := func(v ec2ops.Volume) (bool, error) {
 		switch v.State {
 		case ec2ops.VolumeAvailable:
@@ -252,12 +352,7 @@ func (b *boot) usable(ctx context.Context, s *step, v ec2ops.Volume) (ec2ops.Vol
 	if ok, err := ready(v); ok || err != nil {
 		return v, err
 	}
-	pace := ec2ops.PaceAny
-	if b.redeemed == v.ID {
-		pace = ec2ops.PaceCreated
-		pace.Unseen = ec2ops.Forgotten.Within
-	}
-	v, err := b.agent.Cloud.WaitVolume(ctx, v.ID, pace, ready, func(v ec2ops.Volume) { s.waiting(v.ID + " is " + v.State) })
+	v, err := l.cloud.Volumes.WaitVolume(ctx, v.ID, pace, ready, func(v ec2ops.Volume) { s.Waiting(v.ID + " is " + v.State) })
 	if errors.Is(err, ec2ops.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}

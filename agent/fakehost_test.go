@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"snapsource/agent/deploy"
+	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
 
@@ -18,7 +20,7 @@ type fakeHost struct {
 	mounts           map[string]uint32 // target → minor of the device; binds too
 	roots            map[string]string // target of a bind → what it shows
 	targets          map[string]mountfs.Target
-	records          map[string]Record
+	records          map[string]record.Record
 	snapshotContents mountfs.Contents
 	deviceSize       int64 // 0: the volume's
 	noMkfs           bool
@@ -177,7 +179,7 @@ func (h *fakeHost) Flush(mountpoint string) error {
 }
 
 // Freeze gives a freeze that comes to an end by itself after limit.
-func (h *fakeHost) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
+func (h *fakeHost) Freeze(mountpoint string, limit time.Duration, lost func()) (deploy.Frozen, error) {
 	if h.freezeErr != nil {
 		return nil, h.freezeErr
 	}
@@ -219,7 +221,7 @@ func (f *fakeFrozen) Thaw() (time.Duration, error) {
 	return time.Since(f.since), nil
 }
 
-func (h *fakeHost) LoadRecord(source string) (Record, error) {
+func (h *fakeHost) LoadRecord(source string) (record.Record, error) {
 	r, ok := h.records[source]
 	if !ok {
 		return r, errors.New("no record")
@@ -227,9 +229,9 @@ func (h *fakeHost) LoadRecord(source string) (Record, error) {
 	return r, nil
 }
 
-func (h *fakeHost) Records() []Record { return slices.Collect(maps.Values(h.records)) }
+func (h *fakeHost) Records() []record.Record { return slices.Collect(maps.Values(h.records)) }
 
-func (h *fakeHost) SaveRecord(r Record) error {
+func (h *fakeHost) SaveRecord(r record.Record) error {
 	if h.cloud.isDead() {
 		return errKilled
 	}

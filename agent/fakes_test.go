@@ -3,6 +3,9 @@ package agent
 import (
 	"time"
 
+	"snapsource/agent/deploy"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -12,18 +15,21 @@ type world struct {
 	cloud  *fakeCloud
 	host   *fakeHost
 	agent  *Agent
-	events []Event
+	deploy *deploy.Deploy
+	events []report.Event
 }
 
 func newWorld() *world {
 	w := &world{
 		cloud: &fakeCloud{instanceTags: map[string]string{}, volumes: map[string]*fakeVolume{}, tokens: map[string]string{}, params: map[string]string{},
 			createTakes: 1500 * time.Millisecond, attachTakes: time.Second},
-		host: &fakeHost{mounts: map[string]uint32{}, roots: map[string]string{}, targets: map[string]mountfs.Target{}, records: map[string]Record{}},
+		host: &fakeHost{mounts: map[string]uint32{}, roots: map[string]string{}, targets: map[string]mountfs.Target{}, records: map[string]record.Record{}},
 	}
 	w.cloud.host, w.host.cloud = w.host, w.cloud
 	w.host.snapshotContents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{Label: "codepen-app", UUID: "a-foreign-uuid"}}
-	w.agent = &Agent{Cloud: w.cloud, Host: w.host, Events: func(e Event) { w.events = append(w.events, e) }}
+	events := func(e report.Event) { w.events = append(w.events, e) }
+	w.agent = &Agent{Cloud: Cloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}, Host: Host{w.host, w.host, w.host}, Events: events}
+	w.deploy = &deploy.Deploy{Cloud: w.cloud, Releases: w.cloud, Host: w.host, Events: events}
 	return w
 }
 
@@ -45,7 +51,7 @@ func release(id string, hour int) ec2ops.Snapshot {
 // reboot is what a reboot does: mounts and /run are lost, attachments stay.
 func (w *world) reboot() {
 	w.host.mounts = map[string]uint32{}
-	w.host.records = map[string]Record{}
+	w.host.records = map[string]record.Record{}
 }
 
 // restart is a new process after a kill; what the kernel holds stays.

@@ -119,13 +119,13 @@ func TestLaunchHook(t *testing.T) {
 					tc.change(w, &cfg)
 				}
 				began := time.Now()
-				report, err := w.agent.Up(t.Context(), cfg)
+				result, err := w.agent.Up(t.Context(), cfg)
 				if code := failure.ExitCode(err); code != tc.exit {
 					t.Errorf("exit code %d (%v), want %d", code, err, tc.exit)
 				}
 				g := w.cloud.group
 				if !slices.Equal(g.completed, tc.completed) || g.heartbeats != tc.heartbeats {
-					t.Errorf("completed %v after %d heartbeats, want %v after %d; notes %v", g.completed, g.heartbeats, tc.completed, tc.heartbeats, report.Sources[0].Notes)
+					t.Errorf("completed %v after %d heartbeats, want %v after %d; notes %v", g.completed, g.heartbeats, tc.completed, tc.heartbeats, result.Sources[0].Notes)
 				}
 				if n := w.cloud.autoScaling(); tc.calls >= 0 && n != tc.calls {
 					t.Errorf("%d calls to Auto Scaling, want %d", n, tc.calls)

@@ -18,9 +18,9 @@ func TestInNoGroup(t *testing.T) {
 		group := w.cloud.group
 		w.cloud.group = fakeGroup{}
 		began := time.Now()
-		report, err := w.agent.Up(t.Context(), cfg)
-		if err != nil || len(report.Sources[0].Notes) != 1 || !strings.Contains(report.Sources[0].Notes[0], "in no Auto Scaling group") {
-			t.Fatalf("got %v, notes %v; want a note", err, report.Sources[0].Notes)
+		result, err := w.agent.Up(t.Context(), cfg)
+		if err != nil || len(result.Sources[0].Notes) != 1 || !strings.Contains(result.Sources[0].Notes[0], "in no Auto Scaling group") {
+			t.Fatalf("got %v, notes %v; want a note", err, result.Sources[0].Notes)
 		}
 		if took := time.Since(began); took < ec2ops.NoGroup.Within {
 			t.Errorf("believed it after %s", took)
@@ -36,40 +36,4 @@ func TestInNoGroup(t *testing.T) {
 			t.Errorf("attached to a group: %v, completed %v; want CONTINUE", err, w.cloud.group.completed)
 		}
 	})
-}
-
-func TestDoubtAbout(t *testing.T) {
-	for _, tc := range []struct {
-		target, listed string
-		want           *ec2ops.Refusal
-	}{
-		{"", "", ec2ops.NoGroup},
-		{"InService", "", ec2ops.GroupUnclear},
-		{"Warmed:Stopped", "", ec2ops.GroupUnclear},
-		{"", "Pending:Wait", nil},
-		{"", "InService", nil},
-		{"", "Warmed:Pending:Wait", nil},
-		{"", "Warmed:Stopped", ec2ops.GroupUnclear},
-		{"InService", "Pending", nil},
-		{"InService", "Pending:Wait", nil},
-		{"InService", "InService", nil},
-		{"InService", "Warmed:Stopped", ec2ops.GroupUnclear},
-		{"InService", "Warmed:Running", ec2ops.GroupUnclear},
-		{"InService", "Warmed:Pending:Wait", ec2ops.GroupUnclear},
-		{"Warmed:Stopped", "Warmed:Pending:Wait", nil},
-		{"Warmed:Running", "Warmed:Running", nil},
-		{"Warmed:Stopped", "Warmed:Stopped", ec2ops.GroupUnclear},
-		{"Warmed:Stopped", "Pending:Wait", ec2ops.GroupUnclear},
-		{"Terminated", "Terminating", nil},
-		{"Detached", "Detaching", nil},
-		{"Standby", "Standby", nil},
-	} {
-		m := ec2ops.Membership{State: tc.listed}
-		if tc.listed != "" {
-			m.Group = "web"
-		}
-		if got := doubtAbout(tc.target, m); got != tc.want {
-			t.Errorf("target %q, listed as %q: %+v, want %+v", tc.target, tc.listed, got, tc.want)
-		}
-	}
 }

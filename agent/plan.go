@@ -9,100 +9,113 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/launchhook"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
 
-// PlanAction is one thing that [Agent.Up] would do.
-type PlanAction struct {
-	Step Step   `json:"step"`
-	What string `json:"what"`
-}
-
 // Plan observes and decides as [Agent.Up] does and reports the actions that Up
 // would take, none when the source is ready. It changes nothing. Errors are those
 // that Up would end with.
-func (a *Agent) Plan(ctx context.Context, cfg config.Config) (Report, error) {
+func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, error) {
+	if err := a.supported(); err != nil {
+		return report.Report{}, err
+	}
 	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
-	way := &entrance{hook: cfg.LifecycleHook}
-	return a.eachSource(cfg, func(b *boot) error {
-		b.entrance = way
-		if r, ok := b.nothingToDo(ctx); ok {
-			b.report.fromRecord(r)
-			b.report.State = StateReady
+	hook := launchhook.New(a.Cloud.Group, cfg.LifecycleHook)
+	return report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
+		l := &launch{run: a.run(r, cfg, src), hook: hook}
+		if known, ok := l.nothingToDo(ctx); ok {
+			l.reportReady(known)
 			return nil
 		}
-		return b.owning(ctx, b.plan)
+		return l.plan(ctx)
 	})
 }
 
-func (b *boot) plan(ctx context.Context) error {
-	self, err := b.identify(ctx)
+func (l *launch) plan(ctx context.Context) error {
+	ctx, end := l.background.within(l.WithPauses(ctx))
+	defer end()
+	if err := l.identify(ctx, l.hook); err != nil {
+		return err
+	}
+	sv, err := l.survey(ctx)
 	if err != nil {
 		return err
 	}
-	sv, err := b.survey(ctx, self)
+	l.Report.State = volumeState(sv.choice.volume)
+	c, over, err := l.choose(ctx, sv)
 	if err != nil {
 		return err
 	}
-	b.report.State = volumeState(sv.choice.volume)
-	c, err := b.choose(ctx, sv)
-	if err != nil {
+	if over != nil {
+		l.planStartOver(over)
+		return nil
+	}
+	l.planVolume(c)
+	if err := l.planContents(c, sv.device); err != nil {
 		return err
 	}
-	b.planVolume(c)
-	if err := b.planContents(c, sv.device); err != nil {
+	l.planMounts(sv)
+	l.planAnnounce(c)
+	if err := l.planRoles(ctx); err != nil {
 		return err
 	}
-	b.planMounts(sv)
-	b.planAnnounce(c)
-	if err := b.planRoles(ctx); err != nil {
-		return err
-	}
-	if b.entrance.underWay() {
-		b.would(Announce, "continue the lifecycle hook %s of %s", b.entrance.hook, b.entrance.Group)
+	if l.hook.Pending() {
+		l.would(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group)
 	}
 	return nil
 }
 
-func (b *boot) would(s Step, format string, args ...any) {
-	b.report.Actions = append(b.report.Actions, PlanAction{s, fmt.Sprintf(format, args...)})
+func (l *launch) would(s report.Step, format string, args ...any) {
+	l.Report.Actions = append(l.Report.Actions, report.Action{Step: s, What: fmt.Sprintf(format, args...)})
 }
 
-func (b *boot) planVolume(c choice) {
+// planStartOver tells what up would do with a volume that is superseded. What follows is
+// decided afresh then.
+func (l *launch) planStartOver(over *superseded) {
+	l.Report.Volume, l.Report.Snapshot = over.volume.ID, over.volume.SnapshotID
+	l.would(report.Delete, "%s: %s", over.volume.ID, over)
+	if over.always || l.cfg.Stale == config.StaleWait {
+		l.would(report.Create, "a volume from the newest release then")
+	}
+}
+
+func (l *launch) planVolume(c choice) {
 	for _, v := range c.failed {
-		b.would(Create, "first delete %s, which is in the state error", v.ID)
+		l.would(report.Create, "first delete %s, which is in the state error", v.ID)
 	}
 	switch {
 	case c.volume != nil:
-		b.report.Volume, b.report.Snapshot = c.volume.ID, c.volume.SnapshotID
+		l.Report.Volume, l.Report.Snapshot = c.volume.ID, c.volume.SnapshotID
 	case c.snapshot != nil:
-		b.would(Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, b.src.VolumeType, b.self.Zone)
+		l.would(report.Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	default:
-		b.would(Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, b.src.VolumeType, b.self.Zone)
+		l.would(report.Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	}
 	if c.volume == nil {
-		b.would(Attach, "as %s", b.src.Device)
-	} else if _, ok := c.volume.AttachmentTo(b.self.InstanceID); !ok {
-		b.would(Attach, "%s as %s", c.volume.ID, b.src.Device)
+		l.would(report.Attach, "as %s", l.src.Device)
+	} else if _, ok := c.volume.AttachmentTo(l.Self.InstanceID); !ok {
+		l.would(report.Attach, "%s as %s", c.volume.ID, l.src.Device)
 	}
 }
 
 // planContents looks at the device where it is there already; a volume that is yet
 // to come is known by its snapshot only.
-func (b *boot) planContents(c choice, dev *mountfs.Device) error {
+func (l *launch) planContents(c choice, dev *mountfs.Device) error {
 	if dev == nil {
 		if c.volume == nil && c.snapshot == nil {
-			b.would(Inspect, "format the blank volume as XFS")
+			l.would(report.Inspect, "format the blank volume as XFS")
 		}
 		return nil
 	}
-	mounts, err := b.agent.Host.Mounts()
-	if err != nil || mountedAt(mounts, b.src.Mount, *dev) {
+	mounts, err := l.host.Mounts()
+	if err != nil || mountfs.MountedAt(mounts, l.src.Mount, *dev) {
 		return err
 	}
-	disk, err := b.agent.Host.OpenDisk(*dev)
+	disk, err := l.host.OpenDisk(*dev)
 	if err != nil {
 		return err
 	}
@@ -111,47 +124,54 @@ func (b *boot) planContents(c choice, dev *mountfs.Device) error {
 	if err != nil {
 		return err
 	}
-	format, err := decideFormat(b.src.Name, b.self.InstanceID, *c.volume, *dev, contents)
+	format, err := decideFormat(l.src.Name, l.Self.InstanceID, *c.volume, *dev, contents)
 	if format {
-		b.would(Inspect, "format %s as XFS", dev.Node)
+		l.would(report.Inspect, "format %s as XFS", dev.Node)
 	}
 	return err
 }
 
-func (b *boot) planMounts(sv seen) {
+func (l *launch) planMounts(sv seen) {
 	if sv.targets[0].State != mountfs.Mounted {
-		b.would(Mount, "at %s with %s", b.src.Mount, strings.Join(b.src.MountOptions, ","))
+		l.would(report.Mount, "at %s with %s", l.src.Mount, strings.Join(l.src.MountOptions, ","))
 	}
-	for i, bind := range b.src.Binds {
+	for i, bind := range l.src.Binds {
 		if sv.targets[i+1].State != mountfs.Mounted {
-			b.would(Mount, "%s/%s bound to %s", b.src.Mount, bind.Dir, bind.Target)
+			l.would(report.Mount, "%s/%s bound to %s", l.src.Mount, bind.Dir, bind.Target)
 		}
 	}
 }
 
-func (b *boot) planAnnounce(c choice) {
+func (l *launch) planAnnounce(c choice) {
 	if c.volume != nil {
-		if a, ok := c.volume.AttachmentTo(b.self.InstanceID); ok && a.DeleteOnTermination && a.State == ec2ops.Attached {
+		if a, ok := c.volume.AttachmentTo(l.Self.InstanceID); ok && a.DeleteOnTermination && a.State == ec2ops.Attached {
 			return
 		}
 	}
-	b.would(Announce, "deleted when %s terminates", b.self.InstanceID)
+	l.would(report.Announce, "deleted when %s terminates", l.Self.InstanceID)
 }
 
-func (b *boot) planRoles(ctx context.Context) error {
-	if b.cfg.Roles.None() || b.entrance.ToBeWarmed() {
+func (l *launch) planRoles(ctx context.Context) error {
+	if l.cfg.Roles.None() || l.hook.ToBeWarmed() {
 		return nil
 	}
-	instance, err := b.agent.Cloud.Instance(ctx, b.self.InstanceID)
+	instance, err := l.cloud.Attachments.Instance(ctx, l.Self.InstanceID)
 	if err != nil {
 		return err
 	}
-	set := b.cfg.Roles.Put(instance.Tags)
+	set := l.cfg.Roles.Put(instance.Tags)
 	for _, key := range slices.Sorted(maps.Keys(set)) {
 		if instance.Tags[key] == set[key] {
 			continue
 		}
-		b.would(Announce, "tag %s=%s", key, set[key])
+		l.would(report.Announce, "tag %s=%s", key, set[key])
 	}
 	return nil
+}
+
+func volumeState(v *ec2ops.Volume) report.State {
+	if v == nil {
+		return report.StateAbsent
+	}
+	return report.StateIncomplete
 }

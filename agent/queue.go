@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
 
@@ -53,97 +54,97 @@ type queue struct {
 
 // firstCalls gives the context of a run's first calls, which are what shows that there is
 // a crowd.
-func (b *boot) firstCalls(ctx context.Context) context.Context {
-	if b.queue == nil {
+func (l *launch) firstCalls(ctx context.Context) context.Context {
+	if l.queue == nil {
 		return ctx
 	}
-	if b.queue.begun.IsZero() {
-		b.queue.begun = time.Now()
+	if l.queue.begun.IsZero() {
+		l.queue.begun = time.Now()
 	}
 	return ec2ops.Once(ctx)
 }
 
 // inTurn gives what a call has given, made with [ec2ops.Once]. If EC2 refused it for its
 // rate, it is made again when this launch's turn comes.
-func inTurn[T any](ctx context.Context, s *step, v T, err error, again func(context.Context) (T, error)) (T, error) {
+func inTurn[T any](ctx context.Context, l *launch, s *report.Running, v T, err error, again func(context.Context) (T, error)) (T, error) {
 	if !errors.Is(err, ec2ops.ErrThrottled) {
 		return v, err
 	}
-	if waitErr := s.b.queueUp(ctx, s); waitErr != nil {
+	if waitErr := l.queueUp(ctx, s); waitErr != nil {
 		return v, fmt.Errorf("%w: %w", err, waitErr)
 	}
 	return again(ctx)
 }
 
 // createInTurn has EC2 make the volume, as soon as its limits allow.
-func (b *boot) createInTurn(ctx context.Context, s *step, spec ec2ops.VolumeSpec) (ec2ops.Volume, error) {
+func (l *launch) createInTurn(ctx context.Context, s *report.Running, spec ec2ops.VolumeSpec) (ec2ops.Volume, error) {
 	for {
-		v, err := b.agent.Cloud.CreateVolume(ec2ops.Once(ctx), spec)
+		v, err := l.cloud.Volumes.CreateVolume(ec2ops.Once(ctx), spec)
 		if !errors.Is(err, ec2ops.ErrThrottled) {
 			return v, err
 		}
-		wait := b.queueAgain
-		if !b.queue.asked {
-			wait = b.queueUp
+		wait := l.queueAgain
+		if !l.queue.asked {
+			wait = l.queueUp
 		}
 		if waitErr := wait(ctx, s); waitErr != nil {
 			return v, fmt.Errorf("%w: %w", err, waitErr)
 		}
-		if b.queue.crowd.size == 0 {
-			return b.agent.Cloud.CreateVolume(ctx, spec)
+		if l.queue.crowd.size == 0 {
+			return l.cloud.Volumes.CreateVolume(ctx, spec)
 		}
 	}
 }
 
 // queueUp counts the crowd, once in a run, and waits for this launch's turn.
-func (b *boot) queueUp(ctx context.Context, s *step) error {
-	q := b.queue
+func (l *launch) queueUp(ctx context.Context, s *report.Running) error {
+	q := l.queue
 	if q == nil || q.asked {
 		return nil
 	}
 	q.asked = true
-	if b.self.Launched.IsZero() || time.Since(b.self.Launched) > lately || !b.self.PrivateIP.IsValid() {
+	if l.Self.Launched.IsZero() || time.Since(l.Self.Launched) > lately || !l.Self.PrivateIP.IsValid() {
 		return nil // those who are only rebooted create nothing
 	}
-	c, err := b.count(ctx, s)
+	c, err := l.count(ctx, s)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		b.note("EC2 refuses calls, and how many instances are being launched is not known (" + failure.Line(err) + "): trying again at random")
+		l.Note("EC2 refuses calls, and how many instances are being launched is not known (" + failure.Line(err) + "): trying again at random")
 		return nil
 	}
 	q.crowd = c
-	return b.waitTurn(ctx, s)
+	return l.waitTurn(ctx, s)
 }
 
 // queueAgain waits after a refusal in one's turn. Turns are such that EC2 refuses hardly
 // any, if it has a limit for each action; so it has not, and there is a turn in a queue by
 // the other limits that it may have. After that it is a moment.
-func (b *boot) queueAgain(ctx context.Context, s *step) error {
-	q := b.queue
+func (l *launch) queueAgain(ctx context.Context, s *report.Running) error {
+	q := l.queue
 	q.refusals++
 	if q.limits == perAction && !q.late {
 		q.limits = shared
-		return b.waitTurn(ctx, s)
+		return l.waitTurn(ctx, s)
 	}
-	s.waiting("EC2 refuses CreateVolume: too many calls")
+	s.Waiting("EC2 refuses CreateVolume: too many calls")
 	limit := lastRefused
 	if q.refusals < 5 {
 		limit = firstRefused << (q.refusals - 1)
 	}
-	return b.pause(ctx, share(lot(b.self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit), itsTurn)
+	return l.Pause(ctx, share(lot(l.Self.InstanceID, fmt.Sprint("refused ", q.refusals)), limit), itsTurn)
 }
 
 // waitTurn waits until this launch may create its volume.
-func (b *boot) waitTurn(ctx context.Context, s *step) error {
-	q := b.queue
+func (l *launch) waitTurn(ctx context.Context, s *report.Running) error {
+	q := l.queue
 	now := time.Now()
 	begun := q.begun
-	if first := b.self.Launched.Add(slowBoot); begun.After(first) {
+	if first := l.Self.Launched.Add(slowBoot); begun.After(first) {
 		begun = first
 	}
-	p := placeIn(q.crowd, q.limits, b.self.InstanceID, begun, now)
+	p := placeIn(q.crowd, q.limits, l.Self.InstanceID, begun, now)
 	q.late = p.late
 	wait := p.at.Sub(now)
 	if wait <= 0 {
@@ -153,41 +154,41 @@ func (b *boot) waitTurn(ctx context.Context, s *step) error {
 		q.about, q.crowd.size/float64(q.sources), wait.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && p.at.After(end.Add(-lastChance)) {
 		told += ", when its time is over"
-		wait = max(0, end.Sub(now)-share(lot(b.self.InstanceID, "last chance"), lastChance))
+		wait = max(0, end.Sub(now)-share(lot(l.Self.InstanceID, "last chance"), lastChance))
 	}
-	s.waiting(told)
-	return b.pause(ctx, wait, itsTurn)
+	s.Waiting(told)
+	return l.Pause(ctx, wait, itsTurn)
 }
 
 // count finds out how many launches there are; when it asks depends on how often EC2 has
 // refused to tell.
-func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
-	q := b.queue
-	s.waiting("EC2 refuses calls: too many at the same time")
+func (l *launch) count(ctx context.Context, s *report.Running) (crowd, error) {
+	q := l.queue
+	s.Waiting("EC2 refuses calls: too many at the same time")
 	many := false // more than fit a page
 	for n := 0; ; n++ {
-		at, ok := countAt(n, lot(b.self.InstanceID, order))
+		at, ok := countAt(n, lot(l.Self.InstanceID, order))
 		at = max(0, at-time.Since(q.begun))
 		if end, has := ctx.Deadline(); !ok || has && time.Until(end) < at {
 			return crowd{}, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 		}
-		if err := b.pause(ctx, at, itsTurn); err != nil {
+		if err := l.Pause(ctx, at, itsTurn); err != nil {
 			return crowd{}, err
 		}
 		var err error
 		if !many && n < sampleFrom {
-			launches, whole, listErr := b.launches(ctx, "")
+			launches, whole, listErr := l.launches(ctx, "")
 			if listErr == nil && whole {
-				return b.crowdOf(launches, 1), nil
+				return l.crowdOf(launches, 1), nil
 			}
 			many, err = listErr == nil, listErr
 		}
 		if many || n >= sampleFrom {
-			address := b.self.PrivateIP.String()
-			launches, _, listErr := b.launches(ctx, address[len(address)-1:])
+			address := l.Self.PrivateIP.String()
+			launches, _, listErr := l.launches(ctx, address[len(address)-1:])
 			if listErr == nil {
 				q.about = "about "
-				return b.crowdOf(launches, sampled), nil
+				return l.crowdOf(launches, sampled), nil
 			}
 			err = listErr
 		}
@@ -197,10 +198,10 @@ func (b *boot) count(ctx context.Context, s *step) (crowd, error) {
 	}
 }
 
-func (b *boot) launches(ctx context.Context, endings string) ([]ec2ops.Launch, bool, error) {
-	return b.agent.Cloud.Launches(ec2ops.Once(ctx), b.self.Launched.Add(-crowdWithin), time.Now(), endings)
+func (l *launch) launches(ctx context.Context, endings string) ([]ec2ops.Launch, bool, error) {
+	return l.cloud.Launches.Launches(ec2ops.Once(ctx), l.Self.Launched.Add(-crowdWithin), time.Now(), endings)
 }
 
-func (b *boot) crowdOf(launches []ec2ops.Launch, each float64) crowd {
-	return crowdOf(ec2ops.Launch{ID: b.self.InstanceID, At: b.self.Launched}, launches, each*float64(b.queue.sources))
+func (l *launch) crowdOf(launches []ec2ops.Launch, each float64) crowd {
+	return crowdOf(ec2ops.Launch{ID: l.Self.InstanceID, At: l.Self.Launched}, launches, each*float64(l.queue.sources))
 }

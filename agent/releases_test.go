@@ -30,9 +30,9 @@ func TestRollBack(t *testing.T) {
 		if err != nil || len(list) != 2 || list[0].Snapshot != "snap-2" || !strings.Contains(list[0].WhyNot, "breaks the login") || !list[1].Chosen {
 			t.Errorf("got %+v, %v; want snap-2 rejected with its reason, snap-1 chosen", list, err)
 		}
-		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
-		if err != nil || report.Sources[0].Snapshot != "snap-1" {
-			t.Errorf("a launch took %s, %v; want snap-1", report.Sources[0].Snapshot, err)
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		if err != nil || result.Sources[0].Snapshot != "snap-1" {
+			t.Errorf("a launch took %s, %v; want snap-1", result.Sources[0].Snapshot, err)
 		}
 		if err := releases.Promote(t.Context(), w.cloud, "codepen-app", "snap-2"); err != nil {
 			t.Fatal(err)

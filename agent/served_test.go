@@ -11,10 +11,11 @@ import (
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
 
-func upWith(t *testing.T, w *world, stale string) (Report, error) {
+func upWith(t *testing.T, w *world, stale string) (report.Report, error) {
 	t.Helper()
 	cfg := config.DefaultConfig()
 	cfg.Roles.Roles, cfg.Stale = []string{"app"}, stale
@@ -127,9 +128,9 @@ func TestRebootedBeforeAnnounced(t *testing.T) {
 		w.restart()
 		w.reboot()
 		w.cloud.snapshots[1].Tags = releases.Rejection("codepen-app", "bad", time.Now())
-		report, err := upWith(t, w, config.StaleWarn)
-		if err != nil || report.Sources[0].Snapshot != "snap-1" {
-			t.Errorf("from %s, %v: %v %v", report.Sources[0].Snapshot, err, report.Sources[0].Notes, w.cloud.calls)
+		result, err := upWith(t, w, config.StaleWarn)
+		if err != nil || result.Sources[0].Snapshot != "snap-1" {
+			t.Errorf("from %s, %v: %v %v", result.Sources[0].Snapshot, err, result.Sources[0].Notes, w.cloud.calls)
 		}
 	})
 }
@@ -166,9 +167,9 @@ func TestNeverBlankInPlaceOfARelease(t *testing.T) {
 					}
 					return nil
 				}
-				report, err := w.agent.Up(t.Context(), cfg)
-				if failure.ExitCode(err) != tc.code || err == nil && report.Sources[0].Snapshot != tc.want {
-					t.Errorf("from %q, %v", report.Sources[0].Snapshot, err)
+				result, err := w.agent.Up(t.Context(), cfg)
+				if failure.ExitCode(err) != tc.code || err == nil && result.Sources[0].Snapshot != tc.want {
+					t.Errorf("from %q, %v", result.Sources[0].Snapshot, err)
 				}
 			})
 		})
@@ -217,9 +218,9 @@ func TestWaitsWithoutRoles(t *testing.T) {
 			}
 			return nil
 		}
-		report, err := upWith(t, w, config.StaleWait)
-		if err != nil || report.Sources[0].Snapshot != "snap-2" || looks < 4 || w.cloud.instanceTags["Roles"] != "app" {
-			t.Errorf("from %s after %d looks, %v", report.Sources[0].Snapshot, looks, err)
+		result, err := upWith(t, w, config.StaleWait)
+		if err != nil || result.Sources[0].Snapshot != "snap-2" || looks < 4 || w.cloud.instanceTags["Roles"] != "app" {
+			t.Errorf("from %s after %d looks, %v", result.Sources[0].Snapshot, looks, err)
 		}
 	})
 }
@@ -244,9 +245,9 @@ func TestDownDoesNotHideAStart(t *testing.T) {
 		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil {
 			t.Fatal(err)
 		}
-		report, err := upWith(t, w, config.StaleWarn)
-		if err != nil || len(report.Sources[0].Notes) == 0 || !strings.Contains(report.Sources[0].Notes[0], "stopped and started") {
-			t.Errorf("%v, %v", report.Sources[0].Notes, err)
+		result, err := upWith(t, w, config.StaleWarn)
+		if err != nil || len(result.Sources[0].Notes) == 0 || !strings.Contains(result.Sources[0].Notes[0], "stopped and started") {
+			t.Errorf("%v, %v", result.Sources[0].Notes, err)
 		}
 	})
 }

@@ -89,10 +89,10 @@ func TestFreshness(t *testing.T) {
 					}
 					return nil
 				}
-				report, err := w.agent.Up(t.Context(), cfg)
+				result, err := w.agent.Up(t.Context(), cfg)
 				w.cloud.fail = nil
 				advance(slots)
-				r := report.Sources[0]
+				r := result.Sources[0]
 				hasNew := r.Snapshot == "snap-new" || d.targets
 				knows := len(r.Notes) > 0 || failure.ExitCode(err) == failure.ExitTemporary
 				switch {
@@ -145,9 +145,9 @@ func TestStaleAfterCrash(t *testing.T) {
 		}
 		w.restart()
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
-		report, err := w.agent.Up(t.Context(), config.DefaultConfig())
-		if err != nil || len(report.Sources[0].Notes) != 1 || !strings.Contains(report.Sources[0].Notes[0], "snap-2") {
-			t.Errorf("notes %v, %v; want one that names snap-2", report.Sources[0].Notes, err)
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		if err != nil || len(result.Sources[0].Notes) != 1 || !strings.Contains(result.Sources[0].Notes[0], "snap-2") {
+			t.Errorf("notes %v, %v; want one that names snap-2", result.Sources[0].Notes, err)
 		}
 		w.reboot()
 		cfg := config.DefaultConfig()
@@ -175,19 +175,19 @@ func TestStartingOverKilled(t *testing.T) {
 					return nil
 				}
 				w.cloud.fail, w.cloud.killAt, w.cloud.after = appears, k, after
-				report, err := w.agent.Up(t.Context(), cfg)
+				result, err := w.agent.Up(t.Context(), cfg)
 				if over = !w.cloud.dead; !over {
 					points++
 					w.restart()
 					w.cloud.fail = appears
-					report, err = w.agent.Up(t.Context(), cfg)
+					result, err = w.agent.Up(t.Context(), cfg)
 				}
 				if err != nil {
 					t.Fatalf("killed at call %d, after=%v: %v", k, after, err)
 				}
 				mustBeUp(t, w)
 				if got := w.cloud.live()[0].SnapshotID; got != "snap-2" {
-					t.Errorf("killed at call %d, after=%v: the Source is from %s; notes %v", k, after, got, report.Sources[0].Notes)
+					t.Errorf("killed at call %d, after=%v: the Source is from %s; notes %v", k, after, got, result.Sources[0].Notes)
 				}
 			})
 		}

@@ -5,41 +5,49 @@ import (
 	"fmt"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/launchhook"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
 )
 
 // Status reports what is there, for every source. A source that is not ready is an
 // error that wraps [ErrTemporary], so that scripts see it by the exit code.
-func (a *Agent) Status(ctx context.Context, cfg config.Config) (Report, error) {
+func (a *Agent) Status(ctx context.Context, cfg config.Config) (report.Report, error) {
+	if err := a.supported(); err != nil {
+		return report.Report{}, err
+	}
 	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
-	return a.eachSource(cfg, func(b *boot) error {
-		if r, ok := b.stillReady(); ok {
-			b.report.fromRecord(r)
-			b.report.State = StateReady
+	return report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
+		if known, ready := record.Ready(a.Host, a.Host, src); ready {
+			r.Report.FromRecord(known)
+			r.Report.State = report.StateReady
 			return nil
 		}
-		return b.owning(ctx, b.status)
+		l := &launch{run: a.run(r, cfg, src), hook: launchhook.New(a.Cloud.Group, "")}
+		return l.status(ctx)
 	})
 }
 
-func (b *boot) status(ctx context.Context) error {
-	self, err := b.identify(ctx)
+func (l *launch) status(ctx context.Context) error {
+	ctx, end := l.background.within(l.WithPauses(ctx))
+	defer end()
+	if err := l.identify(ctx, l.hook); err != nil {
+		return err
+	}
+	sv, err := l.survey(ctx)
 	if err != nil {
 		return err
 	}
-	sv, err := b.survey(ctx, self)
-	if err != nil {
-		return err
-	}
-	b.report.State = volumeState(sv.choice.volume)
+	l.Report.State = volumeState(sv.choice.volume)
 	if v := sv.choice.volume; v != nil {
-		b.report.Volume, b.report.Snapshot = v.ID, v.SnapshotID
-		if at, ok := v.AttachmentTo(self.InstanceID); ok {
-			b.report.Device = at.Device
+		l.Report.Volume, l.Report.Snapshot = v.ID, v.SnapshotID
+		if at, ok := v.AttachmentTo(l.Self.InstanceID); ok {
+			l.Report.Device = at.Device
 		}
 	}
 	if sv.device != nil {
-		b.report.Node = sv.device.Node
+		l.Report.Node = sv.device.Node
 	}
-	return fmt.Errorf("%s: %w: the Source is not ready (%s)", b.src.Name, failure.ErrTemporary, sv)
+	return fmt.Errorf("%s: %w: the Source is not ready (%s)", l.src.Name, failure.ErrTemporary, sv)
 }

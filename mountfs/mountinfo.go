@@ -30,6 +30,13 @@ func MountAt(mounts []Mount, target string) (Mount, bool) {
 	return Mount{}, false
 }
 
+// MountedAt says whether the topmost mount at target is the device's XFS itself, not a bind
+// mount of a part of it.
+func MountedAt(mounts []Mount, target string, dev Device) bool {
+	m, ok := MountAt(mounts, target)
+	return ok && m.Major == dev.Major && m.Minor == dev.Minor && m.Root == "/" && m.FSType == "xfs"
+}
+
 // MountAbove gives the mount that a path lies in, which must be absolute and clean.
 func MountAbove(mounts []Mount, path string) (above Mount) {
 	for _, m := range mounts {

@@ -7,9 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -22,7 +22,7 @@ func TestBoot(t *testing.T) {
 		snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 		web := cloud.Start("web-1")
 		begin := time.Now()
-		report, err := web.Agent().Up(t.Context(), config.DefaultConfig())
+		result, err := web.Agent().Up(t.Context(), config.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,8 +30,8 @@ func TestBoot(t *testing.T) {
 		if took < 2*time.Second || took > 20*time.Second {
 			t.Errorf("ready after %s; a volume alone takes 1.5 s, its attachment 1 s", took)
 		}
-		r := report.Sources[0]
-		if r.Snapshot != snapshot || r.State != agent.StateReady || r.Instance != web.ID {
+		r := result.Sources[0]
+		if r.Snapshot != snapshot || r.State != report.StateReady || r.Instance != web.ID {
 			t.Errorf("report %+v, want ready on %s from %s", r, web.ID, snapshot)
 		}
 		for _, target := range []string{"/cp", "/home/deploy/codepen"} {
@@ -70,10 +70,10 @@ func TestMountedBeforeItIsListed(t *testing.T) {
 		cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 		time.Sleep(time.Minute) // the snapshot is listed
 		web := cloud.Start("web-1")
-		var report agent.Report
+		var result report.Report
 		for _, moment := range []string{"after CreateVolume", "after bind", ""} {
-			err := web.Run(t.Context(), func(m string) bool { return m == moment }, func(ctx context.Context, a *agent.Agent) (err error) {
-				report, err = a.Up(ctx, config.DefaultConfig())
+			err := web.Run(t.Context(), func(m string) bool { return m == moment }, func(ctx context.Context, a *agenttest.Program) (err error) {
+				result, err = a.Up(ctx, config.DefaultConfig())
 				return err
 			})
 			if killed := errors.Is(err, agenttest.ErrKilled); killed != (moment != "") || !killed && err != nil {
@@ -86,8 +86,8 @@ func TestMountedBeforeItIsListed(t *testing.T) {
 				created++
 			}
 		}
-		if volume := report.Sources[0].Volume; created != 2 || web.MountedAt("/cp") != volume || web.MountedAt("/home/deploy/codepen") != volume {
-			t.Errorf("CreateVolume %d times, want 2; %q is mounted, and reported %+v", created, web.MountedAt("/cp"), report.Sources[0])
+		if volume := result.Sources[0].Volume; created != 2 || web.MountedAt("/cp") != volume || web.MountedAt("/home/deploy/codepen") != volume {
+			t.Errorf("CreateVolume %d times, want 2; %q is mounted, and reported %+v", created, web.MountedAt("/cp"), result.Sources[0])
 		}
 	})
 }

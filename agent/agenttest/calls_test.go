@@ -10,12 +10,13 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
 
 // launched is a launch with roles, its report with its calls.
-func launched(t *testing.T, o ec2test.Options) (report *agent.SourceReport, calls map[string]int, tags ec2test.Tags) {
+func launched(t *testing.T, o ec2test.Options) (result *report.Source, calls map[string]int, tags ec2test.Tags) {
 	t.Helper()
 	cloud := agenttest.New(t, o)
 	cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
@@ -32,7 +33,7 @@ func launched(t *testing.T, o ec2test.Options) (report *agent.SourceReport, call
 	}
 	cfg := config.DefaultConfig()
 	cfg.Roles.Roles, cfg.Roles.Stages, cfg.Roles.Project = []string{"app"}, []string{"production"}, "codepen"
-	a := &agent.Agent{Cloud: client, Host: web, Events: func(agent.Event) {}}
+	a := &agent.Agent{Cloud: agent.NewCloud(client), Host: agenttest.HostOf(web), Events: func(report.Event) {}}
 	all, err := a.Up(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

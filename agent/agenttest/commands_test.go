@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/deploy"
 	"snapsource/agent/inventory"
 	"snapsource/agent/releases"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -79,7 +80,7 @@ var commands = map[string]command{
 		s.cfg.Sources[0].Name = "assets"
 	}, up, isUp},
 	"snapshot": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
-		_, err := s.web.Agent().Snapshot(ctx, s.cfg, agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout, Wait: true, Keep: 1})
+		_, err := s.web.Agent().Snapshot(ctx, s.cfg, deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout, Wait: true, Keep: 1})
 		return err
 	}, isTaken},
 	"down": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
@@ -91,23 +92,23 @@ var commands = map[string]command{
 		s.cloud.AddVolume(ec2test.Volume{Created: hourAgo, Tags: ec2test.Tags{
 			"Name": source, ec2ops.TagSource: source, ec2ops.TagInstance: "i-0123456789abcdef0", ec2ops.TagSnapshot: "none"}})
 	}, func(ctx context.Context, s *scene) error {
-		_, err := releases.Prune(ctx, s.web.Agent().Cloud, source, releases.PruneOptions{Keep: 1}, time.Now())
+		_, err := releases.Prune(ctx, s.web.Agent().Client, source, releases.PruneOptions{Keep: 1}, time.Now())
 		return err
 	}, isPruned},
 	"reject": {nil, func(ctx context.Context, s *scene) error {
-		_, _, err := releases.Reject(ctx, s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		_, _, err := releases.Reject(ctx, s.web.Agent().Client, source, s.snapshot, "bad", time.Now())
 		return err
 	}, func(s *scene) error { return s.chosen(false) }},
 	"promote": {func(s *scene) {
-		_, _, err := releases.Reject(s.t.Context(), s.web.Agent().Cloud, source, s.snapshot, "bad", time.Now())
+		_, _, err := releases.Reject(s.t.Context(), s.web.Agent().Client, source, s.snapshot, "bad", time.Now())
 		s.must(err)
 	}, func(ctx context.Context, s *scene) error {
-		return releases.Promote(ctx, s.web.Agent().Cloud, source, s.snapshot)
+		return releases.Promote(ctx, s.web.Agent().Client, source, s.snapshot)
 	}, func(s *scene) error { return s.chosen(true) }},
 	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
 		q := inventory.DefaultServerQuery()
 		q.Roles = []string{"app"}
-		servers, _, err := inventory.Servers(ctx, s.web.Agent().Cloud.(*ec2ops.Client), q)
+		servers, _, err := inventory.Servers(ctx, s.web.Agent().Client, q)
 		if err == nil && (len(servers) != 1 || servers[0].ID != s.web.ID) {
 			s.t.Errorf("hosts lists %v, want %s", servers, s.web.ID)
 		}
@@ -148,9 +149,9 @@ func up(ctx context.Context, s *scene) error {
 func upStale(ctx context.Context, s *scene) error {
 	s.cfg.Stale = config.StaleWait
 	a := s.web.Agent()
-	tell, newer := a.Events, false
-	a.Events = func(e agent.Event) {
-		if tell(e); e.Step == agent.Create && e.Phase == agent.Done && !newer {
+	tell, newer := a.Agent.Events, false
+	a.Agent.Events = func(e report.Event) {
+		if tell(e); e.Step == report.Create && e.Phase == report.Done && !newer {
 			newer = true
 			s.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": source}})
 		}

@@ -8,10 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -119,7 +119,7 @@ func TestCrowd(t *testing.T) {
 					cfg.Timeout = time.Hour
 				}
 				start := time.Now()
-				report, err := web.Agent().Up(t.Context(), cfg)
+				result, err := web.Agent().Up(t.Context(), cfg)
 				if code := failure.ExitCode(err); code != tc.exitCode || err != nil && !strings.Contains(err.Error(), tc.fails) {
 					t.Fatalf("exit code %d (%v), want %d about %q", code, err, tc.exitCode, tc.fails)
 				}
@@ -138,7 +138,7 @@ func TestCrowd(t *testing.T) {
 				if counts != tc.counts || samples != tc.samples {
 					t.Errorf("it counts %d times, of which %d a part; want %d and %d", counts, samples, tc.counts, tc.samples)
 				}
-				told := func(phase agent.Phase) (all []string) {
+				told := func(phase report.Phase) (all []string) {
 					for _, e := range web.Events() {
 						if e.Phase == phase {
 							all = append(all, e.Detail)
@@ -149,14 +149,14 @@ func TestCrowd(t *testing.T) {
 				has := func(all []string, what string) bool {
 					return slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, what) })
 				}
-				waits := told(agent.Waiting)
+				waits := told(report.Waiting)
 				if !has(waits, tc.tells) && tc.tells != "" || tc.tells == "" && has(waits, "instances are being launched") {
 					t.Errorf("it tells %q, want %q", waits, tc.tells)
 				}
-				if notes := told(agent.Noted); tc.notes == "" && len(notes) > 0 || tc.notes != "" && (len(notes) != 1 || !has(notes, tc.notes)) {
+				if notes := told(report.Noted); tc.notes == "" && len(notes) > 0 || tc.notes != "" && (len(notes) != 1 || !has(notes, tc.notes)) {
 					t.Errorf("its notes are %q, want %q", notes, tc.notes)
 				}
-				if err == nil && web.MountedAt("/cp") != report.Sources[0].Volume {
+				if err == nil && web.MountedAt("/cp") != result.Sources[0].Volume {
 					t.Error("the source is not mounted")
 				}
 			})

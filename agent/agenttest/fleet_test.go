@@ -13,9 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -147,7 +147,7 @@ func launchFleet(t *testing.T, size int, throttle ec2test.Throttle) fleet {
 		all.Go(func() {
 			_, errs[n] = m.Agent().Up(t.Context(), cfg)
 			for _, e := range m.Events() {
-				if e.Step == agent.Mount && e.Phase == agent.Done {
+				if e.Step == report.Mount && e.Phase == report.Done {
 					mounted[n] = e.At.Sub(start)
 				}
 			}

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
@@ -103,11 +102,11 @@ func TestForeignRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud, cfg, release := grouped(t, 1, nil)
 		cloud.Disks.SetSnapshot(release, mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"})
-		report, err := cloud.Join("web-1").Agent().Up(t.Context(), cfg)
+		result, err := cloud.Join("web-1").Agent().Up(t.Context(), cfg)
 		if failure.ExitCode(err) != failure.ExitRefused {
 			t.Errorf("got %v, want a refusal", err)
 		}
-		notes := strings.Join(report.Sources[0].Notes, "; ")
+		notes := strings.Join(result.Sources[0].Notes, "; ")
 		if !strings.Contains(notes, "web terminates and replaces it") {
 			t.Errorf("notes %q, want one that says it is abandoned", notes)
 		}
@@ -130,7 +129,7 @@ func TestLaunchKilled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cloud, cfg, _ := grouped(t, 1, nil)
 				web := cloud.Join("web-1")
-				up := func(ctx context.Context, a *agent.Agent) error { _, err := a.Up(ctx, cfg); return err }
+				up := func(ctx context.Context, a *agenttest.Program) error { _, err := a.Up(ctx, cfg); return err }
 				killed := web.Run(t.Context(), func(moment string) bool { return moment == "before CompleteLifecycleAction" }, up)
 				if !errors.Is(killed, agenttest.ErrKilled) {
 					t.Fatalf("not killed: %v", killed)

@@ -15,11 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -163,7 +164,7 @@ func (h *history) tell(format string, args ...any) {
 // perform has a command run on a machine; by chance EC2 or the metadata service refuses
 // something in passing meanwhile, and by chance it is killed at one of its moments. The
 // outcome is told.
-func (h *history) perform(m *agenttest.Machine, what string, do func(context.Context, *agent.Agent) error) error {
+func (h *history) perform(m *agenttest.Machine, what string, do func(context.Context, *agenttest.Program) error) error {
 	if h.rand.IntN(4) == 0 {
 		spec := passing[h.rand.IntN(len(passing))]
 		f, err := ec2test.ParseFault(spec)
@@ -204,9 +205,9 @@ func (h *history) launch() {
 func (h *history) up(m *agenttest.Machine) {
 	cfg := h.config()
 	wants, before, sure := h.newest(), h.volumesOf(m.ID), h.allVisible()
-	var report agent.Report
-	err := h.perform(m, "up --stale "+cfg.Stale, func(ctx context.Context, a *agent.Agent) (err error) {
-		report, err = a.Up(ctx, cfg)
+	var result report.Report
+	err := h.perform(m, "up --stale "+cfg.Stale, func(ctx context.Context, a *agenttest.Program) (err error) {
+		result, err = a.Up(ctx, cfg)
 		return err
 	})
 	switch {
@@ -225,7 +226,7 @@ func (h *history) up(m *agenttest.Machine) {
 		}
 	default:
 		h.ready(m)
-		if from := report.Sources[0].Snapshot; sure && len(before) == 0 && from != wants {
+		if from := result.Sources[0].Snapshot; sure && len(before) == 0 && from != wants {
 			h.t.Errorf("launched from %s, and %s is the newest", from, wants)
 		}
 	}
@@ -246,8 +247,8 @@ func (h *history) ready(m *agenttest.Machine) {
 func (h *history) deploy(m *agenttest.Machine) {
 	before := h.snapshots(func(*ec2test.Snapshot) bool { return true })
 	keep := h.rand.IntN(4)
-	err := h.perform(m, fmt.Sprintf("snapshot --keep %d", keep), func(ctx context.Context, a *agent.Agent) error {
-		_, err := a.Snapshot(ctx, h.config(), agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout, Keep: keep})
+	err := h.perform(m, fmt.Sprintf("snapshot --keep %d", keep), func(ctx context.Context, a *agenttest.Program) error {
+		_, err := a.Snapshot(ctx, h.config(), deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout, Keep: keep})
 		return err
 	})
 	for _, id := range h.snapshots(func(*ec2test.Snapshot) bool { return true }) {
@@ -262,7 +263,7 @@ func (h *history) deploy(m *agenttest.Machine) {
 
 func (h *history) down(m *agenttest.Machine) {
 	remove, sure := h.rand.IntN(2) == 0, h.allVisible()
-	err := h.perform(m, fmt.Sprintf("down, deleting %v", remove), func(ctx context.Context, a *agent.Agent) error {
+	err := h.perform(m, fmt.Sprintf("down, deleting %v", remove), func(ctx context.Context, a *agenttest.Program) error {
 		_, err := a.Down(ctx, h.config(), remove)
 		return err
 	})
@@ -329,11 +330,11 @@ func (h *history) copy() {
 func (h *history) prune(m *agenttest.Machine) {
 	keep := 1 + h.rand.IntN(3)
 	wants, before, sure := h.newest(), len(h.snapshots(h.eligible)), h.allVisible()
-	err := h.perform(m, fmt.Sprintf("prune --keep %d", keep), func(ctx context.Context, a *agent.Agent) error {
-		if _, err := a.Cloud.Identify(ctx, nil); err != nil { // the region
+	err := h.perform(m, fmt.Sprintf("prune --keep %d", keep), func(ctx context.Context, a *agenttest.Program) error {
+		if _, err := a.Client.Identify(ctx, nil); err != nil { // the region
 			return err
 		}
-		_, err := releases.Prune(ctx, a.Cloud, "codepen-app", releases.PruneOptions{Keep: keep}, time.Now())
+		_, err := releases.Prune(ctx, a.Client, "codepen-app", releases.PruneOptions{Keep: keep}, time.Now())
 		return err
 	})
 	left := len(h.snapshots(h.eligible))
@@ -349,11 +350,11 @@ func (h *history) reject(m *agenttest.Machine) {
 	if h.newest() == "" || !h.allVisible() {
 		return
 	}
-	err := h.perform(m, "reject latest", func(ctx context.Context, a *agent.Agent) error {
-		if _, err := a.Cloud.Identify(ctx, nil); err != nil {
+	err := h.perform(m, "reject latest", func(ctx context.Context, a *agenttest.Program) error {
+		if _, err := a.Client.Identify(ctx, nil); err != nil {
 			return err
 		}
-		_, _, err := releases.Reject(ctx, a.Cloud, "codepen-app", releases.Latest, "by chance", time.Now())
+		_, _, err := releases.Reject(ctx, a.Client, "codepen-app", releases.Latest, "by chance", time.Now())
 		return err
 	})
 	if err != nil && !errors.Is(err, agenttest.ErrKilled) {
@@ -423,10 +424,10 @@ func (h *history) settle() {
 		h.ready(m)
 	}
 	a := last.Agent()
-	if _, err := a.Cloud.Identify(h.t.Context(), nil); err != nil {
+	if _, err := a.Client.Identify(h.t.Context(), nil); err != nil {
 		h.t.Fatal(err)
 	}
-	if _, err := releases.Prune(h.t.Context(), a.Cloud, "codepen-app", releases.PruneOptions{Keep: 1}, time.Now()); err != nil {
+	if _, err := releases.Prune(h.t.Context(), a.Client, "codepen-app", releases.PruneOptions{Keep: 1}, time.Now()); err != nil {
 		h.t.Errorf("prune: %v", err)
 	}
 	time.Sleep(time.Minute)

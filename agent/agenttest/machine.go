@@ -11,13 +11,16 @@ import (
 	"time"
 
 	"snapsource/agent"
+	"snapsource/agent/deploy"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 	"snapsource/mountfs"
 )
 
 // Machine is an instance: its endpoints, and its kernel in memory. It implements
-// [agent.Host]; a device is there from the time at which its attachment is plugged
+// [Host]; a device is there from the time at which its attachment is plugged
 // until nothing holds it after its detachment was asked for.
 type Machine struct {
 	*ec2test.Host
@@ -28,13 +31,13 @@ type Machine struct {
 	mu      sync.Mutex
 	mounts  []mountfs.Mount
 	volumes []string // by minor number, from 1
-	records map[string]agent.Record
-	events  []agent.Event
+	records map[string]record.Record
+	events  []report.Event
 
 	processes int // that have begun
 }
 
-var _ agent.Host = (*Machine)(nil)
+var _ Host = (*Machine)(nil)
 
 // boot is what a kernel begins with.
 func (m *Machine) boot() {
@@ -42,7 +45,7 @@ func (m *Machine) boot() {
 	defer m.mu.Unlock()
 	m.lock = make(chan struct{}, 1)
 	m.lock <- struct{}{}
-	m.mounts, m.volumes, m.records = nil, nil, map[string]agent.Record{}
+	m.mounts, m.volumes, m.records = nil, nil, map[string]record.Record{}
 }
 
 // Reboot loses the mounts and /run; attachments stay.
@@ -55,8 +58,8 @@ func (m *Machine) Reboot() {
 	m.boot()
 }
 
-// Agent begins a process: the agent with a client of its own.
-func (m *Machine) Agent() *agent.Agent {
+// Agent begins a process, with a client of its own.
+func (m *Machine) Agent() *Program {
 	m.mu.Lock()
 	m.processes++
 	name := fnv.New64a()
@@ -66,19 +69,24 @@ func (m *Machine) Agent() *agent.Agent {
 	if err != nil {
 		m.cloud.t.Fatal(err)
 	}
-	return m.agent(client, m)
+	return m.program(client, m)
 }
 
-func (m *Machine) agent(client *ec2ops.Client, h agent.Host) *agent.Agent {
-	return &agent.Agent{Cloud: client, Host: h, Events: func(e agent.Event) {
+func (m *Machine) program(client *ec2ops.Client, h Host) *Program {
+	events := func(e report.Event) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.events = append(m.events, e)
-	}}
+	}
+	return &Program{
+		Agent:  &agent.Agent{Cloud: agent.NewCloud(client), Host: HostOf(h), Events: events},
+		Deploy: &deploy.Deploy{Cloud: client, Releases: client, Host: h, Events: events},
+		Client: client,
+	}
 }
 
 // Events are what all processes of the machine have told.
-func (m *Machine) Events() []agent.Event {
+func (m *Machine) Events() []report.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.events)
@@ -93,7 +101,7 @@ func (m *Machine) MountedAt(path string) string {
 	return ""
 }
 
-// Lock implements [agent.Host].
+// Lock implements [Host].
 func (m *Machine) Lock(ctx context.Context, waiting func()) (unlock func() error, err error) {
 	unlock = func() error { m.lock <- struct{}{}; return nil }
 	select {
@@ -129,7 +137,7 @@ func (m *Machine) volumeOf(minor uint32) string {
 	return m.volumes[minor-1]
 }
 
-// Find implements [agent.Host].
+// Find implements [Host].
 func (m *Machine) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	v, found := m.cloud.volume(ref.ID)
 	a, now := v.Attachment, time.Now()
@@ -144,7 +152,7 @@ func (m *Machine) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	}, nil
 }
 
-// Watch implements [agent.Host].
+// Watch implements [Host].
 func (m *Machine) Watch(v mountfs.Volume) (agent.Watch, error) { return watch{m, v}, nil }
 
 type watch struct {
@@ -171,7 +179,7 @@ func (w watch) Wait(ctx context.Context) (mountfs.Device, error) {
 
 func (w watch) Close() error { return nil }
 
-// OpenDisk implements [agent.Host].
+// OpenDisk implements [Host].
 func (m *Machine) OpenDisk(d mountfs.Device) (agent.Disk, error) {
 	return opened{m.cloud.Disks, m.volumeOf(d.Minor)}, nil
 }
@@ -195,14 +203,14 @@ func (o opened) Format(_ context.Context, f mountfs.Format) error {
 
 func (o opened) Close() error { return nil }
 
-// MkfsPath implements [agent.Host].
+// MkfsPath implements [Host].
 func (m *Machine) MkfsPath() (string, error) { return "/sbin/mkfs.xfs", nil }
 
-// Revision implements [agent.Host].
+// Revision implements [Host].
 func (m *Machine) Revision(string) string { return "" }
 
-// LoadRecord implements [agent.Host].
-func (m *Machine) LoadRecord(source string) (agent.Record, error) {
+// LoadRecord implements [Host].
+func (m *Machine) LoadRecord(source string) (record.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.records[source]
@@ -212,22 +220,22 @@ func (m *Machine) LoadRecord(source string) (agent.Record, error) {
 	return r, nil
 }
 
-// Records implements [agent.Host].
-func (m *Machine) Records() []agent.Record {
+// Records implements [Host].
+func (m *Machine) Records() []record.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.records))
 }
 
-// SaveRecord implements [agent.Host].
-func (m *Machine) SaveRecord(r agent.Record) error {
+// SaveRecord implements [Host].
+func (m *Machine) SaveRecord(r record.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.records[r.Source] = r
 	return nil
 }
 
-// DropRecord implements [agent.Host].
+// DropRecord implements [Host].
 func (m *Machine) DropRecord(source string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,18 +6,18 @@ import (
 	"slices"
 	"time"
 
-	"snapsource/agent"
+	"snapsource/agent/deploy"
 	"snapsource/mountfs"
 )
 
-// Mounts implements [agent.Host].
+// Mounts implements [Host].
 func (m *Machine) Mounts() ([]mountfs.Mount, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.mounts), nil
 }
 
-// LookTarget implements [agent.Host]: a mountpoint is absent until it is used.
+// LookTarget implements [Host]: a mountpoint is absent until it is used.
 func (m *Machine) LookTarget(path string) (mountfs.Target, error) {
 	mounts, err := m.Mounts()
 	if err != nil {
@@ -50,7 +50,7 @@ func (m *Machine) forget(mount mountfs.Mount) {
 	}
 }
 
-// MountXFS implements [agent.Host].
+// MountXFS implements [Host].
 func (m *Machine) MountXFS(d mountfs.Device, target string, _ []string) (mountfs.XFSMount, error) {
 	mounts, err := m.Mounts()
 	if err != nil {
@@ -62,10 +62,10 @@ func (m *Machine) MountXFS(d mountfs.Device, target string, _ []string) (mountfs
 	return mountfs.XFSMount{}, m.add(d.Minor, "/", target)
 }
 
-// Grow implements [agent.Host].
+// Grow implements [Host].
 func (m *Machine) Grow(_ string, size int64) (before, after int64, err error) { return size, size, nil }
 
-// Bind implements [agent.Host].
+// Bind implements [Host].
 func (m *Machine) Bind(mountpoint, dir, target string, _ bool) (already bool, err error) {
 	if already, err = m.CheckBind(mountpoint, dir, target); already || err != nil {
 		return already, err
@@ -81,7 +81,7 @@ func (m *Machine) Bind(mountpoint, dir, target string, _ bool) (already bool, er
 	return false, m.add(from.Minor, "/"+dir, target)
 }
 
-// CheckBind implements [agent.Host].
+// CheckBind implements [Host].
 func (m *Machine) CheckBind(mountpoint, dir, target string) (bool, error) {
 	mounts, err := m.Mounts()
 	if err != nil {
@@ -92,7 +92,7 @@ func (m *Machine) CheckBind(mountpoint, dir, target string) (bool, error) {
 	return ok && bound && to.Minor == from.Minor && to.Root == "/"+dir, nil
 }
 
-// Unmount implements [agent.Host].
+// Unmount implements [Host].
 func (m *Machine) Unmount(target string) error {
 	mounts, err := m.Mounts()
 	if err != nil {
@@ -106,7 +106,7 @@ func (m *Machine) Unmount(target string) error {
 	return nil
 }
 
-// NotFrozen implements [agent.Host].
+// NotFrozen implements [Host].
 func (m *Machine) NotFrozen(path string) (err error) {
 	m.cloud.Disks.change(m.MountedAt(path), func(k *disk) {
 		if k.frozen {
@@ -116,14 +116,14 @@ func (m *Machine) NotFrozen(path string) (err error) {
 	return err
 }
 
-// Users implements [agent.Host].
+// Users implements [Host].
 func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }
 
-// Flush implements [agent.Host].
+// Flush implements [Host].
 func (m *Machine) Flush(string) error { return nil }
 
-// Freeze implements [agent.Host]: the guard thaws when the limit is over.
-func (m *Machine) Freeze(mountpoint string, limit time.Duration, lost func()) (agent.Frozen, error) {
+// Freeze implements [Host]: the guard thaws when the limit is over.
+func (m *Machine) Freeze(mountpoint string, limit time.Duration, lost func()) (deploy.Frozen, error) {
 	volumeID := m.MountedAt(mountpoint)
 	if volumeID == "" {
 		return nil, fmt.Errorf("freeze: nothing is mounted at %s", mountpoint)

@@ -6,9 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -26,21 +26,21 @@ func TestPace(t *testing.T) {
 			cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: seed + 1})
 			cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 			web := cloud.Start("web-1")
-			report, err := web.Agent().Up(t.Context(), config.DefaultConfig())
+			result, err := web.Agent().Up(t.Context(), config.DefaultConfig())
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := report.Sources[0]
-			over := map[agent.Step]time.Time{}
+			r := result.Sources[0]
+			over := map[report.Step]time.Time{}
 			for _, s := range r.Steps {
 				over[s.Step] = r.Began.Add(s.Start + s.Took)
 			}
 			v := cloud.World().Volumes[r.Volume]
-			volume = append(volume, over[agent.Create].Sub(v.Available))
-			device = append(device, over[agent.Attach].Sub(v.Attachment.Plugged))
+			volume = append(volume, over[report.Create].Sub(v.Available))
+			device = append(device, over[report.Attach].Sub(v.Attachment.Plugged))
 			n := 0
 			for _, c := range cloud.Calls() {
-				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && !c.Time.After(over[agent.Create]) {
+				if c.Action == "DescribeVolumes" && c.Params["VolumeId.1"] == v.ID && !c.Time.After(over[report.Create]) {
 					n++
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"sync"
 
-	"snapsource/agent"
 	"snapsource/ec2ops"
 )
 
@@ -30,7 +29,7 @@ type process struct {
 // if it is given, says so: "before mount", "after mount" and so on as [Watched] has them,
 // and "before CreateVolume" and "after CreateVolume" for each call to EC2. What the kernel does for a process that has ended is done
 // when Run returns: its lock is free, and its guard has thawed.
-func (m *Machine) Run(ctx context.Context, kill func(moment string) bool, do func(context.Context, *agent.Agent) error) error {
+func (m *Machine) Run(ctx context.Context, kill func(moment string) bool, do func(context.Context, *Program) error) error {
 	p := &process{m: m, kill: kill}
 	ctx, p.stop = context.WithCancel(ctx)
 	defer p.end()
@@ -38,7 +37,7 @@ func (m *Machine) Run(ctx context.Context, kill func(moment string) bool, do fun
 	if err != nil {
 		return err
 	}
-	err = do(ctx, m.agent(client, Watched(host{m, p}, p.pass)))
+	err = do(ctx, m.program(client, Watched(host{m, p}, p.pass)))
 	if p.isDead() {
 		return ErrKilled
 	}

@@ -5,18 +5,20 @@ import (
 	"time"
 
 	"snapsource/agent"
+	"snapsource/agent/deploy"
+	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
 
 // Watched gives a host that calls pass before and after all that changes it: "before
 // mount", "after mount". What pass gives before is the operation's error, which is then
 // not carried out; what it gives after takes the place of the operation's result.
-func Watched(h agent.Host, pass func(moment string) error) agent.Host {
+func Watched(h Host, pass func(moment string) error) Host {
 	return watched{h, pass}
 }
 
 type watched struct {
-	agent.Host
+	Host
 	pass func(moment string) error
 }
 
@@ -66,7 +68,7 @@ func (w watched) Flush(mountpoint string) error {
 	return aroundError(w.pass, "flush", func() error { return w.Host.Flush(mountpoint) })
 }
 
-func (w watched) SaveRecord(r agent.Record) error {
+func (w watched) SaveRecord(r record.Record) error {
 	return aroundError(w.pass, "record", func() error { return w.Host.SaveRecord(r) })
 }
 
@@ -74,8 +76,8 @@ func (w watched) DropRecord(source string) error {
 	return aroundError(w.pass, "drop record", func() error { return w.Host.DropRecord(source) })
 }
 
-func (w watched) Freeze(mountpoint string, limit time.Duration, lost func()) (agent.Frozen, error) {
-	return around(w.pass, "freeze", func() (agent.Frozen, error) {
+func (w watched) Freeze(mountpoint string, limit time.Duration, lost func()) (deploy.Frozen, error) {
+	return around(w.pass, "freeze", func() (deploy.Frozen, error) {
 		f, err := w.Host.Freeze(mountpoint, limit, lost)
 		if err != nil {
 			return nil, err
@@ -85,7 +87,7 @@ func (w watched) Freeze(mountpoint string, limit time.Duration, lost func()) (ag
 }
 
 type watchedFrozen struct {
-	agent.Frozen
+	deploy.Frozen
 	pass func(moment string) error
 }
 

@@ -26,6 +26,11 @@ type Cloud interface {
 	DeleteSnapshot(ctx context.Context, id string) error
 }
 
+// Tagged lists snapshots by a tag of theirs. *ec2ops.Client implements it.
+type Tagged interface {
+	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
+}
+
 // Release is a snapshot of a source, as a launch sees it.
 type Release struct {
 	Snapshot string    `json:"snapshot"`
@@ -39,7 +44,7 @@ type Release struct {
 
 // List lists a source's snapshots, newest first, marks the one that a launch
 // would choose, and says for every other one why not.
-func List(ctx context.Context, cloud Cloud, source string) ([]Release, error) {
+func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 	all, err := All(ctx, cloud, source)
 	if err != nil {
 		return nil, err
@@ -70,7 +75,7 @@ func (c Catalogue) rank() []Release {
 
 // All lists the snapshots that are eligible for a source, and those that
 // were taken of it and are not.
-func All(ctx context.Context, cloud Cloud, source string) ([]ec2ops.Snapshot, error) {
+func All(ctx context.Context, cloud Tagged, source string) ([]ec2ops.Snapshot, error) {
 	var all []ec2ops.Snapshot
 	for _, key := range []string{ec2ops.TagName, ec2ops.TagSource} {
 		found, err := cloud.SnapshotsTagged(ctx, key, source)

@@ -102,10 +102,17 @@ func TestBannedImports(t *testing.T) {
 	}
 }
 
-// TestLayers: cmd uses agent, agent uses ec2ops, mountfs and systemd; those three
-// use none of ours, and no test code is in the shipped binary.
+// TestLayers: cmd uses agent and its rooms, these use ec2ops and mountfs, which use none of
+// ours; no test code is in the shipped binary. Imports of rooms go upwards in this list.
 func TestLayers(t *testing.T) {
+	const ec2ops, mountfs = "snapsource/ec2ops", "snapsource/mountfs"
 	leaf := []string{}
+	rooms := func(names ...string) (paths []string) {
+		for _, name := range names {
+			paths = append(paths, "snapsource/agent/"+name)
+		}
+		return paths
+	}
 	allowed := map[string][]string{
 		"snapsource/ec2ops":           leaf,
 		"snapsource/mountfs":          leaf,
@@ -113,13 +120,18 @@ func TestLayers(t *testing.T) {
 		"snapsource/systemd":          leaf,
 		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
-		"snapsource/agent/config":     {"snapsource/agent/failure", "snapsource/ec2ops", "snapsource/mountfs"},
-		"snapsource/agent/failure":    {"snapsource/ec2ops", "snapsource/mountfs"},
-		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
-		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
-		"snapsource/agent":            {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
-		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
-		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/inventory", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
+		"snapsource/agent/failure":    {ec2ops, mountfs},
+		"snapsource/agent/config":     {"snapsource/agent/failure", ec2ops, mountfs},
+		"snapsource/agent/record":     {"snapsource/agent/config", "snapsource/agent/failure", mountfs},
+		"snapsource/agent/report":     {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/record", ec2ops},
+		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
+		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
+		"snapsource/agent/launchhook": {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
+		"snapsource/agent/roles":      {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},
+		"snapsource/agent/deploy":     append(rooms("config", "failure", "record", "releases", "report"), ec2ops, mountfs),
+		"snapsource/agent":            append(rooms("config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles"), ec2ops, mountfs),
+		"snapsource/agent/agenttest":  append(rooms("config", "deploy", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
+		"snapsource/cmd/snapsource":   append(rooms("config", "deploy", "failure", "inventory", "record", "releases", "report"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
 		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
 		"snapsource/packaging/man":    leaf,

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 )
 
 func downCommand(p *program) *cobra.Command {
@@ -21,8 +21,8 @@ been stopped. Without --delete the volume stays, and up takes it again.`,
 	s := p.addSettings(c)
 	remove := c.Flags().Bool("delete", false, "delete the volume")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
-			return a.Down(ctx, cfg, *remove)
+		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
+			return p.agent().Down(ctx, cfg, *remove)
 		})
 	}
 	return c

@@ -71,7 +71,7 @@ func TestHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			atWorkstation(t, fake.EC2URL)
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), nil, append([]string{"hosts"}, strings.Fields(tc.args)...), &stdout, &stderr)
+			code := run(t.Context(), host{}, append([]string{"hosts"}, strings.Fields(tc.args)...), &stdout, &stderr)
 			if code != tc.code || stdout.String() != tc.stdout {
 				t.Errorf("exit code %d and\n%swant %d and\n%s", code, &stdout, tc.code, tc.stdout)
 			}
@@ -102,7 +102,7 @@ func TestHostsJSON(t *testing.T) {
 	web := fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": "app, web", "Project": "pens"}})
 	atWorkstation(t, fake.EC2URL)
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), nil, strings.Fields("hosts --role app --output json"), &stdout, &stderr); code != 0 {
+	if code := run(t.Context(), host{}, strings.Fields("hosts --role app --output json"), &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, &stderr)
 	}
 	launched, err := web.Launched.UTC().MarshalText()
@@ -119,11 +119,11 @@ func TestHostsJSON(t *testing.T) {
 
 	stdout.Reset()
 	stderr.Reset()
-	if code := run(t.Context(), nil, strings.Fields("hosts --role db --output json --allow-empty"), &stdout, &stderr); code != 0 || stdout.String() != "[]\n" {
+	if code := run(t.Context(), host{}, strings.Fields("hosts --role db --output json --allow-empty"), &stdout, &stderr); code != 0 || stdout.String() != "[]\n" {
 		t.Errorf("empty: exit code %d and %q, want 0 and []", code, &stdout)
 	}
 	stdout.Reset()
-	if code := run(t.Context(), nil, strings.Fields("hosts --role db --output json --explain"), &stdout, &stderr); code != 75 || stdout.Len() > 0 {
+	if code := run(t.Context(), host{}, strings.Fields("hosts --role db --output json --explain"), &stdout, &stderr); code != 75 || stdout.Len() > 0 {
 		t.Errorf("nobody: exit code %d and %q, want 75 and nothing", code, &stdout)
 	}
 	var reasons []string
@@ -160,7 +160,7 @@ func TestHostsWithoutSettings(t *testing.T) {
 				t.Setenv(k, "")
 			}
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), nil, []string{"hosts", "--role", "app"}, &stdout, &stderr)
+			code := run(t.Context(), host{}, []string{"hosts", "--role", "app"}, &stdout, &stderr)
 			if code != tc.code || !strings.Contains(stderr.String(), tc.says) || stdout.Len() > 0 {
 				t.Errorf("exit code %d and\n%s%swant %d and %q", code, &stdout, &stderr, tc.code, tc.says)
 			}

@@ -26,7 +26,7 @@ func TestInstallCommand(t *testing.T) {
 		{"uninstall --root " + root, failure.ExitDone, "nothing to do\n", ""},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), nil, strings.Fields(c.args), &stdout, &stderr)
+		code := run(t.Context(), host{}, strings.Fields(c.args), &stdout, &stderr)
 		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
 			t.Errorf("%s: exit code %d, want %d\n%s%s", c.args, code, c.code, &stdout, &stderr)
 		}
@@ -37,7 +37,7 @@ func TestInstallCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	code := run(t.Context(), nil, []string{"install", "--root", root}, &bytes.Buffer{}, &stderr)
+	code := run(t.Context(), host{}, []string{"install", "--root", root}, &bytes.Buffer{}, &stderr)
 	if code != failure.ExitUsage || !strings.Contains(stderr.String(), foreign+" was not written by snapsource") {
 		t.Errorf("over a foreign file: exit code %d\n%s", code, &stderr)
 	}

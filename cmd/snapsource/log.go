@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"snapsource/agent"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
 
@@ -33,7 +33,7 @@ func newLog(w io.Writer, asJSON, verbose bool) *zap.Logger {
 	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), zapcore.Lock(zapcore.AddSync(plainLines{w})), level))
 }
 
-func logEvent(log *zap.Logger, e agent.Event) {
+func logEvent(log *zap.Logger, e report.Event) {
 	fields := []zap.Field{zap.String("source", e.Source)}
 	if e.Step != "" {
 		fields = append(fields, zap.String("step", string(e.Step)), zap.String("phase", string(e.Phase)))
@@ -42,19 +42,19 @@ func logEvent(log *zap.Logger, e agent.Event) {
 		fields = append(fields, zap.String("detail", e.Detail))
 	}
 	switch e.Phase {
-	case agent.Started:
+	case report.Started:
 		log.Debug("step started", fields...)
-	case agent.Waiting:
+	case report.Waiting:
 		if e.Percent != nil {
 			log.Info("waiting", append(fields, zap.Duration("took", e.Took), zap.Int("percent", *e.Percent))...)
 			return
 		}
 		log.Debug("waiting", append(fields, zap.Duration("took", e.Took))...)
-	case agent.Done:
+	case report.Done:
 		log.Info("step done", append(fields, zap.Duration("took", e.Took), zap.String("instance_id", e.Identity.InstanceID))...)
-	case agent.Failed:
+	case report.Failed:
 		log.Debug("step failed", append(fields, zap.Duration("took", e.Took))...)
-	case agent.Noted:
+	case report.Noted:
 		log.Warn("note", fields...)
 	}
 }

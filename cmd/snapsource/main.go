@@ -13,7 +13,9 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
+	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
 
@@ -23,20 +25,26 @@ var version = "dev"
 func main() {
 	mountfs.BeGuard() // does not return if this process is to guard a frozen file system
 	watch := newWatchdog()
-	p := &program{host: agent.NewHost(agent.RunDir), watch: watch}
+	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir)}, watch: watch}
 	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// host is the machine, for launches and for snapshots.
+type host struct {
+	launch agent.Host
+	deploy deploy.Host
 }
 
 // program is one run of a command line.
 type program struct {
-	host  agent.Host
+	host  host
 	out   sink
 	watch *watchdog // nil: nobody ends it
 }
 
 // run carries out one command line on a host and gives the exit code.
-func run(ctx context.Context, host agent.Host, args []string, stdout, stderr io.Writer) int {
-	return (&program{host: host}).run(ctx, args, stdout, stderr)
+func run(ctx context.Context, on host, args []string, stdout, stderr io.Writer) int {
+	return (&program{host: on}).run(ctx, args, stdout, stderr)
 }
 
 func (p *program) run(ctx context.Context, args []string, out, err io.Writer) int {

@@ -11,11 +11,15 @@ import (
 	"os/signal"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
+	"snapsource/agent/deploy"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
 	"snapsource/mountfs"
 )
 
@@ -40,7 +44,8 @@ func TestMain(m *testing.M) {
 	at := newMoments()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, agenttest.Watched(agent.NewHost(agent.RunDir), at.pass), os.Args[1:], os.Stdout, &watchedLog{os.Stderr, at}))
+	on := agenttest.Watched(realHost{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir)}, at.pass)
+	os.Exit(run(ctx, host{agenttest.HostOf(on), on}, os.Args[1:], os.Stdout, &watchedLog{os.Stderr, at}))
 }
 
 // moments are the points of a run at which it can be killed: the begin and the end of
@@ -87,10 +92,23 @@ type watchedLog struct {
 
 func (l *watchedLog) Write(line []byte) (int, error) {
 	var e struct{ Step, Phase string }
-	if json.Unmarshal(line, &e) == nil && (e.Phase == string(agent.Started) || e.Phase == string(agent.Done)) {
+	if json.Unmarshal(line, &e) == nil && (e.Phase == string(report.Started) || e.Phase == string(report.Done)) {
 		if err := l.at.pass(e.Step + " is " + e.Phase); err != nil {
 			return 0, err
 		}
 	}
 	return l.Writer.Write(line)
+}
+
+// realHost is the machine that the program runs on.
+type realHost struct {
+	agent.Host
+	snapshots
+}
+
+// snapshots is the part of a [deploy.Host] that an [Host] lacks.
+type snapshots interface {
+	Flush(mountpoint string) error
+	Freeze(mountpoint string, limit time.Duration, lost func()) (deploy.Frozen, error)
+	Revision(dir string) string
 }

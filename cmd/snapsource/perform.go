@@ -12,12 +12,31 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
 )
 
-type work func(context.Context, *agent.Agent, config.Config) (agent.Report, error)
+// parts are what a command works with.
+type parts struct {
+	client *ec2ops.Client
+	host   host
+	events func(report.Event)
+	hold   func() (release func())
+}
+
+func (p parts) agent() *agent.Agent {
+	return &agent.Agent{Cloud: agent.NewCloud(p.client), Host: p.host.launch, Events: p.events}
+}
+
+func (p parts) deploy() *deploy.Deploy {
+	return &deploy.Deploy{Cloud: p.client, Releases: p.client, Host: p.host.deploy, Events: p.events, Hold: p.hold}
+}
+
+// work is what a command does.
+type work func(context.Context, parts, config.Config) (report.Report, error)
 
 // perform runs a command's work on AWS and the host and tells what happens: people
 // by a table, machines by JSON.
@@ -38,14 +57,14 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	defer table.close()
 	var calls callList
 
-	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
+	client, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version,
 		OnCall:    func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
 	})
 	if err != nil {
 		return err
 	}
-	a := &agent.Agent{Cloud: cloud, Host: p.host, Hold: p.out.Hold, Events: func(e agent.Event) {
+	events := func(e report.Event) {
 		p.watch.event(e)
 		logEvent(log, e)
 		if up {
@@ -54,9 +73,9 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		if !asJSON {
 			table.event(e)
 		}
-	}}
-	report, err := do(c.Context(), a, cfg)
-	report.AddCalls(calls.all())
+	}
+	result, err := do(c.Context(), parts{client, p.host, events, p.out.Hold}, cfg)
+	result.AddCalls(calls.all())
 	if err == nil && up {
 		systemd.Ready()
 	}
@@ -65,15 +84,15 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 			logFailure(log, err)
 			err = &toldError{err}
 		}
-		if writeErr := writeJSON(c.OutOrStdout(), report); writeErr != nil && err == nil {
+		if writeErr := writeJSON(c.OutOrStdout(), result); writeErr != nil && err == nil {
 			logFailure(log, writeErr)
 			err = &toldError{writeErr}
 		}
 		return err
 	}
-	table.finish(report)
+	table.finish(result)
 	if timeline {
-		table.timeline(report)
+		table.timeline(result)
 	}
 	return err
 }

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 )
 
 func planCommand(p *program) *cobra.Command {
@@ -19,8 +19,8 @@ up would do. It changes nothing. It ends with the error that up would end with.`
 	}
 	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
-			return a.Plan(ctx, cfg)
+		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
+			return p.agent().Plan(ctx, cfg)
 		})
 	}
 	return c

@@ -12,13 +12,12 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"snapsource/agent/report"
 	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"snapsource/agent"
 )
 
 // raceRounds, a number, says how many rounds of the race are run; ten without it. One takes
@@ -33,7 +32,7 @@ type lap struct {
 	RSS                  int64
 	calls, looks         int // API calls; of them looks at the new volume until it was available
 
-	report         *agent.SourceReport // of snapsource
+	report         *report.Source // of snapsource
 	again, version *lap
 }
 
@@ -130,9 +129,9 @@ func (r *race) launch(c *competitor, round int) lap {
 	var l lap
 	decode(&l)
 	if ours {
-		var report agent.Report
-		decode(&report)
-		l.report = report.Sources[0]
+		var result report.Report
+		decode(&result)
+		l.report = result.Sources[0]
 		l.again, l.version = &lap{}, &lap{}
 		decode(l.again)
 		decode(l.version)

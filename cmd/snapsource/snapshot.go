@@ -7,8 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/deploy"
+	"snapsource/agent/report"
 )
 
 func snapshotCommand(p *program) *cobra.Command {
@@ -25,7 +26,7 @@ is written meanwhile, so that stdout and stderr may be files in the Source.`,
 		Args:    noArguments,
 	}
 	s := p.addSettings(c, "source", "timeout", "output")
-	o := agent.SnapshotOptions{FreezeTimeout: agent.DefaultFreezeTimeout}
+	o := deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout}
 	f := c.Flags()
 	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
 	f.BoolVar(&o.Candidate, "candidate", false, "no launch takes it before it is promoted")
@@ -39,8 +40,8 @@ is written meanwhile, so that stdout and stderr may be files in the Source.`,
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err
 		}
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
-			return a.Snapshot(ctx, cfg, o)
+		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
+			return p.deploy().Snapshot(ctx, cfg, o)
 		})
 	}
 	return c
@@ -68,7 +69,7 @@ func progress(percent int) string {
 }
 
 // finishSnapshot says what was taken.
-func (t *table) finishSnapshot(s *agent.SourceReport) {
+func (t *table) finishSnapshot(s *report.Source) {
 	if s.Taken == nil {
 		return
 	}

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent"
+	"snapsource/agent/report"
 	"snapsource/ec2ops/ec2test"
 )
 
@@ -65,8 +65,8 @@ func appendRecords(file string) error {
 	return err
 }
 
-// record is one that was written: number, and when it began and had been synced.
-type record struct {
+// entry is a record that was written: number, and when it began and had been synced.
+type entry struct {
 	number       int
 	began, ended int64 // Unix time in ns
 }
@@ -102,8 +102,8 @@ func TestSnapshotsOfABusySource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken := map[string]agent.SourceReport{}
-	var written []record
+	taken := map[string]report.Source{}
+	var written []entry
 	for len(taken) < snapshotsTaken {
 		out := s.run("web-1", fmt.Sprintf(`
 snapsource up >/dev/null
@@ -116,7 +116,7 @@ echo written
 head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapshotsTaken-len(taken))), "--fault=delay=CreateSnapshot:"+callTakes)
 		reports, log, _ := strings.Cut(out, "written\n")
 		for decoder := json.NewDecoder(strings.NewReader(reports)); ; {
-			var r agent.Report
+			var r report.Report
 			if err := decoder.Decode(&r); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
@@ -125,7 +125,7 @@ head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapsh
 			taken[r.Sources[0].Taken.Snapshot] = *r.Sources[0]
 		}
 		for line := range strings.Lines(log) {
-			var r record
+			var r entry
 			if n, _ := fmt.Sscan(line, &r.number, &r.began, &r.ended); n == 3 {
 				written = append(written, r)
 			}
@@ -135,7 +135,7 @@ head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapsh
 	held := s.check(slices.Sorted(maps.Keys(taken)))
 	var pauses []pause
 	for id, r := range taken {
-		begun, frozen, thawed := moment(r, agent.Flush), moment(r, agent.Freeze), moment(r, agent.Thaw)
+		begun, frozen, thawed := moment(r, report.Flush), moment(r, report.Freeze), moment(r, report.Thaw)
 		least, most, longest := 0, 0, int64(0)
 		for _, w := range written {
 			if w.ended < frozen {
@@ -151,7 +151,7 @@ head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapsh
 		if n := held[id]; n < least || n > most {
 			t.Errorf("%s holds %d records; %d were synced before the freeze, %d begun before the thaw", id, n, least, most)
 		}
-		pauses = append(pauses, pause{time.Duration(longest), r.Taken.Pause, step(r, agent.Create).Took})
+		pauses = append(pauses, pause{time.Duration(longest), r.Taken.Pause, step(r, report.Create).Took})
 	}
 	distribution := func(beyondCall func(pause) time.Duration) string {
 		var all []time.Duration
@@ -166,12 +166,12 @@ head -c -1 /run/written`, writeRecords, records, self, min(snapshotBatch, snapsh
 		len(taken), len(written), distribution(func(p pause) time.Duration { return p.told }), distribution(func(p pause) time.Duration { return p.writer }))
 }
 
-func step(r agent.SourceReport, name agent.Step) agent.StepReport {
-	return r.Steps[slices.IndexFunc(r.Steps, func(s agent.StepReport) bool { return s.Step == name })]
+func step(r report.Source, name report.Step) report.FinishedStep {
+	return r.Steps[slices.IndexFunc(r.Steps, func(s report.FinishedStep) bool { return s.Step == name })]
 }
 
 // moment is when a step was over, as Unix time in ns.
-func moment(r agent.SourceReport, name agent.Step) int64 {
+func moment(r report.Source, name report.Step) int64 {
 	s := step(r, name)
 	return r.Began.Add(s.Start + s.Took).UnixNano()
 }

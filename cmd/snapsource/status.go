@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 )
 
 func statusCommand(p *program) *cobra.Command {
@@ -19,8 +19,8 @@ bound to its places. It exits 0 when it is, and 75 when up has something to do.`
 	}
 	s := p.addSettings(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, false, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
-			return a.Status(ctx, cfg)
+		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
+			return p.agent().Status(ctx, cfg)
 		})
 	}
 	return c

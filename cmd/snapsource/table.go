@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"snapsource/agent/report"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
-
-	"snapsource/agent"
 )
 
 // table tells a person what happens: one line per step as it finishes; on a
@@ -23,7 +22,7 @@ type table struct {
 
 	mu      sync.Mutex
 	headed  string // the source whose header is printed
-	running *agent.Event
+	running *report.Event
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
@@ -85,16 +84,16 @@ func (t *table) clear() {
 }
 
 // event prints what the agent tells.
-func (t *table) event(e agent.Event) {
+func (t *table) event(e report.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// plan and status show their findings at the end; what others do is news.
 	steps := t.command != "plan" && t.command != "status"
 	switch e.Phase {
-	case agent.Started:
+	case report.Started:
 		running := e
 		t.running = &running
-	case agent.Waiting:
+	case report.Waiting:
 		switch {
 		case e.Percent == nil:
 		case t.tty != nil:
@@ -108,7 +107,7 @@ func (t *table) event(e agent.Event) {
 		if e.Percent != nil && t.tty == nil {
 			sayf(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
 		}
-	case agent.Done, agent.Failed:
+	case report.Done, report.Failed:
 		t.running = nil
 		t.clear()
 		if !steps {
@@ -118,11 +117,11 @@ func (t *table) event(e agent.Event) {
 			t.header(e.Source, e.Identity.InstanceID, e.Identity.Zone)
 		}
 		detail := e.Detail
-		if e.Phase == agent.Failed {
+		if e.Phase == report.Failed {
 			detail = "failed"
 		}
 		sayf(t.out, "%s\n", t.line(e.Step, detail, e.Took))
-	case agent.Noted:
+	case report.Noted:
 		t.clear()
 		sayf(t.out, "  note: %s\n", e.Detail)
 	}
@@ -137,12 +136,12 @@ func (t *table) header(source, instance, zone string) {
 	sayf(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
-func (t *table) line(s agent.Step, detail string, took time.Duration) string {
+func (t *table) line(s report.Step, detail string, took time.Duration) string {
 	return fmt.Sprintf("  %-10s %-50s %9s", s, detail, span(took))
 }
 
 // finish prints the outcome.
-func (t *table) finish(r agent.Report) {
+func (t *table) finish(r report.Report) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range r.Sources {
@@ -159,7 +158,7 @@ func (t *table) finish(r agent.Report) {
 	}
 }
 
-func (t *table) finishUp(s *agent.SourceReport) {
+func (t *table) finishUp(s *report.Source) {
 	switch {
 	case s.Error != "":
 	case t.command == "down":
@@ -172,7 +171,7 @@ func (t *table) finishUp(s *agent.SourceReport) {
 	}
 }
 
-func (t *table) finishPlan(s *agent.SourceReport) {
+func (t *table) finishPlan(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
 		sayf(t.out, "  %-10s %s\n", a.Step, a.What)
@@ -182,7 +181,7 @@ func (t *table) finishPlan(s *agent.SourceReport) {
 	}
 }
 
-func (t *table) finishStatus(s *agent.SourceReport) {
+func (t *table) finishStatus(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {

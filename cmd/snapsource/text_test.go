@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/releases"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
@@ -53,9 +53,9 @@ func wantPlain(t *testing.T, what, text string, lines int) {
 func TestForgedText(t *testing.T) {
 	var out bytes.Buffer
 	table := newTable(&out, "up")
-	events := []agent.Event{
-		{Source: "app", Step: agent.Choose, Phase: agent.Done, Detail: forged, Identity: ec2ops.Identity{InstanceID: "i-1", Zone: forged}},
-		{Source: "app", Phase: agent.Noted, Detail: forged},
+	events := []report.Event{
+		{Source: "app", Step: report.Choose, Phase: report.Done, Detail: forged, Identity: ec2ops.Identity{InstanceID: "i-1", Zone: forged}},
+		{Source: "app", Phase: report.Noted, Detail: forged},
 	}
 	for _, e := range events {
 		table.event(e)
@@ -64,8 +64,8 @@ func TestForgedText(t *testing.T) {
 	for _, command := range []string{"status", "plan"} {
 		out.Reset()
 		table.command = command
-		table.finish(agent.Report{Sources: []*agent.SourceReport{{Source: "app", State: agent.StateReady, Mount: forged, Instance: "i-1", Zone: forged,
-			Actions: []agent.PlanAction{{Step: agent.Create, What: forged}}}}})
+		table.finish(report.Report{Sources: []*report.Source{{Source: "app", State: report.StateReady, Mount: forged, Instance: "i-1", Zone: forged,
+			Actions: []report.Action{{Step: report.Create, What: forged}}}}})
 		wantPlain(t, command, out.String(), map[string]int{"status": 3, "plan": 2}[command])
 	}
 	table.close()
@@ -88,10 +88,10 @@ func TestForgedText(t *testing.T) {
 func TestForgedTags(t *testing.T) {
 	store := ec2test.NewMemory()
 	fake := ec2test.New(t, ec2test.Options{Store: store})
-	host := fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": forged}})
+	web := fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": forged}})
 	const id = "snap-00000000000000001"
 	if err := store.Update(t.Context(), func(w *ec2test.World) error {
-		w.Instances[host.ID].Tags["Name"] = forged
+		w.Instances[web.ID].Tags["Name"] = forged
 		w.Snapshots[id] = &ec2test.Snapshot{ID: id, Owner: "123456789012", Tier: "standard", Size: 5, Started: time.Now(), Completed: time.Now(),
 			Tags: ec2test.Tags{"Name": "rejected: codepen-app", "snapsource:source": "codepen-app", "snapsource:rejected": "2026-11-24T00:00:00Z " + forged}}
 		return nil
@@ -100,15 +100,15 @@ func TestForgedTags(t *testing.T) {
 	}
 	atWorkstation(t, fake.EC2URL)
 	var stdout, stderr bytes.Buffer
-	run(t.Context(), nil, strings.Fields("snapshots"), &stdout, &stderr)
+	run(t.Context(), host{}, strings.Fields("snapshots"), &stdout, &stderr)
 	wantPlain(t, "the list of snapshots", stdout.String(), 1)
 	stdout.Reset()
-	if code := run(t.Context(), nil, strings.Fields("hosts --role app --explain --allow-empty"), &stdout, &stderr); code != 0 {
+	if code := run(t.Context(), host{}, strings.Fields("hosts --role app --explain --allow-empty"), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	wantPlain(t, "the list of those left out", stderr.String(), 1)
 	stdout.Reset()
-	if code := run(t.Context(), nil, strings.Fields("snapshots --output json"), &stdout, &stderr); code != 0 {
+	if code := run(t.Context(), host{}, strings.Fields("snapshots --output json"), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	var releases []releases.Release

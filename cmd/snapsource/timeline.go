@@ -2,11 +2,10 @@ package main
 
 import (
 	"fmt"
+	"snapsource/agent/report"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"snapsource/agent"
 )
 
 // timelineWidth is how many characters the whole run is wide.
@@ -30,7 +29,7 @@ type part struct{ start, took time.Duration }
 
 // timeline draws each step, and below it the calls and the waits that began in it, as
 // bars over the time of the run.
-func (t *table) timeline(r agent.Report) {
+func (t *table) timeline(r report.Report) {
 	for _, s := range r.Sources {
 		if len(s.Steps) == 0 {
 			continue
@@ -47,7 +46,7 @@ func (t *table) timeline(r agent.Report) {
 }
 
 // within gives the rows below a step, in the order of their beginnings.
-func within(step agent.StepReport, s *agent.SourceReport) []row {
+func within(step report.FinishedStep, s *report.Source) []row {
 	var rows []row
 	add := func(name string, mark rune, start, took time.Duration) {
 		if start < step.Start || start >= step.Start+step.Took {

@@ -2,30 +2,29 @@ package main
 
 import (
 	"bytes"
+	"snapsource/agent/report"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"snapsource/agent"
 )
 
 func TestTimeline(t *testing.T) {
 	const s = time.Second
-	r := agent.Report{Sources: []*agent.SourceReport{{
+	r := report.Report{Sources: []*report.Source{{
 		Source: "codepen-app", Took: 40 * s, EC2: 36 * s, Own: 4 * s,
-		Steps: []agent.StepReport{{Step: agent.Create, Start: 0, Took: 20 * s}, {Step: agent.Attach, Start: 20 * s, Took: 20 * s}},
-		Calls: []agent.CallReport{
+		Steps: []report.FinishedStep{{Step: report.Create, Start: 0, Took: 20 * s}, {Step: report.Attach, Start: 20 * s, Took: 20 * s}},
+		Calls: []report.Call{
 			{Action: "CreateVolume", Start: 0, Took: 4 * s, Result: "ok"},
 			{Action: "DescribeVolumes", Start: 8 * s, Took: s / 10, Result: "ok"},
 			{Action: "DescribeVolumes", Start: 16 * s, Took: 4 * s, Result: "ok"},
 			{Action: "AttachVolume", Start: 20 * s, Took: 2 * s, Result: "IncorrectState"},
 			{Action: "AttachVolume", Start: 26 * s, Took: 2 * s, Result: "ok"},
 		},
-		Waits: []agent.WaitReport{
-			{On: agent.OnEC2, For: "the next look", Start: 4 * s, Took: 4 * s},
-			{On: agent.OnEC2, For: "the next look", Start: 9 * s, Took: 7 * s},
-			{On: agent.OnKernel, For: "the device of a name that is far too long", Start: 28 * s, Took: 20 * s},
+		Waits: []report.Wait{
+			{On: report.OnEC2, For: "the next look", Start: 4 * s, Took: 4 * s},
+			{On: report.OnEC2, For: "the next look", Start: 9 * s, Took: 7 * s},
+			{On: report.OnKernel, For: "the device of a name that is far too long", Start: 28 * s, Took: 20 * s},
 		},
 	}}}
 	var out bytes.Buffer

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"snapsource/agent"
 	"snapsource/agent/config"
+	"snapsource/agent/report"
 )
 
 func upCommand(p *program) *cobra.Command {
@@ -43,9 +43,9 @@ func bringUp(c *cobra.Command, p *program, adjust func(*config.Config)) {
 	s := p.addSettings(c)
 	timeline := c.Flags().Bool("timeline", false, "show at the end when each step and call began and how long it took")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return s.perform(c, *timeline, func(ctx context.Context, a *agent.Agent, cfg config.Config) (agent.Report, error) {
+		return s.perform(c, *timeline, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
 			adjust(&cfg)
-			return a.Up(ctx, cfg)
+			return p.agent().Up(ctx, cfg)
 		})
 	}
 }

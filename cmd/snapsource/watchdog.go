@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 )
 
 const (
@@ -105,11 +105,11 @@ func (w *watchdog) at(doing string) {
 }
 
 // event notes what a run is at.
-func (w *watchdog) event(e agent.Event) {
+func (w *watchdog) event(e report.Event) {
 	switch e.Phase {
-	case agent.Started:
+	case report.Started:
 		w.at(e.Source + ": " + string(e.Step))
-	case agent.Done, agent.Failed:
+	case report.Done, report.Failed:
 		w.at(e.Source + ": after " + string(e.Step))
 	}
 }
@@ -125,7 +125,7 @@ func (w *watchdog) signalled(name string) (first bool) {
 		grace := w.grace
 		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswer) })
 		return true
-	case strings.HasSuffix(w.doing, ": "+string(agent.Lookup)):
+	case strings.HasSuffix(w.doing, ": "+string(report.Lookup)):
 		// It ends by itself, and what it looks for would stay eligible.
 	case time.Since(w.first) >= sameSignal:
 		go w.end("a second signal, " + name + ", ends it at once")

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/failure"
+	"snapsource/agent/report"
 )
 
 // watched is a watchdog, and how it has ended the program.
@@ -56,7 +56,7 @@ func TestWatchdog(t *testing.T) {
 		}, giveBackWithin, "not ended 2m30s after SIGTERM"},
 		"a second signal": {func(w *watched) {
 			w.allow("up", time.Hour, giveBackWithin)
-			w.event(agent.Event{Source: "codepen-app", Step: agent.Survey, Phase: agent.Started})
+			w.event(report.Event{Source: "codepen-app", Step: report.Survey, Phase: report.Started})
 			w.signalled("SIGTERM")
 			time.Sleep(5 * time.Second)
 			if w.signalled("SIGINT") {

@@ -1,18 +1,16 @@
-package agent
+package report
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"snapsource/ec2ops"
 )
 
-// CallReport is a call to AWS in a [SourceReport].
-type CallReport struct {
+// Call is a call to AWS in a [Source].
+type Call struct {
 	Service  string        `json:"service"` // ec2, autoscaling, or metadata, which is on the instance
 	Action   string        `json:"action"`
 	Start    time.Duration `json:"start_ns"` // since the run began
@@ -21,15 +19,15 @@ type CallReport struct {
 	Result   string        `json:"result"`   // "ok", or AWS's error code
 }
 
-// What a run waits on; see [WaitReport].
+// What a run waits on; see [Wait].
 const (
 	OnEC2    = "EC2"    // it lets time pass before it asks again
 	OnKernel = "kernel" // a device, a file system
 	OnCalls  = "calls"  // of its own, which go on beside the steps
 )
 
-// WaitReport is a wait in a [SourceReport].
-type WaitReport struct {
+// Wait is a wait in a [Source].
+type Wait struct {
 	On    string        `json:"on"`
 	For   string        `json:"for"`
 	Start time.Duration `json:"start_ns"` // since the run began
@@ -67,15 +65,15 @@ func (r Report) AddCalls(calls []ec2ops.Call) {
 			if start < 0 || start >= s.Took {
 				continue
 			}
-			s.Calls = append(s.Calls, CallReport{
+			s.Calls = append(s.Calls, Call{
 				Service: c.Service, Action: c.Action, Start: start, Took: c.Took, Attempts: c.Attempts, Result: result(c.Err),
 			})
 			if c.Attempts > 0 {
 				others = append(others, span{c.Sent.Sub(s.Began), c.Answered.Sub(s.Began)})
 			}
 		}
-		slices.SortStableFunc(s.Calls, func(a, b CallReport) int { return cmp.Compare(a.Start, b.Start) })
-		slices.SortStableFunc(s.Waits, func(a, b WaitReport) int { return cmp.Compare(a.Start, b.Start) })
+		slices.SortStableFunc(s.Calls, func(a, b Call) int { return cmp.Compare(a.Start, b.Start) })
+		slices.SortStableFunc(s.Waits, func(a, b Wait) int { return cmp.Compare(a.Start, b.Start) })
 		for _, w := range s.Waits {
 			if w.On != OnCalls { // those are there themselves
 				others = append(others, span{w.Start, w.Start + w.Took})
@@ -93,38 +91,4 @@ func result(err error) string {
 		return api.Code
 	}
 	return "error"
-}
-
-// await begins a wait; the function it returns ends it.
-func (b *boot) await(on, what string) (over func()) {
-	start := time.Now()
-	return func() { b.waited(on, what, start, time.Since(start)) }
-}
-
-// pause waits for something that EC2 does not tell by itself, or until ctx ends and then
-// gives its error.
-func (b *boot) pause(ctx context.Context, d time.Duration, what string) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	defer b.await(OnEC2, what)()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
-	case <-t.C:
-		return nil
-	}
-}
-
-func (b *boot) waited(on, what string, start time.Time, took time.Duration) {
-	b.waits.Lock()
-	defer b.waits.Unlock()
-	b.report.Waits = append(b.report.Waits, WaitReport{On: on, For: what, Start: start.Sub(b.start), Took: took})
-}
-
-// pauses has the pauses between calls noted as waits.
-func (b *boot) pauses(ctx context.Context) context.Context {
-	return ec2ops.WithPauses(ctx, func(start time.Time, took time.Duration) { b.waited(OnEC2, "the next look", start, took) })
 }

@@ -1,4 +1,4 @@
-package agent
+package record
 
 import (
 	"path/filepath"
@@ -8,12 +8,12 @@ import (
 
 // A record lies in its directory, whatever its source is called, and no two share one.
 func TestRecordFile(t *testing.T) {
-	h := host{t.TempDir()}
+	h := Dir(t.TempDir())
 	names := []string{"app", "a/b", "a%2Fb", "..", "../../etc/passwd", "a/../b", strings.Repeat("/", 127), strings.Repeat("/", 126) + "a", "a\nb", "a\x00b", ""}
 	seen := map[string]string{}
 	for _, name := range names {
-		file := h.recordFile(name)
-		if filepath.Dir(file) != h.dir || len(filepath.Base(file)) > 250 {
+		file := h.file(name)
+		if filepath.Dir(file) != string(h) || len(filepath.Base(file)) > 250 {
 			t.Errorf("%q: %s", name, file)
 		}
 		if other, twice := seen[file]; twice {

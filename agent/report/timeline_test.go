@@ -1,4 +1,4 @@
-package agent
+package report
 
 import (
 	"errors"
@@ -35,8 +35,8 @@ func TestAddCalls(t *testing.T) {
 	began := time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
 	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 	const ms = time.Millisecond
-	r := Report{Sources: []*SourceReport{
-		{Source: "a", Began: began, Took: 100 * ms, Waits: []WaitReport{
+	r := Report{Sources: []*Source{
+		{Source: "a", Began: began, Took: 100 * ms, Waits: []Wait{
 			{On: OnKernel, For: "the device", Start: 70 * ms, Took: 10 * ms},
 			{On: OnCalls, For: "the attachment", Start: 10 * ms, Took: 50 * ms},
 		}},
@@ -48,18 +48,18 @@ func TestAddCalls(t *testing.T) {
 		{Service: "ec2", Action: "DescribeVolumes", Start: at(20), Took: 40 * ms, Sent: at(25), Answered: at(55), Attempts: 2},
 		{Service: "metadata", Action: "InstanceIdentity", Start: at(0), Took: 5 * ms, Err: errors.New("no route")},
 	})
-	want := []*SourceReport{
+	want := []*Source{
 		{
 			Source: "a", Began: began, Took: 100 * ms, Own: 60 * ms, // without 30 ms of the answer and 10 ms of the device
-			Waits: []WaitReport{{OnCalls, "the attachment", 10 * ms, 50 * ms}, {OnKernel, "the device", 70 * ms, 10 * ms}},
-			Calls: []CallReport{
+			Waits: []Wait{{OnCalls, "the attachment", 10 * ms, 50 * ms}, {OnKernel, "the device", 70 * ms, 10 * ms}},
+			Calls: []Call{
 				{"metadata", "InstanceIdentity", 0, 5 * ms, 0, "error"},
 				{"ec2", "DescribeVolumes", 20 * ms, 40 * ms, 2, "ok"},
 			},
 		},
 		{
 			Source: "b", Began: at(100), Took: 50 * ms, Own: 35 * ms,
-			Calls: []CallReport{{"ec2", "CreateTags", 0, 20 * ms, 1, "UnauthorizedOperation"}},
+			Calls: []Call{{"ec2", "CreateTags", 0, 20 * ms, 1, "UnauthorizedOperation"}},
 		},
 	}
 	if diff := cmp.Diff(want, r.Sources); diff != "" {

@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"snapsource/agent/launchhook"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
+	"snapsource/agent/roles"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// Agent carries out what a [config.Config] wants of one instance.
+type Agent struct {
+	Cloud  Cloud
+	Host   Host
+	Events func(report.Event) // told of every step; called from one goroutine at a time
+}
+
+// Cloud is AWS, as far as the agent needs it. [NewCloud] is the real one.
+type Cloud struct {
+	Metadata    Metadata
+	Snapshots   Snapshots
+	Volumes     Volumes
+	Attachments Attachments
+	Tags        roles.Tags
+	Group       launchhook.Group
+	Launches    Launches
+}
+
+// NewCloud is AWS by its client.
+func NewCloud(c *ec2ops.Client) Cloud { return Cloud{c, c, c, c, c, c, c} }
+
+// Metadata is the instance metadata service.
+type Metadata interface {
+	Identify(ctx context.Context, waiting func(reason string)) (ec2ops.Identity, error)
+}
+
+// Snapshots are the snapshots that a launch chooses from.
+type Snapshots interface {
+	Snapshots(ctx context.Context, source string) ([]ec2ops.Snapshot, error)
+	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
+	SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error)
+}
+
+// Volumes are EC2's volumes.
+type Volumes interface {
+	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
+	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
+	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
+	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
+	DeleteVolume(ctx context.Context, id string) error
+	Tag(ctx context.Context, id string, tags map[string]string) error
+}
+
+// Attachments are the attachments of volumes to an instance.
+type Attachments interface {
+	Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error
+	Detach(ctx context.Context, volumeID, instanceID string) error
+	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
+	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
+}
+
+// Launches are the instances that were launched lately.
+type Launches interface {
+	Launches(ctx context.Context, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
+}
+
+// Host is the instance that the agent runs on. [NewHost] is the real one.
+type Host struct {
+	Devices
+	Mounter
+	record.Store
+}
+
+// Devices are the kernel's block devices.
+type Devices interface {
+	Find(v mountfs.Volume) (mountfs.Device, error)
+	// Watch begins to listen for the volume's device. Its Wait first looks whether the
+	// device is there, so that no event is missed.
+	Watch(v mountfs.Volume) (Watch, error)
+	OpenDisk(d mountfs.Device) (Disk, error)
+	// Users names who uses a device of which nothing is mounted here.
+	Users(ctx context.Context, d mountfs.Device) ([]string, error)
+	MkfsPath() (string, error)
+}
+
+// Mounter mounts and unmounts.
+type Mounter interface {
+	Mounts() ([]mountfs.Mount, error)
+	LookTarget(path string) (mountfs.Target, error)
+	MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error)
+	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
+	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
+	CheckBind(mountpoint, dir, target string) (bool, error)
+	Unmount(target string) error
+	// NotFrozen is mountfs.ErrBusy if somebody has frozen what is mounted at a path.
+	NotFrozen(path string) error
+}
+
+// Watch waits for a volume's device node.
+type Watch interface {
+	Wait(ctx context.Context) (mountfs.Device, error)
+	Close() error
+}
+
+// Disk is a device that this process holds while it decides about it.
+type Disk interface {
+	Probe(ours string) (mountfs.Contents, error)
+	Format(ctx context.Context, f mountfs.Format) error
+	Close() error
+}

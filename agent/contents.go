@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"snapsource/agent/failure"
+	"snapsource/agent/report"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// inspect holds the device, looks at what is on it, and makes a file system where,
+// and only where, that is allowed.
+func (l *launch) inspect(ctx context.Context, at attached) (err error) {
+	s := l.Begin(report.Inspect)
+	defer s.End(&err)
+	mounts, err := l.host.Mounts()
+	if err != nil {
+		return err
+	}
+	if mountfs.MountedAt(mounts, l.src.Mount, at.device) {
+		s.Detail = "mounted already"
+		return nil
+	}
+	over := l.Await(report.OnKernel, "the device's contents")
+	disk, err := l.host.OpenDisk(at.device)
+	if err != nil {
+		over()
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	uuid := mountfs.UUIDFor(at.volume.ID)
+	contents, err := disk.Probe(uuid)
+	over()
+	if err != nil {
+		return err
+	}
+	format, err := decideFormat(l.src.Name, l.Self.InstanceID, at.volume, at.device, contents)
+	if err != nil {
+		return err
+	}
+	ours := format
+	if format {
+		s.Waiting("mkfs.xfs on " + at.device.Node)
+		over := l.Await(report.OnKernel, "mkfs.xfs")
+		err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: l.src.Name})
+		over()
+		if err != nil {
+			return err
+		}
+		s.Detail = "blank, formatted as XFS"
+	} else {
+		s.Detail = describeXFS(contents)
+		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
+	}
+	if ours && at.volume.Tags[ec2ops.TagFormatted] == "" {
+		// Before anything is written to it: from here on it is never formatted.
+		defer l.InEC2()()
+		return l.cloud.Volumes.Tag(ctx, at.volume.ID, map[string]string{ec2ops.TagFormatted: uuid})
+	}
+	return nil
+}
+
+// decideFormat says whether to make a file system on the device. Formatting needs
+// all of: EC2 says that the volume has no snapshot; its tags say that we made it
+// for this source and instance and never formatted it; nothing is on the device,
+// or only what our own mkfs left half made. Anything but an XFS that fits is
+// refused otherwise.
+func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device, c mountfs.Contents) (format bool, err error) {
+	refuse := func(why string) (bool, error) {
+		return false, fmt.Errorf("%w: %s (%s): %s", failure.ErrRefused, dev.Node, v.ID, why)
+	}
+	switch c.Kind {
+	case mountfs.XFS:
+		if mountfs.LargerThan(*c.XFS, dev.Size) {
+			return refuse("its XFS is larger than the device")
+		}
+		return false, nil
+	case mountfs.Blank, mountfs.HalfMade:
+		switch {
+		case v.SnapshotID != "":
+			return refuse("made from " + v.SnapshotID + ", which holds no file system")
+		case v.Tags[ec2ops.TagSource] != source || v.Tags[ec2ops.TagInstance] != instanceID:
+			return refuse("no file system on it, and its tags do not say that it was made for this source and instance")
+		case v.Tags[ec2ops.TagFormatted] != "":
+			return refuse("formatted before, yet no file system is on it now")
+		case dev.ReadOnly:
+			return refuse("no file system on it, and the device is read-only")
+		}
+		return true, nil
+	}
+	return refuse("holds " + c.What + ", not an XFS of ours")
+}
+
+// describeXFS tells a person what an XFS is called.
+func describeXFS(c mountfs.Contents) string {
+	if c.XFS.Label == "" {
+		return "XFS"
+	}
+	return fmt.Sprintf("XFS %q", c.XFS.Label)
+}

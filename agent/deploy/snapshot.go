@@ -1,0 +1,223 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"snapsource/agent/config"
+	"snapsource/agent/failure"
+	"snapsource/agent/releases"
+	"snapsource/agent/report"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Snapshot takes a snapshot of every source, as it is mounted here now: flushed and
+// frozen, so that it holds all that was written before. However it ends, the file
+// system is thawed: by a process of its own if this one is killed.
+//
+// A snapshot of which it is not sure that it was taken while the file system was
+// frozen is rejected, and the error is [failure.ErrTemporary].
+//
+// From before the freeze until that is done [Deploy.Hold] is in force.
+func (d *Deploy) Snapshot(ctx context.Context, cfg config.Config, o Options) (report.Report, error) {
+	if err := o.Validate(); err != nil {
+		return report.Report{}, err
+	}
+	if _, err := d.Host.Mounts(); errors.Is(err, mountfs.ErrUnsupported) {
+		return report.Report{}, err // at once, not after waiting for a metadata service
+	}
+	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
+	defer cancel()
+	return report.Each(cfg.Sources, d.Events, func(run *report.Run, src config.Source) error {
+		return (&snapshot{d, run, src}).make(ctx, o)
+	})
+}
+
+// snapshot is one that is taken of one source.
+type snapshot struct {
+	*Deploy
+	run    *report.Run
+	source config.Source
+}
+
+func (s *snapshot) make(ctx context.Context, o Options) error {
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	at, err := s.findSource(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.flush(at); err != nil {
+		return err
+	}
+	taken, err := s.take(ctx, at, o)
+	if err != nil {
+		return err
+	}
+	s.run.Report.State, s.run.Report.Changed, s.run.Report.Taken = report.StateReady, true, &taken
+	if o.Wait {
+		if err := s.complete(ctx, &taken); err != nil {
+			return err
+		}
+	}
+	if o.Keep > 0 {
+		return s.prune(ctx, o.Keep)
+	}
+	return nil
+}
+
+func (s *snapshot) identify(ctx context.Context) (err error) {
+	step := s.run.Begin(report.Identify)
+	defer step.End(&err)
+	self, err := s.Cloud.Identify(ctx, step.Waiting)
+	if err != nil {
+		return err
+	}
+	s.run.Identified(self)
+	step.Detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
+	return nil
+}
+
+func (s *snapshot) flush(at mounted) (err error) {
+	step := s.run.Begin(report.Flush)
+	defer step.End(&err)
+	step.Detail = at.mountpoint
+	return s.Host.Flush(at.mountpoint)
+}
+
+// take freezes, has EC2 take the snapshot, and thaws as soon as EC2 has answered,
+// before anything else is done. Until a snapshot in doubt is rejected nothing is written:
+// a log in the frozen file system would block, and so would a pipe that nobody reads.
+func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Taken, error) {
+	taken := report.Taken{Description: o.Description, Revision: at.revision, Run: rand.Text(), Candidate: o.Candidate}
+	if taken.Description == "" {
+		taken.Description = at.revision
+	}
+	spec := ec2ops.SnapshotSpec{VolumeID: at.volume.ID, Description: taken.Description, Tags: s.tags(at, o, taken.Run)}
+
+	if s.Hold != nil {
+		defer s.Hold()()
+	}
+	call, cancel := context.WithTimeoutCause(ctx, o.FreezeTimeout,
+		failure.New(failure.ErrTemporary, fmt.Sprintf("no answer within %s, for which writers may have to wait", o.FreezeTimeout)))
+	defer cancel()
+	call, stop := context.WithCancelCause(call)
+	defer stop(nil)
+	frozen, err := s.freeze(at, o.FreezeTimeout, func() { stop(mountfs.ErrThawed) })
+	if err != nil {
+		return taken, err
+	}
+	snap, err := s.createSnapshot(call, spec)
+	pause, thawErr := s.thaw(frozen)
+
+	taken.Snapshot, taken.State, taken.Start, taken.SizeGiB, taken.Pause = snap.ID, snap.State, snap.Start, snap.SizeGiB, pause
+	switch {
+	case errors.Is(err, ec2ops.ErrOutcomeUnknown):
+		err = s.lookup(ctx, taken.Run, err)
+	case err == nil && errors.Is(thawErr, mountfs.ErrThawed):
+		err = s.rejectSuspect(ctx, snap.ID, "the file system was thawed before EC2 answered")
+	}
+	if errors.Is(thawErr, mountfs.ErrThawed) && err != nil {
+		return taken, err // which says what that means
+	}
+	return taken, errors.Join(err, thawErr)
+}
+
+// tags are the tags of the create call. Without the Name of its source no
+// launch takes a snapshot.
+func (s *snapshot) tags(at mounted, o Options, run string) map[string]string {
+	tags := map[string]string{}
+	if o.CopyTags {
+		for k, v := range at.volume.Tags {
+			if config.ValidateTag(k, v) == nil { // leaves out Name, and what is ours or AWS's
+				tags[k] = v
+			}
+		}
+	}
+	maps.Copy(tags, o.Tags)
+	if o.Candidate {
+		tags[ec2ops.TagCandidate] = s.source.Name
+	} else {
+		tags[ec2ops.TagName] = s.source.Name
+	}
+	tags[ec2ops.TagSource] = s.source.Name
+	tags[ec2ops.TagInstance] = s.run.Self.InstanceID
+	tags[ec2ops.TagVolume] = at.volume.ID
+	tags[ec2ops.TagRun] = run
+	if at.revision != "" {
+		tags[ec2ops.TagRevision] = at.revision
+	}
+	return tags
+}
+
+func (s *snapshot) freeze(at mounted, limit time.Duration, lost func()) (f Frozen, err error) {
+	step := s.run.Begin(report.Freeze)
+	defer step.End(&err)
+	step.Detail = at.mountpoint
+	return s.Host.Freeze(at.mountpoint, limit, lost)
+}
+
+func (s *snapshot) createSnapshot(ctx context.Context, spec ec2ops.SnapshotSpec) (snap ec2ops.Snapshot, err error) {
+	step := s.run.Begin(report.Create)
+	defer step.End(&err)
+	defer s.run.InEC2()()
+	snap, err = s.Cloud.CreateSnapshot(ctx, spec)
+	step.Detail = fmt.Sprintf("%s of %s, %d GiB", snap.ID, spec.VolumeID, snap.SizeGiB)
+	return snap, err
+}
+
+func (s *snapshot) thaw(f Frozen) (pause time.Duration, err error) {
+	step := s.run.Begin(report.Thaw)
+	defer step.End(&err)
+	pause, err = f.Thaw()
+	step.Detail = fmt.Sprintf("writers had to wait for %d ms", pause.Milliseconds())
+	return pause, err
+}
+
+// complete waits until EC2 has completed the snapshot, and tells every percent.
+func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
+	step := s.run.Begin(report.Complete)
+	defer step.End(&err)
+	defer s.run.InEC2()()
+	last := -1
+	snap, err := s.Cloud.WaitSnapshot(ctx, t.Snapshot, func(seen ec2ops.Snapshot) {
+		percent, err := strconv.Atoi(strings.TrimSuffix(seen.Progress, "%"))
+		if err != nil || percent == last { // EC2 tells none at first
+			return
+		}
+		last = percent
+		step.Progress(t.Snapshot+" is "+seen.State, percent)
+	})
+	if err != nil {
+		return err
+	}
+	t.State = snap.State
+	step.Detail = t.Snapshot + " is " + snap.State
+	return nil
+}
+
+// prune deletes the snapshots beyond the newest ones; those that EC2 has not yet
+// completed, this run's too, do not count.
+func (s *snapshot) prune(ctx context.Context, keep int) (err error) {
+	step := s.run.Begin(report.Delete)
+	defer step.End(&err)
+	defer s.run.InEC2()()
+	deleted, err := releases.Prune(ctx, s.Releases, s.source.Name, releases.PruneOptions{Keep: keep, LeaveInUse: true}, time.Now())
+	n := 0
+	for _, p := range deleted {
+		if p.Deleted {
+			n++
+		} else if err == nil {
+			s.run.Note(p.ID + ": " + p.Reason)
+		}
+	}
+	step.Detail = fmt.Sprintf("%d that are no longer needed", n)
+	return err
+}

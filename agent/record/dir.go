@@ -1,0 +1,90 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"snapsource/agent/failure"
+	"snapsource/mountfs"
+)
+
+// RunDir holds the lock and the records. It is on a tmpfs on every systemd host,
+// so that a reboot begins with an empty one.
+const RunDir = "/run/snapsource"
+
+// Dir is a directory with the lock and the records; see [RunDir].
+type Dir string
+
+// Lock takes the lock, and makes the directory if it is missing.
+func (d Dir) Lock(ctx context.Context, waiting func()) (func() error, error) {
+	if err := os.MkdirAll(string(d), 0o755); err != nil {
+		return nil, failure.NotRoot(err)
+	}
+	unlock, err := mountfs.Lock(ctx, filepath.Join(string(d), "lock"), waiting)
+	return unlock, failure.NotRoot(err)
+}
+
+// nameMax is the most of a source's name that becomes part of a file name, which
+// has at most 255 bytes.
+const nameMax = 200
+
+// file keeps a source's name from reaching the path as a directory. Escaped, it may be too
+// long for a file name.
+func (d Dir) file(source string) string {
+	name := url.PathEscape(source)
+	if len(name) > nameMax {
+		name = name[:nameMax] + "~" + Digest(source)
+	}
+	return filepath.Join(string(d), name+".json")
+}
+
+// LoadRecord reads the record of a source.
+func (d Dir) LoadRecord(source string) (Record, error) { return read(d.file(source)) }
+
+func read(file string) (r Record, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
+}
+
+// Records reads all records that can be read.
+func (d Dir) Records() (all []Record) {
+	files, err := filepath.Glob(filepath.Join(string(d), "*.json"))
+	if err != nil {
+		return nil // the pattern is malformed: d has brackets
+	}
+	for _, file := range files {
+		if r, err := read(file); err == nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// SaveRecord replaces the record as a whole, so that no reader sees half of one, not even
+// after a power cut, should the directory be on a disk.
+func (d Dir) SaveRecord(r Record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(d.file(r.Source), text, 0o644, renameio.WithTempDir(string(d)))
+}
+
+// DropRecord removes the record of a source, if there is one.
+func (d Dir) DropRecord(source string) error {
+	err := os.Remove(d.file(source))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

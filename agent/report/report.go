@@ -1,0 +1,102 @@
+package report
+
+import (
+	"time"
+
+	"snapsource/agent/record"
+)
+
+// State of a source on this instance.
+type State string
+
+// The states.
+const (
+	StateReady      State = "ready"      // mounted and bound, as wanted
+	StateIncomplete State = "incomplete" // a volume is there, but not all that is wanted
+	StateAbsent     State = "absent"     // no volume
+)
+
+// Report is the outcome for all sources of a run.
+type Report struct {
+	Sources []*Source `json:"sources"`
+}
+
+// Source is the outcome for one source.
+type Source struct {
+	Source   string         `json:"source"`
+	State    State          `json:"state"`
+	Changed  bool           `json:"changed"`
+	Instance string         `json:"instance,omitempty"`
+	Region   string         `json:"region,omitempty"`
+	Zone     string         `json:"zone,omitempty"`
+	Volume   string         `json:"volume,omitempty"`
+	Snapshot string         `json:"snapshot,omitempty"` // "" for a volume that began blank
+	Device   string         `json:"device,omitempty"`   // EC2's device name
+	Node     string         `json:"node,omitempty"`     // the kernel's device node
+	Mount    string         `json:"mount"`
+	Binds    []string       `json:"binds,omitempty"` // the targets
+	Ready    *time.Time     `json:"ready,omitempty"`
+	Began    time.Time      `json:"began"`
+	Took     time.Duration  `json:"took_ns"`
+	EC2      time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
+	Own      time.Duration  `json:"own_ns"`          // of it, spent on itself: see [Report.AddCalls]
+	Taken    *Taken         `json:"taken,omitempty"` // the snapshot that this run took
+	Steps    []FinishedStep `json:"steps,omitempty"`
+	Calls    []Call         `json:"calls,omitempty"`
+	Waits    []Wait         `json:"waits,omitempty"`
+	Actions  []Action       `json:"actions,omitempty"`
+	Notes    []string       `json:"notes,omitempty"`
+	Error    string         `json:"error,omitempty"`
+	ExitCode int            `json:"exit_code"`
+}
+
+// FinishedStep is a step that is over.
+type FinishedStep struct {
+	Step    Step          `json:"step"`
+	Detail  string        `json:"detail"`
+	Start   time.Duration `json:"start_ns"` // since the run began
+	Took    time.Duration `json:"took_ns"`
+	Failure string        `json:"error,omitempty"`
+}
+
+// Action is one thing that up would do, in a plan.
+type Action struct {
+	Step Step   `json:"step"`
+	What string `json:"what"`
+}
+
+// Taken is a snapshot that was taken.
+type Taken struct {
+	Snapshot    string        `json:"snapshot"`
+	State       string        `json:"state"`
+	Start       time.Time     `json:"start"`
+	SizeGiB     int32         `json:"size_gib"`
+	Description string        `json:"description,omitempty"`
+	Revision    string        `json:"revision,omitempty"`
+	Run         string        `json:"run"`
+	Candidate   bool          `json:"candidate"`
+	Pause       time.Duration `json:"pause_ns"` // for which writers had to wait
+}
+
+// FromRecord fills in what an earlier run has recorded.
+func (s *Source) FromRecord(r record.Record) {
+	s.Instance, s.Zone = r.Instance, r.Zone
+	s.Volume, s.Snapshot, s.Device, s.Node = r.Volume, r.Snapshot, r.Device, r.Node
+	s.Ready = &r.Ready
+}
+
+// Instance is the id of the instance that the report is about, "" while that is unknown.
+func (r Report) Instance() string {
+	for _, s := range r.Sources {
+		if s.Instance != "" {
+			return s.Instance
+		}
+	}
+	return ""
+}
+
+// Note tells a remark about the whole run.
+func (r Report) Note(events func(Event), text string) {
+	r.Sources[0].Notes = append(r.Sources[0].Notes, text)
+	events(Event{Phase: Noted, Detail: text, At: time.Now()})
+}

@@ -1,0 +1,144 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"snapsource/agent/config"
+	"snapsource/agent/failure"
+	"snapsource/ec2ops"
+)
+
+// Run is one run for one source: it sends the events and gathers the report.
+type Run struct {
+	Report *Source
+	Self   ec2ops.Identity // of this instance, once it is known
+
+	start  time.Time
+	events func(Event)
+	inEC2  stopwatch
+
+	telling sync.Mutex // held while events is called
+	waits   sync.Mutex // guards Report.Waits
+}
+
+// Each runs do for every source, one after the other, and collects reports and errors. A
+// source that fails does not keep the next one from being tried. events is called from one
+// goroutine at a time.
+func Each(sources []config.Source, events func(Event), do func(*Run, config.Source) error) (Report, error) {
+	var report Report
+	var errs []error
+	for _, src := range sources {
+		r := &Run{start: time.Now(), events: events,
+			Report: &Source{Source: src.Name, State: StateAbsent, Mount: src.Mount, Began: time.Now()}}
+		for _, bind := range src.Binds {
+			r.Report.Binds = append(r.Report.Binds, bind.Target)
+		}
+		if err := do(r, src); err != nil {
+			errs = append(errs, err)
+			r.Report.Error, r.Report.ExitCode = failure.Line(err), failure.ExitCode(err)
+		}
+		r.Report.Took, r.Report.EC2 = time.Since(r.start), r.inEC2.read()
+		report.Sources = append(report.Sources, r.Report)
+	}
+	if len(errs) == 1 {
+		return report, errs[0]
+	}
+	return report, errors.Join(errs...)
+}
+
+// Identified notes which instance the run is on.
+func (r *Run) Identified(self ec2ops.Identity) {
+	r.Self = self
+	r.Report.Instance, r.Report.Region, r.Report.Zone = self.InstanceID, self.Region, self.Zone
+}
+
+// Note tells a remark that belongs to no step.
+func (r *Run) Note(text string) {
+	r.Report.Notes = append(r.Report.Notes, text)
+	r.emit(Event{Phase: Noted, Detail: text, At: time.Now()})
+}
+
+func (r *Run) emit(e Event) {
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	r.tell(e)
+}
+
+// tell is emit for who holds telling.
+func (r *Run) tell(e Event) {
+	e.Source = r.Report.Source
+	r.events(e)
+}
+
+// InEC2 begins a time in which EC2 is waited for; the function it returns ends it. Such
+// times may overlap.
+func (r *Run) InEC2() (leave func()) { return r.inEC2.enter() }
+
+// Await begins a wait; the function it returns ends it.
+func (r *Run) Await(on, what string) (over func()) {
+	start := time.Now()
+	return func() { r.waited(on, what, start, time.Since(start)) }
+}
+
+// Pause waits before EC2 is asked again, or until ctx ends and then gives its error.
+func (r *Run) Pause(ctx context.Context, d time.Duration, what string) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	defer r.Await(OnEC2, what)()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+	case <-t.C:
+		return nil
+	}
+}
+
+// WithPauses has the pauses between the requests of AWS's client noted as waits.
+func (r *Run) WithPauses(ctx context.Context) context.Context {
+	return ec2ops.WithPauses(ctx, func(start time.Time, took time.Duration) { r.waited(OnEC2, "the next poll", start, took) })
+}
+
+func (r *Run) waited(on, what string, start time.Time, took time.Duration) {
+	r.waits.Lock()
+	defer r.waits.Unlock()
+	r.Report.Waits = append(r.Report.Waits, Wait{On: on, For: what, Start: start.Sub(r.start), Took: took})
+}
+
+// stopwatch sums the time in which at least one activity is under way.
+type stopwatch struct {
+	mu      sync.Mutex
+	running int
+	since   time.Time
+	total   time.Duration
+}
+
+// enter begins an activity; the function it returns ends it.
+func (w *stopwatch) enter() (leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running == 0 {
+		w.since = time.Now()
+	}
+	w.running++
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.running--
+		if w.running == 0 {
+			w.total += time.Since(w.since)
+		}
+	}
+}
+
+func (w *stopwatch) read() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total
+}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"errors"
+
+	"snapsource/agent/config"
+	"snapsource/agent/launchhook"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
+	"snapsource/agent/roles"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// run is one run of a command for one source.
+type run struct {
+	*report.Run
+	cfg   config.Config
+	src   config.Source
+	cloud Cloud
+	host  Host
+	roles roles.Roles
+}
+
+func (a *Agent) run(r *report.Run, cfg config.Config, src config.Source) run {
+	return run{r, cfg, src, a.Cloud, a.Host, roles.Roles{Wanted: cfg.Roles, Tags: a.Cloud.Tags, Run: r}}
+}
+
+// launch is a run that observes and decides about a launch, and carries it out unless it
+// only plans.
+type launch struct {
+	run
+	hook       *launchhook.Hook // of the instance; the run's sources share it
+	queue      *queue           // likewise; nil: does not queue
+	background background
+
+	// gone are the volumes that are deleted, though EC2 may list them still. They outlive
+	// an attempt.
+	gone []ec2ops.Volume
+}
+
+// reportReady reports what an earlier run, or this one, has made ready.
+func (r *run) reportReady(ready record.Record) {
+	r.Report.FromRecord(ready)
+	r.Report.State = report.StateReady
+}
+
+// deviceOf finds the volume's device on this host, by its id where the kernel shows that,
+// else by a device name: that of its attachment, or of the record of an earlier run. nil:
+// the kernel shows none.
+func (r *run) deviceOf(v ec2ops.Volume) (*mountfs.Device, error) {
+	wanted := mountfs.Volume{ID: v.ID, Size: v.Bytes()}
+	if known, err := r.host.LoadRecord(r.src.Name); err == nil && known.Volume == v.ID {
+		wanted.Name = known.Device
+	}
+	if at, ok := v.AttachmentTo(r.Self.InstanceID); ok {
+		wanted.Name = at.Device
+	}
+	dev, err := r.host.Find(wanted)
+	if errors.Is(err, mountfs.ErrNoDevice) {
+		return nil, nil
+	}
+	return &dev, err
+}
+
+// recordedDevice gives the record of an earlier run and the device of its volume; nil if
+// there is no record, or the kernel shows no such device.
+func (r *run) recordedDevice() (record.Record, *mountfs.Device) {
+	known, err := r.host.LoadRecord(r.src.Name)
+	if err != nil {
+		return known, nil
+	}
+	dev, err := r.host.Find(known.Wants())
+	if err != nil {
+		return known, nil
+	}
+	return known, &dev
+}

@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"snapsource/agent/failure"
+	"snapsource/agent/report"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+	"strings"
+	"time"
+)
+
+// takeDown takes a volume from this instance: unmounts all that is mounted from it here,
+// detaches it and, with remove, deletes it. EC2's lists may be late; the kernel says what
+// is mounted from the volume and who else uses it, and nothing is detached before it says
+// nobody.
+func (r *run) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error {
+	if err := r.unmount(ctx, v); err != nil {
+		return err
+	}
+	if err := r.detach(ctx, v); err != nil {
+		return err
+	}
+	if !remove {
+		return nil
+	}
+	return r.remove(ctx, v)
+}
+
+// mountsOf lists what is mounted from a device here, in the order in which it can be
+// unmounted: the file system itself last, as its directories are bound elsewhere. What
+// somebody else has mounted on top of one can't be unmounted for him: ErrBusy.
+func (r *run) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
+	all, err := r.host.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, whole := range []bool{false, true} {
+		for _, m := range slices.Backward(all) {
+			if m.Major != dev.Major || m.Minor != dev.Minor || (m.Target == r.src.Mount) != whole {
+				continue
+			}
+			if top, _ := mountfs.MountAt(all, m.Target); top.Major != dev.Major || top.Minor != dev.Minor {
+				return nil, fmt.Errorf("%w: %s is covered by a mount of %s (%s); unmount that first", mountfs.ErrBusy, m.Target, top.Source, top.FSType)
+			}
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
+// freeMounts lists what is mounted from the volume here, and refuses if somebody has
+// frozen its file system, or covered a mount of it. Unmounted, it would stay frozen, with no
+// mountpoint by which it could be thawed. dev is nil if the kernel shows no device.
+func (r *run) freeMounts(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
+	if dev, err = r.deviceOf(v); err != nil || dev == nil {
+		return nil, nil, err
+	}
+	if mounts, err = r.mountsOf(*dev); err != nil || len(mounts) == 0 {
+		return dev, nil, err
+	}
+	return dev, mounts, r.host.NotFrozen(mounts[len(mounts)-1].Target)
+}
+
+// unmount unmounts all that is mounted from the volume's device here. When that fails, or
+// somebody else still uses the device, a container in a mount namespace of its own for
+// instance, all is mounted again.
+func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
+	s := r.Begin(report.Unmount)
+	defer s.End(&err)
+	s.Detail = "nothing is mounted"
+	dev, mounts, err := r.freeMounts(v)
+	if err != nil || dev == nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		s.Detail = ""
+	}
+	for i, m := range mounts {
+		if err := r.host.Unmount(m.Target); err != nil {
+			err = fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
+			return errors.Join(err, r.mountAgain(*dev, mounts[:i]))
+		}
+		s.Detail += m.Target + " "
+	}
+	users, err := r.host.Users(ctx, *dev)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run it again",
+		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
+	return errors.Join(inUse, r.mountAgain(*dev, mounts))
+}
+
+// mountAgain mounts what was unmounted, the last first, and gives the error only.
+func (r *run) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
+	for _, m := range slices.Backward(mounts) {
+		var err error
+		if m.Root == "/" {
+			_, err = r.host.MountXFS(dev, m.Target, r.src.MountOptions)
+		} else {
+			_, err = r.host.Bind(r.src.Mount, strings.TrimPrefix(m.Root, "/"), m.Target, false)
+		}
+		if err != nil {
+			return fmt.Errorf("mount it again: %w", err)
+		}
+	}
+	if len(mounts) > 0 {
+		r.Note("the Source is mounted again, without its roles: snapsource up announces it")
+	}
+	return nil
+}
+
+// gonePoll is the pause between two polls for whether the kernel still shows a device.
+const gonePoll = 200 * time.Millisecond
+
+// detach has a volume detached from this instance, and waits until EC2 calls it
+// available and the kernel does not show it any more: EC2 may still call available what
+// was attached a moment ago. The device must be in no use.
+func (r *run) detach(ctx context.Context, v ec2ops.Volume) (err error) {
+	s := r.Begin(report.Detach)
+	defer s.End(&err)
+	defer r.InEC2()()
+	s.Detail = v.ID
+	if err := r.requestDetach(ctx, v); err != nil {
+		return err
+	}
+	now, err := r.cloud.Volumes.WaitVolume(ctx, v.ID, ec2ops.PaceSeen, func(v ec2ops.Volume) (bool, error) {
+		return v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError || v.Gone(), nil
+	}, func(v ec2ops.Volume) { s.Waiting(v.ID + " is " + v.String()) })
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		now, err = ec2ops.Volume{ID: v.ID, State: "gone"}, nil
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		dev, err := r.deviceOf(now)
+		if err != nil || dev == nil {
+			return err
+		}
+		shows := v.ID + " is " + now.State + ", and the kernel still shows its device"
+		s.Waiting(shows)
+		if err := r.Pause(ctx, gonePoll, "the device's end"); err != nil {
+			return fmt.Errorf("%s: %w", shows, err)
+		}
+	}
+}
+
+// requestDetach calls DetachVolume, unless the volume is being detached, or is not attached.
+func (r *run) requestDetach(ctx context.Context, v ec2ops.Volume) error {
+	now, err := r.cloud.Volumes.Volume(ctx, v.ID)
+	if errors.Is(err, ec2ops.ErrNotFound) {
+		now, err = v, nil // gone, though it was listed a moment ago
+	}
+	if err != nil {
+		return err
+	}
+	dev, err := r.deviceOf(now)
+	if err != nil {
+		return err
+	}
+	a, attached := now.AttachmentTo(r.Self.InstanceID)
+	if dev == nil && !attached && now.State == ec2ops.VolumeInUse {
+		return fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", failure.ErrRefused, v.ID, now.Attachments[0].InstanceID)
+	}
+	if dev == nil && (!attached || a.State == ec2ops.Detaching) {
+		return nil
+	}
+	return r.cloud.Attachments.Detach(ctx, v.ID, r.Self.InstanceID)
+}
+
+func (r *run) remove(ctx context.Context, v ec2ops.Volume) (err error) {
+	s := r.Begin(report.Delete)
+	defer s.End(&err)
+	defer r.InEC2()()
+	s.Detail = v.ID
+	for until := time.Now().Add(inUseShown); ; {
+		err := r.cloud.Volumes.DeleteVolume(ctx, v.ID)
+		if !errors.Is(err, ec2ops.ErrVolumeInUse) || time.Now().After(until) {
+			return err
+		}
+		// EC2 has called it available before it was detached.
+		s.Waiting(failure.Line(err))
+		if waitErr := r.Pause(ctx, inUsePoll, v.ID); waitErr != nil {
+			return fmt.Errorf("%w: %w", err, waitErr)
+		}
+	}
+}
