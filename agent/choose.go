@@ -204,3 +204,22 @@ func (l *launch) chooseAgain(ctx context.Context, gone choice) (c choice, err er
 	}
 	return c, l.Pause(ctx, listedPoll, c.snapshot.ID)
 }
+
+// without leaves out the volumes that are known to be gone.
+func (l *launch) without(volumes []ec2ops.Volume) []ec2ops.Volume {
+	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return l.isGone(v.ID) })
+}
+
+func (l *launch) isGone(id string) bool {
+	return slices.ContainsFunc(l.gone, func(v ec2ops.Volume) bool { return v.ID == id })
+}
+
+// existing looks for a volume of ours that an earlier run made, which may take a while
+// to be listed.
+func (l *launch) existing(ctx context.Context, within time.Duration) (choice, error) {
+	found, err := l.cloud.Volumes.VolumesWithin(ctx, l.Self.InstanceID, l.src.Name, within)
+	if err != nil {
+		return choice{}, err
+	}
+	return chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found))
+}

@@ -309,7 +309,7 @@ func TestOptions(t *testing.T) {
 		"the Name":         {FreezeTimeout: time.Second, Tags: map[string]string{"Name": "x"}},
 	} {
 		w := newWorld()
-		if _, err := w.Snapshot(t.Context(), config.DefaultConfig(), o); !errors.Is(err, failure.ErrUsage) {
+		if _, err := w.deploy.Snapshot(t.Context(), config.DefaultConfig(), o); !errors.Is(err, failure.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
