@@ -40,10 +40,10 @@ func (l *launch) withholdRoles(ctx context.Context, sv seen) error {
 		return nil
 	}
 	shown, err := l.roles.Shown(ctx, sv.device, sv.choice.volume == nil)
-	if err != nil || !shown {
+	if err != nil || shown == nil {
 		return err
 	}
-	return l.withdraw(ctx, nil, false)
+	return l.takeOff(ctx, shown, false, nil)
 }
 
 func anyUnmounted(targets []mountfs.Target) bool {
@@ -63,17 +63,22 @@ func (l *launch) hideRoles(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hideWithin)
 	defer cancel()
 	shown, err := l.roles.Shown(ctx, nil, false)
-	if err == nil && shown {
-		err = l.withdraw(ctx, nil, false)
+	if err == nil && shown != nil {
+		err = l.takeOff(ctx, shown, false, nil)
 	}
 	if err != nil {
 		l.Note("the Source is not mounted, and whether the roles are off is not known: " + failure.Line(err))
 	}
 }
 
-// withdraw takes the roles off. Before, forget, if not nil, makes the record one that up
-// does not believe. put says that this run has put the roles on.
-func (r *run) withdraw(ctx context.Context, forget func() error, put bool) (err error) {
+// withdraw takes the roles off, before the volume is taken down; put says that this run has
+// put them on. Before, forget makes the record one that up does not believe.
+func (r *run) withdraw(ctx context.Context, forget func() error, put bool) error {
+	return r.takeOff(ctx, nil, put, forget)
+}
+
+// takeOff is [run.withdraw] with the instance's tags, nil if they are to be read.
+func (r *run) takeOff(ctx context.Context, have map[string]string, put bool, forget func() error) (err error) {
 	s := r.Begin(report.Withdraw)
 	defer s.End(&err)
 	s.Detail = "no roles are configured"
@@ -87,5 +92,5 @@ func (r *run) withdraw(ctx context.Context, forget func() error, put bool) (err 
 			return err
 		}
 	}
-	return r.roles.TakeOff(ctx, areNew)
+	return r.roles.TakeOff(ctx, have, areNew)
 }

@@ -1,12 +1,13 @@
-// Package agent holds the decisions of snapsource: what is wanted of an instance,
-// what is there, and what to do next.
+// Package agent launches an instance's Source: it decides what is wanted of the instance,
+// what is there, and what to do next, and does it.
 //
-// A boot is eight steps, in [boot.run]; each observes, decides by a pure function,
-// acts, and verifies. The same observations and decisions serve [Agent.Up],
-// [Agent.Plan] and [Agent.Status], so they can't disagree.
+// boot.go is the whole flow of a launch: the lock, the eight steps, what happens when a
+// newer release appears, what is undone after a failure, and the launch hook's begin and
+// end. Each step observes, decides by a pure function, acts, and verifies; it takes the
+// value that the step before it returned (progress.go). The same observations and decisions
+// serve [Agent.Up], [Agent.Plan] and [Agent.Status], so they can't disagree.
 //
-// The agent speaks to the two worlds through the interfaces [Cloud] and [Host];
-// the packages ec2ops and mountfs implement them. State lives in EC2's tags and in
-// the kernel. The record under /run/snapsource is a hint that is checked against
-// the kernel before it is believed.
+// The packages below agent have one noun each, and say what they need of AWS and the host
+// by small interfaces of their own. State lives in EC2's tags and in the kernel. The record
+// under /run/snapsource is a hint that is checked against the kernel before it is believed.
 package agent

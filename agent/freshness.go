@@ -123,25 +123,54 @@ func (l *launch) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2
 	if err != nil {
 		return nil, err
 	}
-	rejected := why != ""
-	if !found && !rejected {
+	if !found && why == "" {
 		return nil, nil
 	}
 	over := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
-	replacement, none := c.Newest()
-	switch {
-	case started && !serves && (l.cfg.Stale == config.StaleWarn || v.SnapshotID == "" || replacement.ID == ""):
+	_, none := c.Newest()
+	switch decideOvertaken(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
+	case tellOfNewer:
 		l.Note("the instance was stopped and started: " + over.String())
 		return nil, nil
-	case replacement.ID == "":
+	case noReplacement:
 		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, over.String()), none)
-	case started && !serves:
+	case replaceByPolicy:
 		return over, nil
-	case !rejected && !serves: // the second check decides
-		return nil, nil
+	case replaceAlways:
+		over.always = true
+		return over, nil
 	}
-	over.always = true
-	return over, nil
+	return nil, nil
+}
+
+// overtaking is what to do about a volume of an earlier run that a release has passed by,
+// or whose release is rejected.
+type overtaking int
+
+const (
+	goOn            overtaking = iota // the check before the end of the launch decides
+	tellOfNewer                       // and go on
+	noReplacement                     // fail
+	replaceByPolicy                   // with another volume, or fail
+	replaceAlways                     // with another volume
+)
+
+// decideOvertaken decides that: started says that the instance was stopped and started
+// since its volume was announced, serves that it is about to enter service, blank that the
+// volume began blank, rejected that its release is rejected, replaceable that there is
+// another.
+func decideOvertaken(stale string, started, serves, blank, rejected, replaceable bool) overtaking {
+	switch {
+	case started && !serves && (stale == config.StaleWarn || blank || !replaceable):
+		return tellOfNewer
+	case !replaceable:
+		return noReplacement
+	case started && !serves:
+		return replaceByPolicy
+	case !rejected && !serves:
+		return goOn
+	}
+	return replaceAlways
 }
 
 // needsSnapshots says whether [launch.overtaken] depends on them.

@@ -73,42 +73,41 @@ func (r Roles) Put(ctx context.Context, dev *mountfs.Device, again bool) (change
 	return true, r.Tags.Tag(ctx, r.Run.Self.InstanceID, put)
 }
 
-// Shown says whether the roles are on the instance. For an instance that is launched for
-// the first time, which has roles only if somebody else gave it some, only the metadata
-// service is asked.
-func (r Roles) Shown(ctx context.Context, dev *mountfs.Device, first bool) (bool, error) {
+// Shown gives the instance's tags if the roles are among them, else nil. For an instance
+// that is launched for the first time, which has roles only if somebody else gave it some,
+// only the metadata service is asked.
+func (r Roles) Shown(ctx context.Context, dev *mountfs.Device, first bool) (tags map[string]string, err error) {
 	defer r.Run.InEC2()()
 	if first {
-		have, _ := r.fromMetadata(ctx)
-		return r.Wanted.Announced(have), nil
+		tags, _ = r.fromMetadata(ctx)
+	} else if tags, err = r.Now(ctx, dev); err != nil {
+		return nil, err
 	}
-	have, err := r.Now(ctx, dev)
-	return err == nil && r.Wanted.Announced(have), err
+	if !r.Wanted.Announced(tags) {
+		return nil, nil
+	}
+	return tags, nil
 }
 
 // AreNew says whether the roles were put on a moment ago by the run that left the record.
 func AreNew(r record.Record) bool { return r.Roles != "" && time.Since(r.Ready) < newWithin }
 
-// TakeOff takes the roles off, so that no deployment comes to the instance any more. It
-// waits for those that are new: EC2 may not show them yet.
-func (r Roles) TakeOff(ctx context.Context, areNew bool) error {
+// TakeOff takes the roles off, so that no deployment comes to the instance any more. have
+// are the instance's tags, nil if they are to be read. It waits for roles that are new: EC2
+// may not show them yet.
+func (r Roles) TakeOff(ctx context.Context, have map[string]string, areNew bool) (err error) {
 	if r.Wanted.None() {
 		return nil
 	}
 	defer r.Run.InEC2()()
-	id := r.Run.Self.InstanceID
-	instance, err := r.Tags.Instance(ctx, id)
-	for until := time.Now().Add(shownWithin); err == nil && areNew && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
-		if err := r.Run.Pause(ctx, poll, "the roles"); err != nil {
+	if have == nil || areNew {
+		if have, err = r.read(ctx, areNew); err != nil {
 			return err
 		}
-		instance, err = r.Tags.Instance(ctx, id)
 	}
-	if err != nil {
-		return err
-	}
-	set, remove := r.Wanted.TakeOff(instance.Tags)
-	if !r.Wanted.Announced(instance.Tags) && len(r.Wanted.Roles) > 0 {
+	id := r.Run.Self.InstanceID
+	set, remove := r.Wanted.TakeOff(have)
+	if !r.Wanted.Announced(have) && len(r.Wanted.Roles) > 0 {
 		// They may be on and not be shown. Another value stays.
 		remove[r.Wanted.RolesTag] = strings.Join(r.Wanted.Roles, ",")
 	}
@@ -121,4 +120,16 @@ func (r Roles) TakeOff(ctx context.Context, areNew bool) error {
 		return r.Tags.Untag(ctx, id, remove)
 	}
 	return nil
+}
+
+// read reads the tags; those of roles that are new are waited for.
+func (r Roles) read(ctx context.Context, areNew bool) (map[string]string, error) {
+	instance, err := r.Tags.Instance(ctx, r.Run.Self.InstanceID)
+	for until := time.Now().Add(shownWithin); err == nil && areNew && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
+		if err := r.Run.Pause(ctx, poll, "the roles"); err != nil {
+			return nil, err
+		}
+		instance, err = r.Tags.Instance(ctx, r.Run.Self.InstanceID)
+	}
+	return instance.Tags, err
 }
