@@ -45,7 +45,7 @@ test: build ## all tests, most of them with the race detector (root: kernel test
 
 .PHONY: check
 check: lint ## vet, the linter, and the tests that need no root
-	$(GO) test ./agent ./agent/config ./agent/releases ./agent/inventory ./ec2ops ./systemd
+	$(GO) test ./agent ./agent/config ./agent/deploy ./agent/failure ./agent/launchhook ./agent/record ./agent/releases ./agent/report ./agent/inventory ./ec2ops ./systemd
 
 .PHONY: tools
 tools: ## install the programs that the tests use (root)
