@@ -40,78 +40,79 @@ func (c *fakeCloud) autoScaling() int {
 	return c.called("DescribeAutoScalingInstances") + c.called("CompleteLifecycleAction") + c.called("RecordLifecycleActionHeartbeat")
 }
 
-func TestLaunchHook(t *testing.T) {
-	foreign := func(w *world, _ *config.Config) {
+var launchHookCases = map[string]struct {
+	change     func(w *world, cfg *config.Config)
+	completed  []string
+	heartbeats int
+	calls      int // to Auto Scaling; -1 does not matter
+	exit       int
+	volumes    int
+}{
+	"launch":              {nil, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+	"launch that is slow": {func(w *world, _ *config.Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, failure.ExitDone, 1},
+	"hook is up late": {func(w *world, _ *config.Config) {
+		w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
+	}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
+	"hook is up after 40 s": {func(w *world, _ *config.Config) {
+		w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
+	}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
+	"never put into the hook": {func(w *world, _ *config.Config) {
+		w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
+	}, nil, 0, -1, failure.ExitTemporary, 1},
+	"metadata knows of no group": {func(w *world, _ *config.Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+	"listed late":                {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
+	"neither knows for a while": {func(w *world, _ *config.Config) {
+		w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
+	}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
+	"listed as stopped in the pool": {func(w *world, _ *config.Config) {
+		w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
+	}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
+	"listed as on its way into the pool": {func(w *world, _ *config.Config) {
+		w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
+	}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
+	"never listed": {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, failure.ExitTemporary, 0},
+	"listed wrongly for ever": {func(w *world, _ *config.Config) {
+		w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
+	}, nil, 0, -1, failure.ExitTemporary, 0},
+	"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, failure.ExitDone, 1},
+	"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, failure.ExitDone, 1},
+	"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, failure.ExitTemporary, 1},
+	"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, failure.ExitDone, 1},
+	"completed by a person": {func(w *world, _ *config.Config) {
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "CompleteLifecycleAction") {
+				w.cloud.group.state = "Pending:Proceed"
+			}
+			return nil
+		}
+	}, nil, 0, 3, failure.ExitDone, 1},
+	"failure for good": {func(w *world, _ *config.Config) {
 		w.host.snapshotContents = mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}
-	}
-	for name, tc := range map[string]struct {
-		change     func(w *world, cfg *config.Config)
-		completed  []string
-		heartbeats int
-		calls      int // to Auto Scaling; -1 does not matter
-		exit       int
-		volumes    int
-	}{
-		"launch":              {nil, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
-		"launch that is slow": {func(w *world, _ *config.Config) { w.cloud.createTakes = 50 * time.Second }, []string{"CONTINUE"}, 3, 5, failure.ExitDone, 1},
-		"hook is up late": {func(w *world, _ *config.Config) {
-			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(20*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
-		"hook is up after 40 s": {func(w *world, _ *config.Config) {
-			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(40*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
-		"never put into the hook": {func(w *world, _ *config.Config) {
-			w.cloud.group.state, w.cloud.group.waits = "Pending", time.Now().Add(time.Hour)
-		}, nil, 0, -1, failure.ExitTemporary, 1},
-		"metadata knows of no group": {func(w *world, _ *config.Config) { w.cloud.group.unknown = time.Now().Add(time.Hour) }, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
-		"listed late":                {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(5 * time.Second) }, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
-		"neither knows for a while": {func(w *world, _ *config.Config) {
-			w.cloud.group.unlisted, w.cloud.group.unknown = time.Now().Add(30*time.Second), time.Now().Add(25*time.Second)
-		}, []string{"CONTINUE"}, 0, -1, failure.ExitDone, 1},
-		"listed as stopped in the pool": {func(w *world, _ *config.Config) {
-			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Stopped"
-		}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
-		"listed as on its way into the pool": {func(w *world, _ *config.Config) {
-			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(5*time.Second), "Warmed:Pending:Wait"
-		}, []string{"CONTINUE"}, 0, 5, failure.ExitDone, 1},
-		"never listed": {func(w *world, _ *config.Config) { w.cloud.group.unlisted = time.Now().Add(time.Hour) }, nil, 0, -1, failure.ExitTemporary, 0},
-		"listed wrongly for ever": {func(w *world, _ *config.Config) {
-			w.cloud.group.wrong, w.cloud.group.wrongly = time.Now().Add(time.Hour), "Warmed:Stopped"
-		}, nil, 0, -1, failure.ExitTemporary, 0},
-		"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, failure.ExitDone, 1},
-		"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, failure.ExitDone, 1},
-		"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, failure.ExitTemporary, 1},
-		"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, failure.ExitDone, 1},
-		"completed by a person": {func(w *world, _ *config.Config) {
-			w.cloud.fail = func(call string) error {
-				if strings.HasPrefix(call, "CompleteLifecycleAction") {
-					w.cloud.group.state = "Pending:Proceed"
-				}
-				return nil
+	}, []string{"ABANDON"}, 0, 2, failure.ExitRefused, 0},
+	"mounted, and would be left over": {func(w *world, _ *config.Config) {
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "ModifyInstanceAttribute") {
+				return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
 			}
-		}, nil, 0, 3, failure.ExitDone, 1},
-		"failure for good": {foreign, []string{"ABANDON"}, 0, 2, failure.ExitRefused, 0},
-		"mounted, and would be left over": {func(w *world, _ *config.Config) {
-			w.cloud.fail = func(call string) error {
-				if strings.HasPrefix(call, "ModifyInstanceAttribute") {
-					return &ec2ops.APIError{Action: "ec2:ModifyInstanceAttribute", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
-				}
-				return nil
+			return nil
+		}
+	}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 0},
+	"mounted, and goes with the instance": {func(w *world, _ *config.Config) {
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, "CreateTags i-") {
+				return &ec2ops.APIError{Action: "ec2:CreateTags", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
 			}
-		}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 0},
-		"mounted, and goes with the instance": {func(w *world, _ *config.Config) {
-			w.cloud.fail = func(call string) error {
-				if strings.HasPrefix(call, "CreateTags i-") {
-					return &ec2ops.APIError{Action: "ec2:CreateTags", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
-				}
-				return nil
-			}
-		}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 1},
-		"no snapshot": {func(w *world, _ *config.Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, failure.ExitNoSnapshot, 0},
-		"temporary failure": {func(w *world, cfg *config.Config) {
-			w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
-		}, nil, 3, 4, failure.ExitTemporary, 1},
-	} {
+			return nil
+		}
+	}, []string{"ABANDON"}, 0, 2, failure.ExitDenied, 1},
+	"no snapshot": {func(w *world, _ *config.Config) { w.cloud.snapshots = nil }, []string{"ABANDON"}, 0, 2, failure.ExitNoSnapshot, 0},
+	"temporary failure": {func(w *world, cfg *config.Config) {
+		w.cloud.createTakes, cfg.Timeout = time.Hour, 50*time.Second
+	}, nil, 3, 4, failure.ExitTemporary, 1},
+}
+
+func TestLaunchHook(t *testing.T) {
+	for name, tc := range launchHookCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, cfg := inGroup()

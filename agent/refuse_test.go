@@ -19,62 +19,67 @@ func denied(action string) error {
 	return &ec2ops.APIError{Action: "ec2:" + action, Code: "UnauthorizedOperation", Kind: ec2ops.ErrDenied, Err: errors.New("403")}
 }
 
+func occupiedAt(path string, target mountfs.Target) func(*world) {
+	return func(w *world) { w.host.targets[path] = target }
+}
+
+func holding(c mountfs.Contents) func(*world) {
+	return func(w *world) { w.host.snapshotContents = c }
+}
+
+func failing(action string, err error) func(*world) {
+	return func(w *world) {
+		w.cloud.fail = func(call string) error {
+			if strings.HasPrefix(call, action) {
+				return err
+			}
+			return nil
+		}
+	}
+}
+
+func withSnapshot(change func(*ec2ops.Snapshot)) func(*world) {
+	return func(w *world) { change(&w.cloud.snapshots[0]) }
+}
+
+var refusals = map[string]struct {
+	arrange func(*world)
+	cfg     func(*config.Config)
+	code    int
+	says    string
+	calls   bool // calls that change something are expected, and undone
+}{
+	"no metadata": {arrange: func(w *world) { w.cloud.identifyErr = ec2ops.ErrNotEC2 }, code: failure.ExitNotEC2, says: "metadata"},
+	"no snapshot": {arrange: func(w *world) { w.cloud.snapshots = nil }, code: failure.ExitNoSnapshot, says: "Name=codepen-app"},
+	"pending snapshot": {arrange: withSnapshot(func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }),
+		code: failure.ExitTemporary, says: "1 pending"},
+	"archived snapshot": {arrange: withSnapshot(func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }),
+		code: failure.ExitNoSnapshot, says: "1 archived"},
+	"size below the snapshot's": {cfg: func(c *config.Config) { c.Sources[0].SizeGiB = 4 }, code: failure.ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
+	"mountpoint not empty":      {arrange: occupiedAt("/cp", mountfs.Target{State: mountfs.Occupied}), code: failure.ExitRefused, says: "/cp is not empty"},
+	"mountpoint of another mount": {arrange: occupiedAt("/cp", mountfs.Target{State: mountfs.Mounted, Mount: mountfs.Mount{Source: "/dev/sdb1", FSType: "ext4", Major: 8}}),
+		code: failure.ExitRefused, says: "/dev/sdb1"},
+	"bind target is a file": {arrange: occupiedAt("/home/deploy/codepen", mountfs.Target{State: mountfs.Unusable, Detail: "is a file"}),
+		code: failure.ExitRefused, says: "is a file"},
+	"ext4 in the snapshot": {arrange: holding(mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}), code: failure.ExitRefused, says: "ext4", calls: true},
+	"blank snapshot":       {arrange: holding(mountfs.Contents{Kind: mountfs.Blank}), code: failure.ExitRefused, says: "holds no file system", calls: true},
+	"no mkfs.xfs": {arrange: func(w *world) { w.cloud.snapshots, w.host.noMkfs = nil, true },
+		cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitUsage, says: "mkfs.xfs"},
+	"DescribeVolumes denied":   {arrange: failing("DescribeVolumes", denied("DescribeVolumes")), code: failure.ExitDenied, says: "DescribeVolumes"},
+	"DescribeSnapshots denied": {arrange: failing("DescribeSnapshots", denied("DescribeSnapshots")), code: failure.ExitDenied, says: "DescribeSnapshots"},
+	"CreateVolume denied":      {arrange: failing("CreateVolume", denied("CreateVolume")), code: failure.ExitDenied, says: "CreateVolume", calls: true},
+	"AttachVolume denied":      {arrange: failing("AttachVolume", denied("AttachVolume")), code: failure.ExitDenied, says: "AttachVolume", calls: true},
+	"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitDenied, says: "CreateTags", calls: true},
+	"device name refused by EC2": {arrange: failing("AttachVolume", &ec2ops.APIError{Action: "ec2:AttachVolume", Code: "InvalidParameterValue", Message: "not a valid EBS device name", Kind: ec2ops.ErrInvalid, Err: errors.New("400")}),
+		code: failure.ExitUsage, says: "not a valid EBS device name", calls: true},
+	"no credentials": {arrange: failing("DescribeVolumes", &ec2ops.APIError{Kind: ec2ops.ErrNoCredentials, Message: "no AWS credentials", Err: errors.New("none")}),
+		code: failure.ExitDenied, says: "credentials"},
+}
+
 // TestRefusals: everything that keeps a boot from going on gives its exit code,
 // says what is wrong, and leaves nothing behind.
 func TestRefusals(t *testing.T) {
-	occupied := func(path string, target mountfs.Target) func(*world) {
-		return func(w *world) { w.host.targets[path] = target }
-	}
-	holding := func(c mountfs.Contents) func(*world) {
-		return func(w *world) { w.host.snapshotContents = c }
-	}
-	failing := func(action string, err error) func(*world) {
-		return func(w *world) {
-			w.cloud.fail = func(call string) error {
-				if strings.HasPrefix(call, action) {
-					return err
-				}
-				return nil
-			}
-		}
-	}
-	snapshots := func(change func(*ec2ops.Snapshot)) func(*world) {
-		return func(w *world) { change(&w.cloud.snapshots[0]) }
-	}
-	tests := map[string]struct {
-		arrange func(*world)
-		cfg     func(*config.Config)
-		code    int
-		says    string
-		calls   bool // calls that change something are expected, and undone
-	}{
-		"no metadata": {arrange: func(w *world) { w.cloud.identifyErr = ec2ops.ErrNotEC2 }, code: failure.ExitNotEC2, says: "metadata"},
-		"no snapshot": {arrange: func(w *world) { w.cloud.snapshots = nil }, code: failure.ExitNoSnapshot, says: "Name=codepen-app"},
-		"pending snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }),
-			code: failure.ExitTemporary, says: "1 pending"},
-		"archived snapshot": {arrange: snapshots(func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }),
-			code: failure.ExitNoSnapshot, says: "1 archived"},
-		"size below the snapshot's": {cfg: func(c *config.Config) { c.Sources[0].SizeGiB = 4 }, code: failure.ExitUsage, says: "4 GiB is less than the 5 GiB of snap-1"},
-		"mountpoint not empty":      {arrange: occupied("/cp", mountfs.Target{State: mountfs.Occupied}), code: failure.ExitRefused, says: "/cp is not empty"},
-		"mountpoint of another mount": {arrange: occupied("/cp", mountfs.Target{State: mountfs.Mounted, Mount: mountfs.Mount{Source: "/dev/sdb1", FSType: "ext4", Major: 8}}),
-			code: failure.ExitRefused, says: "/dev/sdb1"},
-		"bind target is a file": {arrange: occupied("/home/deploy/codepen", mountfs.Target{State: mountfs.Unusable, Detail: "is a file"}),
-			code: failure.ExitRefused, says: "is a file"},
-		"ext4 in the snapshot": {arrange: holding(mountfs.Contents{Kind: mountfs.Foreign, What: "ext4"}), code: failure.ExitRefused, says: "ext4", calls: true},
-		"blank snapshot":       {arrange: holding(mountfs.Contents{Kind: mountfs.Blank}), code: failure.ExitRefused, says: "holds no file system", calls: true},
-		"no mkfs.xfs": {arrange: func(w *world) { w.cloud.snapshots, w.host.noMkfs = nil, true },
-			cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitUsage, says: "mkfs.xfs"},
-		"DescribeVolumes denied":   {arrange: failing("DescribeVolumes", denied("DescribeVolumes")), code: failure.ExitDenied, says: "DescribeVolumes"},
-		"DescribeSnapshots denied": {arrange: failing("DescribeSnapshots", denied("DescribeSnapshots")), code: failure.ExitDenied, says: "DescribeSnapshots"},
-		"CreateVolume denied":      {arrange: failing("CreateVolume", denied("CreateVolume")), code: failure.ExitDenied, says: "CreateVolume", calls: true},
-		"AttachVolume denied":      {arrange: failing("AttachVolume", denied("AttachVolume")), code: failure.ExitDenied, says: "AttachVolume", calls: true},
-		"CreateTags denied":        {arrange: func(w *world) { w.cloud.snapshots = nil; failing("CreateTags", denied("CreateTags"))(w) }, cfg: func(c *config.Config) { c.IfNone = config.IfNoneBlank }, code: failure.ExitDenied, says: "CreateTags", calls: true},
-		"device name refused by EC2": {arrange: failing("AttachVolume", &ec2ops.APIError{Action: "ec2:AttachVolume", Code: "InvalidParameterValue", Message: "not a valid EBS device name", Kind: ec2ops.ErrInvalid, Err: errors.New("400")}),
-			code: failure.ExitUsage, says: "not a valid EBS device name", calls: true},
-		"no credentials": {arrange: failing("DescribeVolumes", &ec2ops.APIError{Kind: ec2ops.ErrNoCredentials, Message: "no AWS credentials", Err: errors.New("none")}),
-			code: failure.ExitDenied, says: "credentials"},
-	}
-	for name, tc := range tests {
+	for name, tc := range refusals {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, cfg := withRelease(), config.DefaultConfig()

@@ -129,44 +129,47 @@ func TestSnapshotWaits(t *testing.T) {
 	})
 }
 
+func refuseSnapshot(kind error) func(string) error {
+	return func(call string) error {
+		if strings.HasPrefix(call, "CreateSnapshot") {
+			return &ec2ops.APIError{Action: "ec2:CreateSnapshot", Code: "X", Message: "no", Kind: kind, Err: kind}
+		}
+		return nil
+	}
+}
+
+var snapshotInDoubtCases = map[string]struct {
+	prepare func(*world)
+	code    int
+	taken   int
+	calls   []string // after the thaw
+	says    string
+}{
+	"EC2 refuses": {
+		func(w *world) { w.cloud.fail = refuseSnapshot(ec2ops.ErrDenied) }, failure.ExitDenied, 0, nil, "CreateSnapshot"},
+	"too many": {
+		func(w *world) { w.cloud.fail = refuseSnapshot(ec2ops.ErrTemporary) }, failure.ExitTemporary, 0, nil, "CreateSnapshot"},
+	"no answer, and taken": {
+		func(w *world) { w.cloud.snapshotTakes = time.Hour }, failure.ExitTemporary, 1,
+		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may hold half"},
+	"no answer, and not taken": {
+		func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, failure.ExitTemporary, 0,
+		slices.Repeat([]string{"DescribeSnapshots"}, 31), "no snapshot with the tag snapsource:run="},
+	"answer lost": {
+		func(w *world) { w.cloud.answerLost = true }, failure.ExitTemporary, 1,
+		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "is rejected"},
+	"guard dies": {
+		func(w *world) { w.host.guardDies = 100 * time.Millisecond }, failure.ExitTemporary, 1,
+		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
+	"thawed as EC2 answers": {
+		func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, failure.ExitTemporary, 1,
+		[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
+}
+
 // TestSnapshotInDoubt: whatever happens to the call, the file system is thawed
 // first, and what may not be consistent is not launched from.
 func TestSnapshotInDoubt(t *testing.T) {
-	refuse := func(kind error) func(string) error {
-		return func(call string) error {
-			if strings.HasPrefix(call, "CreateSnapshot") {
-				return &ec2ops.APIError{Action: "ec2:CreateSnapshot", Code: "X", Message: "no", Kind: kind, Err: kind}
-			}
-			return nil
-		}
-	}
-	for name, tc := range map[string]struct {
-		prepare func(*world)
-		code    int
-		taken   int
-		calls   []string // after the thaw
-		says    string
-	}{
-		"EC2 refuses": {
-			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrDenied) }, failure.ExitDenied, 0, nil, "CreateSnapshot"},
-		"too many": {
-			func(w *world) { w.cloud.fail = refuse(ec2ops.ErrTemporary) }, failure.ExitTemporary, 0, nil, "CreateSnapshot"},
-		"no answer, and taken": {
-			func(w *world) { w.cloud.snapshotTakes = time.Hour }, failure.ExitTemporary, 1,
-			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may hold half"},
-		"no answer, and not taken": {
-			func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, failure.ExitTemporary, 0,
-			slices.Repeat([]string{"DescribeSnapshots"}, 31), "no snapshot with the tag snapsource:run="},
-		"answer lost": {
-			func(w *world) { w.cloud.answerLost = true }, failure.ExitTemporary, 1,
-			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "is rejected"},
-		"guard dies": {
-			func(w *world) { w.host.guardDies = 100 * time.Millisecond }, failure.ExitTemporary, 1,
-			[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
-		"thawed as EC2 answers": {
-			func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, failure.ExitTemporary, 1,
-			[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
-	} {
+	for name, tc := range snapshotInDoubtCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := atWork(t)

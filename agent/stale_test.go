@@ -50,6 +50,41 @@ func interleavings(n, slots int) [][]int {
 	return all
 }
 
+// launchBeside is a launch beside a deployment whose steps come in the given slots, when
+// the launch makes its calls; advance takes the steps up to a slot.
+func launchBeside(policy string, order []int) (w *world, cfg config.Config, d *deployment, advance func(slot int)) {
+	w, cfg = withRelease(), config.DefaultConfig()
+	cfg.Roles.Roles, cfg.Stale, cfg.Timeout = []string{"app"}, policy, time.Hour
+	d = &deployment{w: w}
+	steps := []func(){d.list, d.snap, d.list, d.complete}
+	next := 0
+	advance = func(slot int) {
+		for next < len(steps) && order[next] <= slot {
+			steps[next]()
+			next++
+		}
+	}
+	slot := -1
+	lists := 0
+	w.cloud.fail = func(call string) error {
+		switch {
+		case call == "DescribeSnapshots" && lists == 0:
+			slot, lists = 0, 1
+		case strings.HasPrefix(call, "CreateTags i-") && slot < 1:
+			slot = 1
+		case call == "DescribeSnapshots" && slot == 1:
+			slot = 2
+		case slot == 2:
+			slot = 3 // the launch has looked again and goes on, or waits
+		}
+		if slot >= 0 {
+			advance(slot)
+		}
+		return nil
+	}
+	return w, cfg, d, advance
+}
+
 // TestFreshness runs a deployment and a launch in every order of their steps. A
 // deployment that lists the servers again once its snapshot call has returned
 // leaves no launch with the older release that does not know of it.
@@ -60,35 +95,7 @@ func TestFreshness(t *testing.T) {
 		missed, told, fresh := 0, 0, 0
 		for _, order := range orders {
 			synctest.Test(t, func(t *testing.T) {
-				w, cfg := withRelease(), config.DefaultConfig()
-				cfg.Roles.Roles, cfg.Stale, cfg.Timeout = []string{"app"}, policy, time.Hour
-				d := &deployment{w: w}
-				steps := []func(){d.list, d.snap, d.list, d.complete}
-				next := 0
-				advance := func(slot int) {
-					for next < len(steps) && order[next] <= slot {
-						steps[next]()
-						next++
-					}
-				}
-				slot := -1
-				lists := 0
-				w.cloud.fail = func(call string) error {
-					switch {
-					case call == "DescribeSnapshots" && lists == 0:
-						slot, lists = 0, 1
-					case strings.HasPrefix(call, "CreateTags i-") && slot < 1:
-						slot = 1
-					case call == "DescribeSnapshots" && slot == 1:
-						slot = 2
-					case slot == 2:
-						slot = 3 // the launch has looked again and goes on, or waits
-					}
-					if slot >= 0 {
-						advance(slot)
-					}
-					return nil
-				}
+				w, cfg, d, advance := launchBeside(policy, order)
 				result, err := w.agent.Up(t.Context(), cfg)
 				w.cloud.fail = nil
 				advance(slots)

@@ -13,49 +13,51 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
+var passingIsNotLastingCases = []struct {
+	command string
+	faults  string
+	code    int
+	within  time.Duration // of the first fault's end, or of the row of the table
+	says    string
+}{
+	{"up", "status=metadata-document@12s:401", 0, 20 * time.Second, ""},
+	{"up", "status=metadata-token#1:403", 0, 10 * time.Second, ""},
+	{"up", "status=metadata-document#1:404", 0, 10 * time.Second, ""},
+	{"up", "hang=metadata", failure.ExitTemporary, 40 * time.Second, "does not answer"},
+	{"up", "status=metadata:403", failure.ExitNotEC2, time.Minute, "is off"},
+	{"up", "status=metadata-role@8s:404", 0, 20 * time.Second, ""},
+	{"up", "status=metadata-role:404", failure.ExitDenied, 70 * time.Second, "no AWS credentials"},
+	{"up", "error=DescribeVolumes@3s:AuthFailure", 0, 15 * time.Second, ""},
+	{"up", "error=*@3s:AuthFailure", 0, 15 * time.Second, ""},
+	{"up", "error=DescribeVolumes:AuthFailure", failure.ExitTemporary, 70 * time.Second, "AuthFailure"},
+	{"up", "error=AttachVolume@10s:UnauthorizedOperation", 0, 20 * time.Second, ""},
+	{"up", "error=AttachVolume:UnauthorizedOperation", failure.ExitDenied, 30 * time.Second, "UnauthorizedOperation"},
+
+	{"up-in-group", "status=metadata-target@5s:404", 0, 10 * time.Second, ""},
+	{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s", 0, 15 * time.Second, ""},
+	{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s status=metadata-target@10s:404", 0, 20 * time.Second, ""},
+	{"up-in-group", "lifecycle=DescribeAutoScalingInstances@5s:Warmed:Stopped", 0, 15 * time.Second, ""},
+	{"up-in-group", "lifecycle=DescribeAutoScalingInstances:Warmed:Stopped", failure.ExitTemporary, 75 * time.Second, "Warmed:Stopped"},
+	{"up-in-group", "unlisted=DescribeAutoScalingInstances", failure.ExitTemporary, 75 * time.Second, "does not list it"},
+	{"up-in-group", "lifecycle=DescribeAutoScalingInstances@45s:Pending lifecycle=CompleteLifecycleAction@40s:Pending", 0, time.Minute, ""},
+	{"up-in-group", "lifecycle=CompleteLifecycleAction:Pending", failure.ExitTemporary, 140 * time.Second, "not in the lifecycle hook launch"},
+
+	{"up-again", "old-answer=CreateVolume", 0, time.Minute, ""},
+	{"up", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
+	{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "taken back vol-"},
+	{"up-encrypted", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
+	{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
+	{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", failure.ExitDenied, 4 * time.Minute, "KMS key"},
+	{"up-encrypted", "taken-back=CreateVolume old-answer=CreateVolume stale=CreateVolume:1h", failure.ExitTemporary, 150 * time.Second, "does not find it"},
+	{"up-encrypted", "error=AttachVolume@10s:CustomerKeyHasBeenRevoked", 0, 20 * time.Second, ""},
+	{"up-encrypted", "error=AttachVolume:CustomerKeyHasBeenRevoked", failure.ExitDenied, 45 * time.Second, "CustomerKeyHasBeenRevoked"},
+}
+
 // TestPassingIsNotLasting: what passes is waited for, and only what lasts ends with an
 // exit code on which a unit does not start the program again.
 func TestPassingIsNotLasting(t *testing.T) {
 	agenttest.UseEnv(t)
-	for _, tc := range []struct {
-		command string
-		faults  string
-		code    int
-		within  time.Duration // of the first fault's end, or of the row of the table
-		says    string
-	}{
-		{"up", "status=metadata-document@12s:401", 0, 20 * time.Second, ""},
-		{"up", "status=metadata-token#1:403", 0, 10 * time.Second, ""},
-		{"up", "status=metadata-document#1:404", 0, 10 * time.Second, ""},
-		{"up", "hang=metadata", failure.ExitTemporary, 40 * time.Second, "does not answer"},
-		{"up", "status=metadata:403", failure.ExitNotEC2, time.Minute, "is off"},
-		{"up", "status=metadata-role@8s:404", 0, 20 * time.Second, ""},
-		{"up", "status=metadata-role:404", failure.ExitDenied, 70 * time.Second, "no AWS credentials"},
-		{"up", "error=DescribeVolumes@3s:AuthFailure", 0, 15 * time.Second, ""},
-		{"up", "error=*@3s:AuthFailure", 0, 15 * time.Second, ""},
-		{"up", "error=DescribeVolumes:AuthFailure", failure.ExitTemporary, 70 * time.Second, "AuthFailure"},
-		{"up", "error=AttachVolume@10s:UnauthorizedOperation", 0, 20 * time.Second, ""},
-		{"up", "error=AttachVolume:UnauthorizedOperation", failure.ExitDenied, 30 * time.Second, "UnauthorizedOperation"},
-
-		{"up-in-group", "status=metadata-target@5s:404", 0, 10 * time.Second, ""},
-		{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s", 0, 15 * time.Second, ""},
-		{"up-in-group", "unlisted=DescribeAutoScalingInstances@5s status=metadata-target@10s:404", 0, 20 * time.Second, ""},
-		{"up-in-group", "lifecycle=DescribeAutoScalingInstances@5s:Warmed:Stopped", 0, 15 * time.Second, ""},
-		{"up-in-group", "lifecycle=DescribeAutoScalingInstances:Warmed:Stopped", failure.ExitTemporary, 75 * time.Second, "Warmed:Stopped"},
-		{"up-in-group", "unlisted=DescribeAutoScalingInstances", failure.ExitTemporary, 75 * time.Second, "does not list it"},
-		{"up-in-group", "lifecycle=DescribeAutoScalingInstances@45s:Pending lifecycle=CompleteLifecycleAction@40s:Pending", 0, time.Minute, ""},
-		{"up-in-group", "lifecycle=CompleteLifecycleAction:Pending", failure.ExitTemporary, 140 * time.Second, "not in the lifecycle hook launch"},
-
-		{"up-again", "old-answer=CreateVolume", 0, time.Minute, ""},
-		{"up", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-		{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "taken back vol-"},
-		{"up-encrypted", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-		{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
-		{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", failure.ExitDenied, 4 * time.Minute, "KMS key"},
-		{"up-encrypted", "taken-back=CreateVolume old-answer=CreateVolume stale=CreateVolume:1h", failure.ExitTemporary, 150 * time.Second, "does not find it"},
-		{"up-encrypted", "error=AttachVolume@10s:CustomerKeyHasBeenRevoked", 0, 20 * time.Second, ""},
-		{"up-encrypted", "error=AttachVolume:CustomerKeyHasBeenRevoked", failure.ExitDenied, 45 * time.Second, "CustomerKeyHasBeenRevoked"},
-	} {
+	for _, tc := range passingIsNotLastingCases {
 		t.Run(tc.command+"/"+tc.faults, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
