@@ -11,13 +11,13 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// allocsOfALook is the most that a look at a volume may allocate, in allocations. Nearly
+// allocsPerPoll is the most that a look at a volume may allocate, in allocations. Nearly
 // all of it is the SDK's, which has been 671 with service/ec2 v1.344.2; the rest is
 // room for the race detector and for the next version.
-const allocsOfALook = 900
+const allocsPerPoll = 900
 
-// aVolume is what EC2 answers to a look at a volume that is still being created.
-const aVolume = `<?xml version="1.0" encoding="UTF-8"?>
+// volumeResponse is what EC2 answers to a look at a volume that is still being created.
+const volumeResponse = `<?xml version="1.0" encoding="UTF-8"?>
 <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>59dbff89-35bd-4eac-99ed-be587EXAMPLE</requestId><volumeSet><item>` +
 	`<volumeId>vol-0123456789abcdef0</volumeId><size>5</size><snapshotId>snap-0123456789abcdef0</snapshotId><availabilityZone>us-west-2c</availabilityZone>` +
 	`<status>creating</status><createTime>2026-11-25T09:00:00.000Z</createTime><attachmentSet/><tagSet><item><key>Name</key><value>codepen-app</value></item>` +
@@ -50,12 +50,12 @@ func answering(t *testing.T, body string) net.Conn {
 	return client
 }
 
-// TestAllocsOfALook: a launch looks at its volume every 0.1 s for seconds, and a fleet's
+// TestPollAllocs: a launch looks at its volume every 0.1 s for seconds, and a fleet's
 // machines do so while they start.
-func TestAllocsOfALook(t *testing.T) {
+func TestPollAllocs(t *testing.T) {
 	useEnv(t, ec2test.Env("http://ec2.test", "http://imds.test", "us-west-2"))
 	useEnv(t, []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret"})
-	c, err := ec2ops.New(t.Context(), ec2ops.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return answering(t, aVolume), nil }})
+	c, err := ec2ops.New(t.Context(), ec2ops.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return answering(t, volumeResponse), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestAllocsOfALook(t *testing.T) {
 		}
 	})
 	t.Logf("%.0f allocations", got)
-	if got > allocsOfALook {
-		t.Errorf("a look at a volume takes %.0f allocations, want at most %d", got, allocsOfALook)
+	if got > allocsPerPoll {
+		t.Errorf("a look at a volume takes %.0f allocations, want at most %d", got, allocsPerPoll)
 	}
 }

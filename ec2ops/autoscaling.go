@@ -55,7 +55,7 @@ func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 	explain := func(r *Refusal, _ int, reason string) error {
 		return fmt.Errorf("%w: the instance metadata service: %s: %s, for %s", ErrTemporary, path, reason, r.Within)
 	}
-	state, err := metadataUntil(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
+	state, err := pollMetadata(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
 		out, err := service.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusNotFound {
 			return "", nil
@@ -66,7 +66,7 @@ func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 		defer out.Content.Close()
 		return readWord(out.Content)
 	})
-	c.toldMetadata(path, start, err)
+	c.reportMetadataCall(path, start, err)
 	return state, err
 }
 

@@ -55,17 +55,17 @@ type Client struct {
 
 	onInstance bool // Identify has had an answer
 	throttled  atomic.Bool
-	chance     chance
+	jitters    jitterSource
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
 // Without a region in those settings, [Client.Identify] sets the instance's own.
 func New(ctx context.Context, o Options) (*Client, error) {
-	c := &Client{onCall: o.OnCall, chance: newChance(o.Seed)}
+	c := &Client{onCall: o.OnCall, jitters: newJitterSource(o.Seed)}
 	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(httpClient(o.Dial)),
-		config.WithRetryer(func() aws.Retryer { return c.patient() }),
+		config.WithRetryer(func() aws.Retryer { return c.newRetryer() }),
 		config.WithAppID(o.UserAgent),
 		config.WithLogger(logging.Nop{}), // its warnings would stand between our lines on stderr
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
@@ -74,13 +74,23 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("read the AWS SDK's settings: %w", err)
 	}
 	c.cfg = cfg
-	c.cfg.HTTPClient = timed{frozen(cfg.HTTPClient)}
+	c.cfg.HTTPClient = timingClient{withFixedDialer(cfg.HTTPClient)}
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
 	c.imds.Store(c.newMetadata())
-	c.connect()
+	c.newServiceClients()
 	return c, nil
+}
+
+// connect makes the clients of the services with the present configuration.
+func (c *Client) newServiceClients() {
+	c.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, requireRootElement, rememberFailure, c.rememberThrottled)
+	})
+	c.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
+		o.APIOptions = append(o.APIOptions, requireRootElement, rememberFailure, c.rememberThrottled)
+	})
 }
 
 // Region is the AWS region that calls go to; "" while none is known.
@@ -116,15 +126,15 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	return out, err
 }
 
-// forgetCredentials has the next call fetch the credentials anew.
-func (c *Client) forgetCredentials() {
+// invalidateCredentials has the next call fetch the credentials anew.
+func (c *Client) invalidateCredentials() {
 	if cache, ok := c.cfg.Credentials.(*aws.CredentialsCache); ok {
 		cache.Invalidate()
 	}
 }
 
-// toldMetadata tells OnCall of an exchange with the metadata service.
-func (c *Client) toldMetadata(what string, start time.Time, err error) {
+// reportMetadataCall tells OnCall of an exchange with the metadata service.
+func (c *Client) reportMetadataCall(what string, start time.Time, err error) {
 	now := time.Now()
 	c.onCall(Call{Service: "metadata", Action: what, Start: start, Took: now.Sub(start), Sent: start, Answered: now, Attempts: 1, Err: err})
 }

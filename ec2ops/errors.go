@@ -133,7 +133,7 @@ var kinds = map[string]error{
 
 	"InvalidSecurity.RequestHasExpired": ErrCredentials, // clock more than 5 min off
 
-	// The list's codes about encryption; see also aboutKMS.
+	// The list's codes about encryption; see also isKMSCode.
 	"CustomerKeyHasBeenRevoked":    ErrKMS,
 	"EncryptedVolumesNotSupported": ErrInvalid, // by the instance's type
 
@@ -212,7 +212,7 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	}
 	switch from := credentialsOf(err); {
 	case from == "":
-	case refusal != nil && !early, from == elsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
+	case refusal != nil && !early, from == fromElsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
 		e.Kind = ErrNoCredentials
 		if from == fromMetadata {
 			e.Message = "the instance metadata service: " + e.Message
@@ -237,7 +237,7 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 		}
 		return kind
 	}
-	if aboutKMS(code) {
+	if isKMSCode(code) {
 		return ErrKMS
 	}
 	if fault == smithy.FaultServer || strings.HasPrefix(code, "5") {
@@ -252,8 +252,8 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 
 // Where credentials come from.
 const (
-	fromMetadata = "metadata" // an instance's role
-	elsewhere    = "elsewhere"
+	fromMetadata  = "metadata" // an instance's role
+	fromElsewhere = "elsewhere"
 )
 
 // credentialsOf tells a failure to get credentials from a failed call, for which it
@@ -267,7 +267,7 @@ func credentialsOf(err error) (from string) {
 	case !strings.Contains(text, "get credentials"):
 		return ""
 	case !strings.Contains(text, "ec2imds") && !strings.Contains(text, "EC2 IMDS"):
-		return elsewhere
+		return fromElsewhere
 	}
 	return fromMetadata
 }

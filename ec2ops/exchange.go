@@ -1,7 +1,6 @@
 package ec2ops
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -43,9 +42,9 @@ func (x *exchanges) addTo(c *Call) {
 }
 
 // timed is an HTTP client that notes the exchanges of a call.
-type timed struct{ client aws.HTTPClient }
+type timingClient struct{ client aws.HTTPClient }
 
-func (t timed) Do(r *http.Request) (*http.Response, error) {
+func (t timingClient) Do(r *http.Request) (*http.Response, error) {
 	x, ok := r.Context().Value(exchangesKey{}).(*exchanges)
 	if !ok {
 		return t.client.Do(r)
@@ -54,38 +53,18 @@ func (t timed) Do(r *http.Request) (*http.Response, error) {
 	resp, err := t.client.Do(r)
 	x.answered()
 	if resp != nil {
-		resp.Body = timedBody{resp.Body, x}
+		resp.Body = timingBody{resp.Body, x}
 	}
 	return resp, err
 }
 
-type timedBody struct {
+type timingBody struct {
 	io.ReadCloser
 	of *exchanges
 }
 
-func (b timedBody) Read(p []byte) (int, error) {
+func (b timingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.of.answered()
 	return n, err
-}
-
-type pausesKey struct{}
-
-// WithPauses gives a context whose user's pauses are told: what passes between two looks
-// at something, or before a call is made once more. The calls themselves, with the SDK's
-// pauses between the attempts at one, are told to [Options.OnCall]. told is called from
-// whichever goroutine has paused.
-func WithPauses(ctx context.Context, told func(start time.Time, took time.Duration)) context.Context {
-	return context.WithValue(ctx, pausesKey{}, told)
-}
-
-// pausing begins a pause; the function it returns ends it.
-func pausing(ctx context.Context) (over func()) {
-	told, ok := ctx.Value(pausesKey{}).(func(time.Time, time.Duration))
-	if !ok {
-		return func() {}
-	}
-	start := time.Now()
-	return func() { told(start, time.Since(start)) }
 }

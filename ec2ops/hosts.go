@@ -74,7 +74,7 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 // for credentials too: away from EC2 its last resort is a metadata service that
 // never answers.
 func (c *Client) haveCredentials(ctx context.Context) error {
-	pause := c.backoffFrom("credentials", firstPoll, refusedBackoff)
+	pause := c.newPollDelay("credentials", firstPoll, refusalBackoff)
 	for asking := (Asking{}); ; {
 		_, err := c.cfg.Credentials.Retrieve(ctx)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {

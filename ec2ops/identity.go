@@ -30,7 +30,7 @@ type Identity struct {
 func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
 	start := time.Now()
 	id, err := c.identity(ctx, waiting)
-	c.toldMetadata("InstanceIdentity", start, err)
+	c.reportMetadataCall("InstanceIdentity", start, err)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -39,7 +39,7 @@ func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Ide
 	// says about regions.
 	if c.cfg.Region != id.Region {
 		c.cfg.Region = id.Region
-		c.connect()
+		c.newServiceClients()
 	}
 	return id, nil
 }
@@ -60,7 +60,7 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
 	}
 	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
-		if v != "" && (len(v) > wordLength || !word.MatchString(v)) {
+		if v != "" && (len(v) > identityValueMax || !identityValue.MatchString(v)) {
 			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}
 	}
@@ -72,33 +72,33 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 
 // word is what all of an identity is made of. The region becomes part of a host
 // name, the rest goes into tags, filters and tables.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var identityValue = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// wordLength is the longest of them, in bytes.
-const wordLength = 64
+// identityValueMax is the longest of them, in bytes.
+const identityValueMax = 64
 
 func (c *Client) identity(ctx context.Context, waiting func(string)) (Identity, error) {
-	var unfit error // what is wrong with the document
+	var docErr error // what is wrong with the document
 	refusalFor := func(status int) *Refusal {
-		if unfit != nil {
+		if docErr != nil {
 			return MetadataRefused
 		}
 		return refusedByMetadata(status)
 	}
 	explain := func(r *Refusal, status int, reason string) error {
-		if unfit != nil {
-			return unfit
+		if docErr != nil {
+			return docErr
 		}
 		return notEC2(r, status, reason)
 	}
-	return metadataUntil(ctx, c, waiting, refusalFor, explain, func(ctx context.Context, service *imds.Client) (Identity, error) {
-		unfit = nil
+	return pollMetadata(ctx, c, waiting, refusalFor, explain, func(ctx context.Context, service *imds.Client) (Identity, error) {
+		docErr = nil
 		out, err := service.GetInstanceIdentityDocument(ctx, nil)
 		if err != nil {
 			return Identity{}, err
 		}
 		id, err := identityOf(out.InstanceIdentityDocument)
-		unfit = err
+		docErr = err
 		return id, err
 	})
 }

@@ -40,7 +40,7 @@ func (c *Client) Launches(ctx context.Context, from, to time.Time, endings strin
 		}
 		in.Filters = append(in.Filters, filter("private-ip-address", ends...))
 	}
-	out, err := call(believed(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
+	out, err := call(withoutRefusalRetries(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 		return c.ec2.DescribeInstances(ctx, in)
 	})
 	if err != nil {

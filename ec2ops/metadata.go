@@ -57,13 +57,13 @@ func MetadataAnswered(err error) bool {
 	return ok && answer.status != 0
 }
 
-// metadataTry bounds one request, its token included.
-const metadataTry = 5 * time.Second
+// metadataAttemptTimeout bounds one request, its token included.
+const metadataAttemptTimeout = 5 * time.Second
 
-// askMetadata makes one request to the metadata service, and after one that fails has
+// requestMetadata makes one request to the metadata service, and after one that fails has
 // the next begin with a new token. Errors are [*metadataError].
-func askMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Context, service *imds.Client) (Out, error)) (Out, error) {
-	ctx, cancel := context.WithTimeout(ctx, metadataTry)
+func requestMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Context, service *imds.Client) (Out, error)) (Out, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataAttemptTimeout)
 	defer cancel()
 	var status atomic.Int64
 	service := c.imds.Load()
@@ -78,17 +78,17 @@ func askMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Co
 // metadataDisabled is the setting that turns the SDK's client off, as its error names it.
 const metadataDisabled = "AWS_EC2_METADATA_DISABLED"
 
-// metadataUntil asks the metadata service until it answers or a refusal lasts, whose
+// pollMetadata asks the metadata service until it answers or a refusal lasts, whose
 // error is then what explain makes of it. waiting, when not nil, is told why it takes
 // longer. When ctx ends, the error wraps [ErrTemporary].
-func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason string),
+func pollMetadata[Out any](ctx context.Context, c *Client, waiting func(reason string),
 	refusalFor func(status int) *Refusal, explain func(r *Refusal, status int, reason string) error,
 	do func(ctx context.Context, service *imds.Client) (Out, error),
 ) (Out, error) {
-	pause := c.backoffFrom("identity", 100*time.Millisecond, 2*time.Second)
+	pause := c.newPollDelay("identity", 100*time.Millisecond, 2*time.Second)
 	last := error(&metadataError{0, errors.New("no answer yet")})
 	for asking := (Asking{}); ; {
-		out, err := askMetadata(ctx, c, do)
+		out, err := requestMetadata(ctx, c, do)
 		if err == nil {
 			return out, nil
 		}
@@ -147,9 +147,9 @@ type roleMetadata struct{ c *Client }
 
 func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
 	start := time.Now()
-	out, err := askMetadata(ctx, m.c, func(ctx context.Context, service *imds.Client) (*imds.GetMetadataOutput, error) {
+	out, err := requestMetadata(ctx, m.c, func(ctx context.Context, service *imds.Client) (*imds.GetMetadataOutput, error) {
 		return service.GetMetadata(ctx, in, more...)
 	})
-	m.c.toldMetadata(strings.Trim(in.Path, "/"), start, err)
+	m.c.reportMetadataCall(strings.Trim(in.Path, "/"), start, err)
 	return out, err
 }

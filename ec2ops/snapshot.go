@@ -2,6 +2,8 @@ package ec2ops
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +15,7 @@ import (
 const (
 	SnapshotCompleted = string(types.SnapshotStateCompleted)
 	SnapshotPending   = string(types.SnapshotStatePending)
+	SnapshotFailed    = string(types.SnapshotStateError)
 	TierArchive       = string(types.StorageTierArchive)
 )
 
@@ -29,6 +32,98 @@ type Snapshot struct {
 	SizeGiB   int32     // of the volume it was made of
 	Encrypted bool
 	Tags      map[string]string
+}
+
+// DescriptionMax is how many characters a snapshot's description may have.
+// (CreateSnapshot, API reference)
+const DescriptionMax = 255
+
+// ErrOutcomeUnknown says that no answer of EC2's tells whether the call took effect.
+var ErrOutcomeUnknown = errors.New("it is not known whether the call took effect")
+
+// SnapshotSpec is what [Client.CreateSnapshot] asks for.
+type SnapshotSpec struct {
+	VolumeID    string
+	Description string // at most [DescriptionMax] characters
+	Tags        map[string]string
+}
+
+// CreateSnapshot asks EC2 for a snapshot of what the volume holds now; the tags go
+// with the same call. The snapshot that is returned is still pending.
+//
+// The call is made once: it has no client token, so a second one after a lost answer
+// would take a second snapshot. An error that wraps [ErrOutcomeUnknown] leaves open
+// whether there is one: look for a tag of its own. After any other there is none.
+func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
+	in := &ec2.CreateSnapshotInput{
+		VolumeId:          aws.String(s.VolumeID),
+		Description:       ptrUnlessZero(s.Description),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
+	}
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*ec2.CreateSnapshotOutput, error) {
+		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	})
+	if err != nil {
+		if !hadNoEffect(err) {
+			err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		}
+		return Snapshot{}, err
+	}
+	return Snapshot{
+		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State), Progress: aws.ToString(out.Progress),
+		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
+		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
+	}, nil
+}
+
+// refused says whether a call that failed surely had no effect: EC2 has said why it
+// does not carry it out, or it could not even be signed. An internal error may come
+// after the effect. (API reference, "Error codes")
+func hadNoEffect(err error) bool {
+	var e *APIError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case "":
+		return errors.Is(err, ErrNoCredentials)
+	case "InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "UnknownError":
+		return false
+	}
+	_, known := kinds[e.Code]
+	return known || errors.Is(e.Kind, ErrPermanent)
+}
+
+// Snapshot describes one snapshot of this account. A missing one is [ErrNotFound].
+func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
+	out, err := call(ctx, c, "DescribeSnapshots", id, func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
+		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for _, s := range out.Snapshots {
+		if aws.ToString(s.SnapshotId) == id {
+			return snapshotOf(s), nil
+		}
+	}
+	return Snapshot{}, &APIError{
+		Action: "ec2:DescribeSnapshots", Resource: id, Kind: ErrNotFound,
+		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+	}
+}
+
+// SnapshotByID looks for a snapshot of this account by its id, and for a while if EC2 does
+// not know it: it is known where it is on any answer.
+func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known bool, err error) {
+	err = c.retryNotFound(ctx, func() (err error) {
+		s, err = c.Snapshot(ctx, id)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Snapshot{}, false, nil
+	}
+	return s, err == nil, err
 }
 
 // Snapshots lists this account's snapshots with the tag Name=source, in every
@@ -59,6 +154,67 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 		}
 		return all, nil
 	})
+}
+
+const (
+	// snapshotFirstPoll and snapshotLastPoll are the pauses between two looks at a pending
+	// snapshot: a small one is complete within seconds, a large one in minutes or
+	// hours, and the API's percents move slowly.
+	snapshotFirstPoll = time.Second
+	snapshotLastPoll  = 5 * time.Second
+)
+
+// WaitSnapshot looks at a snapshot until it is completed; seen, when not nil, is told
+// of every look. An id that EC2 does not know yet is given time, as with
+// [Client.WaitVolume]. A snapshot that EC2 could not complete is ErrTemporary: the
+// next one may well succeed.
+func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
+	pause := c.newPollDelay("snapshot", snapshotFirstPoll, snapshotLastPoll)
+	unknownUntil := time.Now().Add(NeverShown.Within)
+	last := notSeen
+	outOfTime := func(err error) error {
+		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
+	}
+	for {
+		s, err := c.Snapshot(ctx, id)
+		switch {
+		case err == nil:
+			unknownUntil = time.Now().Add(Unknown.Within)
+			last = s.State + " " + s.Progress
+			if seen != nil {
+				seen(s)
+			}
+			switch s.State {
+			case SnapshotCompleted:
+				return s, nil
+			case SnapshotFailed:
+				return s, fmt.Errorf("%w: EC2 could not complete %s, which is in the state error; take another", ErrTemporary, id)
+			}
+		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
+		case ctx.Err() != nil:
+			return Snapshot{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
+		default:
+			return Snapshot{}, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return Snapshot{}, outOfTime(err)
+		}
+	}
+}
+
+// SnapshotsWithin is [Client.SnapshotsTagged], asked again for up to d while there is
+// none: EC2's lists may lack what was made a moment ago.
+func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]Snapshot, error) {
+	pause := c.newPollDelay("snapshot", firstPoll, lastPoll)
+	for until := time.Now().Add(d); ; {
+		all, err := c.SnapshotsTagged(ctx, key, value)
+		if err != nil || len(all) > 0 || !time.Now().Before(until) {
+			return all, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return nil, fmt.Errorf("wait for a snapshot tagged %s=%s: %w: %w", key, value, ErrTemporary, err)
+		}
+	}
 }
 
 // DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is no error.

@@ -16,6 +16,11 @@ const (
 	TagSource    = "snapsource:source"    // on volumes: the source
 	TagInstance  = "snapsource:instance"  // on volumes: the instance they were made for
 	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot they were made from, or "none"
+	TagVolume    = "snapsource:volume"    // on snapshots: the volume it was taken of
+	TagRun       = "snapsource:run"       // on snapshots: a random id of the run that took it
+	TagRevision  = "snapsource:revision"  // on snapshots: the release in it, as its version control names it
+	TagCandidate = "snapsource:candidate" // on snapshots, in place of Name: the source it may be promoted for
+	TagPromoted  = "snapsource:promoted"  // on copies of snapshots that are eligible: its own id, and when its data was taken
 	TagRejected  = "snapsource:rejected"  // on snapshots: why it was taken out of the running
 	TagStarted   = "snapsource:started"   // on volumes: the last start of a stopped instance at which it was checked for newer releases
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made on it
@@ -24,7 +29,7 @@ const (
 // Tag puts tags on one resource (a volume, snapshot or instance id); tags with
 // other keys stay.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	return c.known(ctx, func() error {
+	return c.retryNotFound(ctx, func() error {
 		_, err := call(ctx, c, "CreateTags", id, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 			return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 		})
@@ -37,7 +42,7 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 func (c *Client) Untag(ctx context.Context, id string, remove map[string]string) error {
 	var tags []types.Tag
 	for _, k := range slices.Sorted(maps.Keys(remove)) {
-		tags = append(tags, types.Tag{Key: aws.String(k), Value: some(remove[k])})
+		tags = append(tags, types.Tag{Key: aws.String(k), Value: ptrUnlessZero(remove[k])})
 	}
 	_, err := call(ctx, c, "DeleteTags", id, func(ctx context.Context) (*ec2.DeleteTagsOutput, error) {
 		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 )
@@ -27,23 +25,25 @@ const (
 // be served within n/20 or n/5 s, so shorter pauses only make more refusals.
 const (
 	describePause = 4 * time.Second
-	// firstMutation is doubled after each refusal, up to lastMutation.
-	firstMutation = 2 * time.Second
-	lastMutation  = 16 * time.Second
+	// firstMutationPause is doubled after each refusal, up to lastMutationPause.
+	firstMutationPause = 2 * time.Second
+	lastMutationPause  = 16 * time.Second
 )
 
-type onceKey struct{}
+type noThrottleRetriesKey struct{}
 
 // Once gives a context whose calls are not made again when EC2 refuses them for their
 // rate: their error wraps [ErrThrottled].
-func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+func Once(ctx context.Context) context.Context {
+	return context.WithValue(ctx, noThrottleRetriesKey{}, true)
+}
 
-type believedKey struct{}
+type noRefusalRetriesKey struct{}
 
 // believed gives a context whose calls take the first [Refusal] for an answer: nothing
 // depends on it but a remark.
-func believed(ctx context.Context) context.Context {
-	return context.WithValue(ctx, believedKey{}, true)
+func withoutRefusalRetries(ctx context.Context) context.Context {
+	return context.WithValue(ctx, noRefusalRetriesKey{}, true)
 }
 
 // Throttled says whether EC2 has refused a call of this client for its rate, which tells
@@ -73,36 +73,10 @@ func (c *Client) rememberThrottled(stack *middleware.Stack) error {
 	}), "Retry", middleware.After)
 }
 
-// retryer is the SDK's, which knows of [Once] and of the table of refusals.
-type retryer struct {
-	c *Client
-	*retry.Standard
-}
-
-// GetRetryToken decides, by the call's context, whether there is another attempt.
-func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
-	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(onceKey{}) != nil {
-		return nil, ErrThrottled
-	}
-	refusal := r.c.refusalOf(err)
-	if refusal != nil && ctx.Value(believedKey{}) != nil {
-		return nil, errLasting
-	}
-	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.again(refusal) {
-		return nil, errLasting
-	}
-	if refusal == BadCredentials || refusal == UnknownKey {
-		r.c.forgetCredentials()
-	}
-	return r.Standard.GetRetryToken(ctx, err)
-}
-
-var _ aws.RetryerV2 = retryer{}
-
 // throttledPause is the longest pause after the nth refusal of a call, from 1.
 func throttledPause(operation string, n int) time.Duration {
 	if strings.HasPrefix(operation, "Describe") {
 		return describePause
 	}
-	return min(lastMutation, firstMutation<<min(max(n-1, 0), 10))
+	return min(lastMutationPause, firstMutationPause<<min(max(n-1, 0), 10))
 }

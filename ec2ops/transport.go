@@ -26,7 +26,7 @@ const (
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // within bounds the opening of a connection.
-func (dial dialer) within(d time.Duration) dialer {
+func (dial dialer) withTimeout(d time.Duration) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
@@ -38,7 +38,7 @@ func (dial dialer) within(d time.Duration) dialer {
 // say, such as AWS_CA_BUNDLE; [frozen] ends that.
 func httpClient(dial dialer) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-		t.Proxy = proxyButNotLinkLocal
+		t.Proxy = proxyExceptLinkLocal
 		if dial != nil {
 			t.DialContext, t.Proxy = dial, nil
 		}
@@ -47,7 +47,7 @@ func httpClient(dial dialer) *awshttp.BuildableClient {
 
 // frozen gives a client that keeps its dialer: the SDK's service clients would put
 // one of their own in its place.
-func frozen(c aws.HTTPClient) aws.HTTPClient {
+func withFixedDialer(c aws.HTTPClient) aws.HTTPClient {
 	if buildable, ok := c.(*awshttp.BuildableClient); ok {
 		return buildable.Freeze()
 	}
@@ -61,14 +61,14 @@ func metadataClient(dial dialer) aws.HTTPClient {
 		dial = new(net.Dialer).DialContext
 	}
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.DialContext, t.Proxy = dial.within(metadataTimeout), nil
+		t.DialContext, t.Proxy = dial.withTimeout(metadataTimeout), nil
 		t.ResponseHeaderTimeout = metadataTimeout
 	}).Freeze()
 }
 
-// proxyButNotLinkLocal keeps the proxy settings of the environment away from the
+// proxyExceptLinkLocal keeps the proxy settings of the environment away from the
 // link-local addresses at which containers find their credentials.
-func proxyButNotLinkLocal(r *http.Request) (*url.URL, error) {
+func proxyExceptLinkLocal(r *http.Request) (*url.URL, error) {
 	if ip := net.ParseIP(r.URL.Hostname()); ip != nil && ip.IsLinkLocalUnicast() {
 		return nil, nil
 	}

@@ -117,14 +117,14 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	in := &ec2.CreateVolumeInput{
 		AvailabilityZone:         aws.String(s.Zone),
 		ClientToken:              aws.String(s.Token),
-		SnapshotId:               some(s.SnapshotID),
-		Size:                     some(s.SizeGiB),
+		SnapshotId:               ptrUnlessZero(s.SnapshotID),
+		Size:                     ptrUnlessZero(s.SizeGiB),
 		VolumeType:               types.VolumeType(s.Type),
-		Iops:                     some(s.IOPS),
-		Throughput:               some(s.Throughput),
-		Encrypted:                some(s.Encrypted),
-		KmsKeyId:                 some(s.KMSKey),
-		VolumeInitializationRate: some(s.InitializationRate),
+		Iops:                     ptrUnlessZero(s.IOPS),
+		Throughput:               ptrUnlessZero(s.Throughput),
+		Encrypted:                ptrUnlessZero(s.Encrypted),
+		KmsKeyId:                 ptrUnlessZero(s.KMSKey),
+		VolumeInitializationRate: ptrUnlessZero(s.InitializationRate),
 		TagSpecifications:        []types.TagSpecification{{ResourceType: types.ResourceTypeVolume, Tags: tagList(s.Tags)}},
 	}
 	from := "blank, for " + s.Tags[TagSource]
@@ -134,7 +134,7 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	out, err := call(ctx, c, "CreateVolume", from, func(ctx context.Context) (*ec2.CreateVolumeOutput, error) {
 		return c.ec2.CreateVolume(ctx, in, func(o *ec2.Options) {
 			if s.InitializationRate != 0 { // without it there may be capacity
-				o.Retryer = c.patient("InsufficientVolumeCapacity")
+				o.Retryer = c.newRetryer("InsufficientVolumeCapacity")
 			}
 		})
 	})
@@ -160,7 +160,7 @@ func ageOf(out *ec2.CreateVolumeOutput) time.Duration {
 }
 
 // some gives nil for a zero value: EC2 takes an absent parameter for its default.
-func some[T comparable](v T) *T {
+func ptrUnlessZero[T comparable](v T) *T {
 	var zero T
 	if v == zero {
 		return nil
@@ -219,7 +219,7 @@ func (c *Client) volumes(ctx context.Context, what string, filters ...types.Filt
 // empty: a volume made a moment ago may be missing from it.
 func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]Volume, error) {
 	until := time.Now().Add(d)
-	pause := c.backoffFrom("volumes", firstPoll, lastPoll)
+	pause := c.newPollDelay("volumes", firstPoll, lastPoll)
 	for {
 		all, err := c.Volumes(ctx, instanceID, source)
 		if err != nil || len(all) > 0 || !time.Now().Before(until) {

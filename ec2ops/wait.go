@@ -10,23 +10,23 @@ import (
 
 // pauses grows a pause up to a limit, each jittered by a fifth so that instances
 // launched together do not poll together.
-type pauses struct {
+type pollDelay struct {
 	next, limit time.Duration
 	growth      int // in percent
 	jitter      func(time.Duration) time.Duration
 }
 
-// usualGrowth is by how many percent a pause is longer than the one before.
-const usualGrowth = 30
+// defaultGrowth is by how many percent a pause is longer than the one before.
+const defaultGrowth = 30
 
-// backoffFrom begins pauses; what names what for.
-func (c *Client) backoffFrom(what string, first, limit time.Duration) *pauses {
-	return &pauses{first, limit, usualGrowth, func(most time.Duration) time.Duration { return c.jitter(what, most) }}
+// newPollDelay begins pauses; what names what for.
+func (c *Client) newPollDelay(what string, first, limit time.Duration) *pollDelay {
+	return &pollDelay{first, limit, defaultGrowth, func(most time.Duration) time.Duration { return c.jitter(what, most) }}
 }
 
 // sleep waits for the next pause, or until ctx ends and then gives its error.
-func (p *pauses) sleep(ctx context.Context) error {
-	defer pausing(ctx)()
+func (p *pollDelay) sleep(ctx context.Context) error {
+	defer startPause(ctx)()
 	d := p.next - p.next/5 + p.jitter(2*p.next/5+1)
 	p.next = min(p.next*time.Duration(100+p.growth)/100, p.limit)
 	t := time.NewTimer(d)
@@ -55,11 +55,11 @@ type Pace struct {
 }
 
 // looks gives the pause before the first look at a volume, and those between looks.
-func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
+func (c *Client) pollSchedule(pace Pace) (first time.Duration, between *pollDelay) {
 	if c.Throttled() {
-		return pace.FirstOfMany, c.backoffFrom("volume", pace.NextOfMany, lastPoll)
+		return pace.FirstOfMany, c.newPollDelay("volume", pace.NextOfMany, lastPoll)
 	}
-	between = c.backoffFrom("volume", pace.Next, lastPoll)
+	between = c.newPollDelay("volume", pace.Next, lastPoll)
 	if pace.Growth != 0 {
 		between.growth = pace.Growth
 	}
@@ -103,7 +103,7 @@ const notSeen = "not seen yet"
 // [Unknown] has it is [ErrNotFound]. When ctx ends, the error tells in what state the
 // volume was last.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
-	first, pause := c.looks(pace)
+	first, pause := c.pollSchedule(pace)
 	unseen := cmp.Or(pace.Unseen, NeverShown.Within)
 	unknownUntil, last := time.Now().Add(unseen), notSeen
 	if pace.Seen {
@@ -112,7 +112,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
-	if err := c.backoffFrom("volume", first, first).sleep(ctx); err != nil {
+	if err := c.newPollDelay("volume", first, first).sleep(ctx); err != nil {
 		return Volume{}, outOfTime(err)
 	}
 	for {
@@ -147,8 +147,8 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 
 // known makes a call about what exists for sure, and makes it again while EC2 does not
 // know it, for as long as [Unknown] has it.
-func (c *Client) known(ctx context.Context, do func() error) error {
-	pause := c.backoffFrom("known", firstPoll, lastPoll)
+func (c *Client) retryNotFound(ctx context.Context, do func() error) error {
+	pause := c.newPollDelay("known", firstPoll, lastPoll)
 	for until := time.Now().Add(Unknown.Within); ; {
 		err := do()
 		if !errors.Is(err, ErrNotFound) || !time.Now().Before(until) {
@@ -158,4 +158,24 @@ func (c *Client) known(ctx context.Context, do func() error) error {
 			return fmt.Errorf("%w: %w", err, sleepErr)
 		}
 	}
+}
+
+type pausesKey struct{}
+
+// WithPauses gives a context whose user's pauses are told: what passes between two looks
+// at something, or before a call is made once more. The calls themselves, with the SDK's
+// pauses between the attempts at one, are told to [Options.OnCall]. told is called from
+// whichever goroutine has paused.
+func WithPauses(ctx context.Context, told func(start time.Time, took time.Duration)) context.Context {
+	return context.WithValue(ctx, pausesKey{}, told)
+}
+
+// pausing begins a pause; the function it returns ends it.
+func startPause(ctx context.Context) (over func()) {
+	told, ok := ctx.Value(pausesKey{}).(func(time.Time, time.Duration))
+	if !ok {
+		return func() {}
+	}
+	start := time.Now()
+	return func() { told(start, time.Since(start)) }
 }

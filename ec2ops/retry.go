@@ -1,35 +1,27 @@
 package ec2ops
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const (
 	// maxBackoff bounds the pause before a call that failed is made again.
 	maxBackoff = 8 * time.Second
 
-	// refusedBackoff is the same after a [Refusal]: several tries fit into the shortest
+	// refusalBackoff is the same after a [Refusal]: several tries fit into the shortest
 	// time of the table.
-	refusedBackoff = 2 * time.Second
+	refusalBackoff = 2 * time.Second
 
 	// maxAttempts is only a backstop: the caller's deadline ends the retries.
 	maxAttempts = 1000
@@ -37,7 +29,7 @@ const (
 
 // passing are codes that pass by themselves, which the SDK does not know: the clock is
 // set soon after boot, and two writers of one resource's tags are so for a moment.
-var passing = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
+var retryableCodes = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
 
 // patient retries what is temporary until the context ends, and what is not in but, a
 // list of EC2's error codes. The SDK's default gives up after 3 attempts and adds a
@@ -47,7 +39,7 @@ var passing = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException"
 // is never retried, may be made twice. On an instance the metadata service, which has
 // answered before, will give credentials again. A [Refusal] is asked again for as long as
 // the table has it.
-func (c *Client) patient(but ...string) aws.Retryer {
+func (c *Client) newRetryer(but ...string) aws.Retryer {
 	return retryer{c, retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
@@ -59,10 +51,10 @@ func (c *Client) patient(but ...string) aws.Retryer {
 			if c.refusalOf(err) != nil || credentialsOf(err) == fromMetadata && c.onInstance {
 				return aws.TrueTernary
 			}
-			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(passing, api.ErrorCode()) {
+			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(retryableCodes, api.ErrorCode()) {
 				return aws.TrueTernary
 			}
-			if _, unreadable := errors.AsType[*smithy.DeserializationError](err); unreadable || errors.Is(err, errNotEC2) {
+			if _, unreadable := errors.AsType[*smithy.DeserializationError](err); unreadable || errors.Is(err, errForeignBody) {
 				return aws.TrueTernary
 			}
 			return aws.UnknownTernary
@@ -78,7 +70,7 @@ func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	}
 	limit := maxBackoff
 	if c.refusalOf(err) != nil {
-		limit = refusedBackoff
+		limit = refusalBackoff
 	}
 	if attempt < 6 {
 		limit = min(limit, 250*time.Millisecond<<max(attempt, 0))
@@ -86,49 +78,31 @@ func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	return c.jitter("failure", limit), nil
 }
 
-// connect makes the clients of the services with the present configuration.
-func (c *Client) connect() {
-	c.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
-		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure, c.rememberThrottled)
-	})
-	c.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
-		o.APIOptions = append(o.APIOptions, onlyEC2, rememberFailure, c.rememberThrottled)
-	})
+// retryer is the SDK's, which knows of [Once] and of the table of refusals.
+type retryer struct {
+	c *Client
+	*retry.Standard
 }
 
-// errNotEC2: something between us and EC2 has answered in its place.
-var errNotEC2 = errors.New("the answer is not EC2's")
-
-// rootMax is more than what stands before the root element of an answer.
-const rootMax = 512
-
-// onlyEC2 makes an error of a success that is not the document which the call has. The
-// SDK would take an empty answer, or a proxy's page, for a list in which nothing is; but
-// we act upon there being no volumes, snapshots and instances.
-func onlyEC2(stack *middleware.Stack) error {
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("OnlyEC2", func(
-		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
-	) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
-		out, metadata, err = next.HandleDeserialize(ctx, in)
-		resp, ok := out.RawResponse.(*smithyhttp.Response)
-		if err != nil || !ok || resp.StatusCode >= http.StatusMultipleChoices {
-			return out, metadata, err
-		}
-		body := bufio.NewReaderSize(resp.Body, rootMax)
-		begin, readErr := body.Peek(rootMax)
-		if readErr != nil && !errors.Is(readErr, io.EOF) {
-			return out, metadata, fmt.Errorf("read the answer: %w", &smithy.DeserializationError{Err: readErr})
-		}
-		if !strings.Contains(string(begin), "<"+middleware.GetOperationName(ctx)+"Response") {
-			return out, metadata, fmt.Errorf("%w: it begins with %.40q", errNotEC2, begin)
-		}
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{body, resp.Body}
-		return out, metadata, nil
-	}), middleware.After)
+// GetRetryToken decides, by the call's context, whether there is another attempt.
+func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
+	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(noThrottleRetriesKey{}) != nil {
+		return nil, ErrThrottled
+	}
+	refusal := r.c.refusalOf(err)
+	if refusal != nil && ctx.Value(noRefusalRetriesKey{}) != nil {
+		return nil, errLasting
+	}
+	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.mayRetry(refusal) {
+		return nil, errLasting
+	}
+	if refusal == BadCredentials || refusal == UnknownKey {
+		r.c.invalidateCredentials()
+	}
+	return r.Standard.GetRetryToken(ctx, err)
 }
+
+var _ aws.RetryerV2 = retryer{}
 
 // failure is how the last attempt of a call went wrong: when the caller's deadline ends
 // the retries, that is what a person wants to know.
@@ -148,7 +122,7 @@ func (f *failure) last() (err error, lasting bool) {
 }
 
 // again notes an attempt that failed and says whether there may be another.
-func (f *failure) again(r *Refusal) bool {
+func (f *failure) mayRetry(r *Refusal) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lasting = f.asking.Lasting(r)

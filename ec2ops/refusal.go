@@ -138,7 +138,7 @@ var errLasting = errors.New("it stays so")
 // a metadata service that does not answer is waited for.
 func (c *Client) refusalOf(err error) *Refusal {
 	switch credentialsOf(err) {
-	case elsewhere:
+	case fromElsewhere:
 		return nil
 	case fromMetadata:
 		answer, ok := errors.AsType[*metadataError](err)
@@ -165,13 +165,13 @@ func refusalByCode(code string) *Refusal {
 			return r
 		}
 	}
-	if aboutKMS(code) {
+	if isKMSCode(code) {
 		return NoKMS
 	}
 	return nil
 }
 
-// aboutKMS finds the codes about KMS keys. EC2's list of error codes has one,
+// isKMSCode finds the codes about KMS keys. EC2's list of error codes has one,
 // CustomerKeyHasBeenRevoked; others were seen beside it, such as
 // InvalidKMSKey.InvalidState.
-func aboutKMS(code string) bool { return strings.Contains(strings.ToLower(code), "kms") }
+func isKMSCode(code string) bool { return strings.Contains(strings.ToLower(code), "kms") }

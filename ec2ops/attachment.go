@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +18,9 @@ import (
 // available, it asks again; waiting, when not nil, is told why. Besides the usual
 // errors: [ErrDeviceNameTaken], [ErrVolumeInUse].
 func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
-	pause := c.backoffFrom("attach", firstPoll, lastPoll)
+	pause := c.newPollDelay("attach", firstPoll, lastPoll)
 	for {
-		err := c.known(ctx, func() error {
+		err := c.retryNotFound(ctx, func() error {
 			_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
 				return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
 					VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
@@ -57,16 +56,16 @@ func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error 
 	return ignoreNotFound(err)
 }
 
-// mappedWithin is how long an attachment may take to appear in the instance's mapping
+// mappingTimeout is how long an attachment may take to appear in the instance's mapping
 // of block devices, before which it can't be changed.
-const mappedWithin = 30 * time.Second
+const mappingTimeout = 30 * time.Second
 
 // DeleteOnTermination tells EC2 to delete the volume that is attached as device
 // when its instance terminates; volumes attached after launch otherwise stay.
 func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
-	pause := c.backoffFrom("mapping", firstPoll, lastPoll)
-	for until := time.Now().Add(mappedWithin); ; {
-		err := c.known(ctx, func() error { return c.deleteOnTermination(ctx, instanceID, device, volumeID) })
+	pause := c.newPollDelay("mapping", firstPoll, lastPoll)
+	for until := time.Now().Add(mappingTimeout); ; {
+		err := c.retryNotFound(ctx, func() error { return c.deleteOnTermination(ctx, instanceID, device, volumeID) })
 		if !errors.Is(err, ErrNotReady) || !time.Now().Before(until) {
 			return err
 		}
@@ -90,92 +89,6 @@ func (c *Client) deleteOnTermination(ctx context.Context, instanceID, device, vo
 	})
 	return err
 }
-
-// Instance is what EC2 says of an instance.
-type Instance struct {
-	ID          string
-	State       string   // pending, running, …
-	DeviceNames []string // of its block device mapping: "/dev/xvda", "/dev/sdf"
-	Tags        map[string]string
-}
-
-// Instance describes one instance, of which EC2 may have learnt only a moment ago.
-func (c *Client) Instance(ctx context.Context, id string) (i Instance, err error) {
-	err = c.known(ctx, func() error {
-		i, err = c.instance(ctx, id)
-		return err
-	})
-	return i, err
-}
-
-func (c *Client) instance(ctx context.Context, id string) (Instance, error) {
-	out, err := call(ctx, c, "DescribeInstances", id, func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
-		return c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
-	})
-	if err != nil {
-		return Instance{}, err
-	}
-	for _, r := range out.Reservations {
-		for _, i := range r.Instances {
-			if aws.ToString(i.InstanceId) != id {
-				continue
-			}
-			inst := Instance{ID: id, Tags: tagMap(i.Tags)}
-			if i.State != nil {
-				inst.State = string(i.State.Name)
-			}
-			for _, m := range i.BlockDeviceMappings {
-				inst.DeviceNames = append(inst.DeviceNames, aws.ToString(m.DeviceName))
-			}
-			return inst, nil
-		}
-	}
-	return Instance{}, &APIError{
-		Action: "ec2:DescribeInstances", Resource: id, Kind: ErrNotFound,
-		Message: "EC2's answer does not hold it", Err: ErrNotFound,
-	}
-}
-
-// Alive says which of these instances still exist: EC2 shows a terminated one for
-// about an hour, and then no more. A stopped one exists.
-func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, error) {
-	alive := map[string]bool{}
-	for batch := range slices.Chunk(ids, filterValuesMax) {
-		in := &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-id", batch...)}}
-		_, err := call(ctx, c, "DescribeInstances", few(batch), func(ctx context.Context) (struct{}, error) {
-			for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
-				page, err := pages.NextPage(ctx)
-				if err != nil {
-					return struct{}{}, err
-				}
-				for _, r := range page.Reservations {
-					for _, i := range r.Instances {
-						if i.State != nil && i.State.Name != types.InstanceStateNameTerminated {
-							alive[aws.ToString(i.InstanceId)] = true
-						}
-					}
-				}
-			}
-			return struct{}{}, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return alive, nil
-}
-
-// few names the first of some ids, for a message.
-func few(ids []string) string {
-	if len(ids) > 3 {
-		return fmt.Sprintf("%s and %d more", strings.Join(ids[:3], ", "), len(ids)-3)
-	}
-	return strings.Join(ids, ", ")
-}
-
-// filterValuesMax is how many values a filter may have. (EC2 user guide, "List and
-// filter your resources")
-const filterValuesMax = 200
 
 func attachmentsOf(list []types.VolumeAttachment) []Attachment {
 	var all []Attachment

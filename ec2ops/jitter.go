@@ -10,29 +10,29 @@ import (
 
 // chance draws the jitter of pauses, for each purpose from a stream of its own, so that
 // what runs side by side draws the same in whichever order it comes.
-type chance struct {
+type jitterSource struct {
 	mu      *sync.Mutex
 	seed    uint64
 	streams map[string]*rand.Rand
 }
 
-func newChance(seed uint64) chance {
+func newJitterSource(seed uint64) jitterSource {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	return chance{new(sync.Mutex), seed, map[string]*rand.Rand{}}
+	return jitterSource{new(sync.Mutex), seed, map[string]*rand.Rand{}}
 }
 
 // jitter draws a duration from 0 to less than most.
 func (c *Client) jitter(purpose string, most time.Duration) time.Duration {
-	c.chance.mu.Lock()
-	defer c.chance.mu.Unlock()
-	stream := c.chance.streams[purpose]
+	c.jitters.mu.Lock()
+	defer c.jitters.mu.Unlock()
+	stream := c.jitters.streams[purpose]
 	if stream == nil {
 		sum := fnv.New64a()
 		_, _ = io.WriteString(sum, purpose) // a hash never fails
-		stream = rand.New(rand.NewPCG(c.chance.seed, sum.Sum64()))
-		c.chance.streams[purpose] = stream
+		stream = rand.New(rand.NewPCG(c.jitters.seed, sum.Sum64()))
+		c.jitters.streams[purpose] = stream
 	}
 	return time.Duration(stream.Int64N(int64(max(most, 1))))
 }
