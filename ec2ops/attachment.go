@@ -12,11 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Attach asks EC2 to attach a volume as a device name. It returns as soon as EC2
-// has taken the request; the attachment is then usually still attaching. While the
-// instance is pending (early in boot EC2 may still say so) or the volume is not
-// available, it asks again; waiting, when not nil, is told why. Besides the usual
-// errors: [ErrDeviceNameTaken], [ErrVolumeInUse].
+// Attach calls AttachVolume. It returns once EC2 has accepted the request; the attachment
+// is then usually still attaching. While the instance is pending (EC2 may still say so
+// early in boot) or the volume is not available, it retries, and calls waiting, when not
+// nil, with the reason. Besides the usual errors it returns [ErrDeviceNameTaken] and
+// [ErrVolumeInUse].
 func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
 	pause := c.newPollDelay("attach", firstPoll, lastPoll)
 	for {
@@ -40,9 +40,8 @@ func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string
 	}
 }
 
-// Detach asks EC2 to detach a volume. The file system must be unmounted first: on
-// NVMe the guest gets no chance to flush. An attachment that EC2 no longer knows
-// is no error.
+// Detach calls DetachVolume. Unmount the file system first: on NVMe the guest gets no
+// chance to flush. An attachment that EC2 no longer knows is not an error.
 func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error {
 	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func(ctx context.Context) (*ec2.DetachVolumeOutput, error) {
 		return c.ec2.DetachVolume(ctx, &ec2.DetachVolumeInput{
@@ -51,17 +50,17 @@ func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error 
 	})
 	var api *APIError
 	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeAvailable) {
-		return nil // an earlier call, whose answer was lost, has done it
+		return nil // an earlier call whose response was lost has detached it
 	}
 	return ignoreNotFound(err)
 }
 
-// mappingTimeout is how long an attachment may take to appear in the instance's mapping
-// of block devices, before which it can't be changed.
+// mappingTimeout is how long an attachment may take to appear in the instance's block
+// device mapping. It can't be modified before that.
 const mappingTimeout = 30 * time.Second
 
-// DeleteOnTermination tells EC2 to delete the volume that is attached as device
-// when its instance terminates; volumes attached after launch otherwise stay.
+// DeleteOnTermination makes EC2 delete the volume attached as device when its instance
+// terminates. The default is to keep volumes that were attached after launch.
 func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
 	pause := c.newPollDelay("mapping", firstPoll, lastPoll)
 	for until := time.Now().Add(mappingTimeout); ; {

@@ -9,11 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// exchanges are the HTTP exchanges of one call: its attempts, and its pages.
+// exchanges records the HTTP exchanges of one call: its attempts and pages.
 type exchanges struct {
 	mu     sync.Mutex
 	sent   time.Time // the first request
-	answer time.Time // what was read last of the last answer
+	answer time.Time // when the last bytes of the last response were read
 	count  int
 }
 
@@ -34,14 +34,14 @@ func (x *exchanges) answered() {
 	x.answer = time.Now()
 }
 
-// addTo notes the exchanges in what is told of the call.
+// addTo copies the record into c.
 func (x *exchanges) addTo(c *Call) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c.Sent, c.Answered, c.Attempts = x.sent, x.answer, x.count
 }
 
-// timed is an HTTP client that notes the exchanges of a call.
+// timingClient is an HTTP client that records the exchanges of a call.
 type timingClient struct{ client aws.HTTPClient }
 
 func (t timingClient) Do(r *http.Request) (*http.Response, error) {

@@ -19,7 +19,7 @@ type Instance struct {
 	Tags        map[string]string
 }
 
-// Instance describes one instance, of which EC2 may have learnt only a moment ago.
+// Instance describes one instance. It retries not found: EC2 may be late to show it.
 func (c *Client) Instance(ctx context.Context, id string) (i Instance, err error) {
 	err = c.retryNotFound(ctx, func() error {
 		i, err = c.instance(ctx, id)
@@ -52,12 +52,12 @@ func (c *Client) instance(ctx context.Context, id string) (Instance, error) {
 	}
 	return Instance{}, &APIError{
 		Action: "ec2:DescribeInstances", Resource: id, Kind: ErrNotFound,
-		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+		Message: "EC2's response does not contain it", Err: ErrNotFound,
 	}
 }
 
-// Alive says which of these instances still exist: EC2 shows a terminated one for
-// about an hour, and then no more. A stopped one exists.
+// Alive reports which of these instances exist, including stopped ones. EC2 shows a
+// terminated instance for about an hour.
 func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, error) {
 	alive := map[string]bool{}
 	for batch := range slices.Chunk(ids, filterValuesMax) {
@@ -85,7 +85,7 @@ func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, erro
 	return alive, nil
 }
 
-// few names the first of some ids, for a message.
+// firstIDs lists the first three ids, for a message.
 func firstIDs(ids []string) string {
 	if len(ids) > 3 {
 		return fmt.Sprintf("%s and %d more", strings.Join(ids[:3], ", "), len(ids)-3)

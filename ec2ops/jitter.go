@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// chance draws the jitter of pauses, for each purpose from a stream of its own, so that
-// what runs side by side draws the same in whichever order it comes.
+// jitterSource draws the jitter of pauses. Each purpose has its own stream, so concurrent
+// calls draw the same values in any order.
 type jitterSource struct {
 	mu      *sync.Mutex
 	seed    uint64
@@ -23,7 +23,7 @@ func newJitterSource(seed uint64) jitterSource {
 	return jitterSource{new(sync.Mutex), seed, map[string]*rand.Rand{}}
 }
 
-// jitter draws a duration from 0 to less than most.
+// jitter returns a random duration in [0, most).
 func (c *Client) jitter(purpose string, most time.Duration) time.Duration {
 	c.jitters.mu.Lock()
 	defer c.jitters.mu.Unlock()

@@ -10,104 +10,105 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Refusal is an answer that says no and may be a passing one. What it means is decided
-// by time: only when it has been the answer for all of Within does a call end with Then.
-// Whatever comes in between starts the time anew. Until then, and when a deadline cuts
-// the time short, it is [ErrTemporary]. docs/reliability.md has the same table.
+// Refusal is a response that may be transient although it looks permanent. A call retries
+// it, and fails with Then only when it has been the only response for all of Within; any
+// other response restarts that time. Until then, and when a deadline comes first, the error
+// is [ErrTemporary]. docs/reliability.md has the same table.
 //
-// CreateSnapshot is the exception: it is called once, as a file system is frozen
-// meanwhile, and no unit runs it.
+// CreateSnapshot is the exception: it is called once, because the file system is frozen
+// during the call, and no unit runs it.
 type Refusal struct {
-	What   string        // as docs/reliability.md names it
-	Within time.Duration // it is asked again for so long
-	Then   error         // what it means after that
+	What   string        // its name in docs/reliability.md
+	Within time.Duration // how long it is retried
+	Then   error         // the error after that
 
-	codes []string // EC2's error codes that say so
+	codes []string // EC2's error codes
 }
 
-// The table: each refusal with its evidence.
+// The table, with the evidence for each line.
 var (
-	// NoMetadata: nothing answers, or only with 5xx or what can't be read. Early in boot
-	// the network may not be up. cloud-init allows 240 s, but it waits for no network;
-	// our unit starts after network-online, and runs again after a temporary error.
+	// NoMetadata: no response, a 5xx, or a response that can't be parsed. Early in boot the
+	// network may not be up. cloud-init allows 240 s, but it does not wait for the network;
+	// our unit starts after network-online, and restarts after a temporary error.
 	NoMetadata = &Refusal{What: "the metadata service does not answer", Within: 30 * time.Second, Then: ErrTemporary}
 
 	// MetadataRefused: 400, 401, 403, 404 or 405 to the request for a token or for the
 	// identity document, or a document that names no instance. In the first seconds of a
-	// boot a fresh token was answered 401 for ten requests and more, in about 0.5 % of
-	// launches (nixpkgs#542874, aws-sdk-js#374). For good these are the answers of a
-	// service that is off (403) or that is not EC2's (EC2 user guide, "How Instance
-	// Metadata Service Version 2 works"). Each try fetches a token anew.
+	// boot a new token got 401 for ten requests and more, in about 0.5 % of launches
+	// (nixpkgs#542874, aws-sdk-js#374). Permanently these are the responses of a service
+	// that is disabled (403) or that is not EC2's (EC2 user guide, "How Instance Metadata
+	// Service Version 2 works"). Each attempt uses a new token.
 	MetadataRefused = &Refusal{What: "the metadata service refuses the token or the identity document", Within: 45 * time.Second, Then: ErrNotEC2}
 
-	// NoRole: 403 or 404 to the request for the role's credentials, which is also the
-	// answer where the instance has no role. A role that is attached, or an instance that
-	// has just started, may be known late (amazon-ecs-agent#4487).
-	NoRole = &Refusal{What: "the metadata service has no credentials of a role", Within: 45 * time.Second, Then: ErrNoCredentials}
+	// NoRole: 403 or 404 to the request for the role's credentials. This is also the
+	// response where the instance has no role. The service may be late to know a role that
+	// was just attached, or the role of an instance that has just started
+	// (amazon-ecs-agent#4487).
+	NoRole = &Refusal{What: "the metadata service has no role credentials", Within: 45 * time.Second, Then: ErrNoCredentials}
 
-	// NoCredentials: no credentials are set, and no metadata service answers, to a command
-	// that also runs away from EC2. There that is the usual case.
-	NoCredentials = &Refusal{What: "no credentials are set, and no metadata service answers, away from an instance", Within: 5 * time.Second, Then: ErrNoCredentials}
+	// NoCredentials: no credentials are set, and no metadata service responds, to a command
+	// that also runs outside EC2. There this is the usual case.
+	NoCredentials = &Refusal{What: "outside EC2: no credentials are set, and no metadata service responds", Within: 5 * time.Second, Then: ErrNoCredentials}
 
 	// NoGroup: target-lifecycle-state is 404, and Auto Scaling does not list the instance.
-	// The 404 was seen on members of a group too, at random or because the instance
-	// joined later (amazon-ecs-agent#4644). Then it is in no group, which is no error.
+	// Members of a group got this 404 too, at random or because the instance joined later
+	// (amazon-ecs-agent#4644). After Within the instance is in no group, which is not an
+	// error.
 	NoGroup = &Refusal{What: "the instance is in no Auto Scaling group", Within: 45 * time.Second}
 
-	// GroupUnclear: the metadata service and Auto Scaling contradict each other about the
-	// instance's state. Either may be late by the seconds that a transition takes.
+	// GroupUnclear: the metadata service and Auto Scaling report contradictory states of
+	// the instance. During a transition either may be seconds late.
 	GroupUnclear = &Refusal{What: "the metadata service and Auto Scaling contradict each other", Within: time.Minute, Then: ErrTemporary}
 
-	// OtherHook: the instance waits in a launch hook, but not in the one that is
-	// configured. The list of instances may be ahead of the hook's own state, and a hook
-	// that is put on a group a moment ago may not be known everywhere.
+	// OtherHook: the instance waits in a launch hook, but not in the configured one. The
+	// list of instances may be ahead of the hook's own state, and a new hook may not be
+	// known everywhere.
 	OtherHook = &Refusal{What: "the instance waits in another launch hook", Within: 2 * time.Minute, Then: ErrTemporary}
 
-	// Unauthorized: a policy that was attached a moment ago takes seconds to be known
-	// everywhere (IAM user guide, "Changes that I make are not always immediately
-	// visible"), and an explicit deny by a service control policy was seen to pass
-	// (terraform#6566). Longer would only delay the message about a missing permission,
-	// which is by far the usual cause.
+	// Unauthorized: a policy takes seconds to take effect everywhere (IAM user guide,
+	// "Changes that I make are not always immediately visible"), and an explicit deny by a
+	// service control policy was seen to be transient (terraform#6566). A longer time would
+	// only delay the error message for a missing permission, by far the usual cause.
 	Unauthorized = &Refusal{What: "AWS does not allow the call", Within: 15 * time.Second, Then: ErrDenied, codes: []string{
 		"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked", "PendingVerification",
 	}}
 
-	// BadCredentials: AWS does not accept the credentials, because the clock is being set
-	// or credentials of a role are not known everywhere yet; both pass (terraform#6566).
-	// Each try fetches the role's credentials anew.
+	// BadCredentials: AWS does not accept the credentials, because the clock is not set
+	// yet, or because new credentials of a role are not known everywhere; both are
+	// transient (terraform#6566). Each attempt fetches the role's credentials anew.
 	BadCredentials = &Refusal{What: "AWS does not accept the credentials", Within: time.Minute, Then: ErrCredentials, codes: []string{
 		"AuthFailure", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken",
 	}}
 
-	// UnknownKey: the same, about the access key itself.
+	// UnknownKey: the same, for the access key itself.
 	UnknownKey = &Refusal{What: "AWS does not know the access key", Within: time.Minute, Then: ErrUnknownKey, codes: []string{
 		"InvalidClientTokenId",
 	}}
 
-	// NoKMS: the KMS key can't be used. A grant may take seconds to be known, up to five
+	// NoKMS: the KMS key can't be used. A grant may take seconds to take effect, up to five
 	// minutes at worst (KMS developer guide, "Grants", eventual consistency).
 	NoKMS = &Refusal{What: "EC2 can't use the volume's KMS key", Within: 30 * time.Second, Then: ErrKMS, codes: []string{
 		"CustomerKeyHasBeenRevoked",
 	}}
 
-	// Unknown: an id of what exists, or has been seen, is not found. Another of EC2's
-	// servers may answer, which has not heard of it.
-	Unknown = &Refusal{What: "EC2 does not find what it has shown before", Within: 30 * time.Second, Then: ErrNotFound}
+	// Unknown: EC2 does not find a resource that exists or that it has shown before.
+	// Another of EC2's servers may respond, one that does not know the resource yet.
+	Unknown = &Refusal{What: "EC2 does not find a resource that it has shown before", Within: 30 * time.Second, Then: ErrNotFound}
 
-	// NeverShown: EC2 has given the id of a new volume or snapshot, and does not find it.
-	// EC2 is eventually consistent, within seconds as a rule; it advises to allow for up
-	// to five minutes between two tries (EC2 developer guide, "Eventual consistency").
-	NeverShown = &Refusal{What: "EC2 does not show what it has just made", Within: 2 * time.Minute, Then: ErrTemporary}
+	// NeverShown: EC2 has returned the id of a new volume or snapshot, and does not find
+	// it. EC2 is eventually consistent, usually within seconds; it advises to back off for
+	// up to five minutes (EC2 developer guide, "Eventual consistency").
+	NeverShown = &Refusal{What: "EC2 does not show a resource that it has just created", Within: 2 * time.Minute, Then: ErrTemporary}
 
-	// Forgotten: EC2 repeats its old answer to a client token, with a volume that was asked
-	// for at least ForgottenAge before, by EC2's own clock, and finds that volume neither
-	// by its id nor in the list by tags. It is gone then.
-	Forgotten = &Refusal{What: "EC2 does not show the volume that an old client token stands for", Within: 40 * time.Second, Then: ErrNotFound}
+	// Forgotten: EC2 repeats its old response to a client token, with a volume that was
+	// created at least ForgottenAge ago by EC2's own clock, and finds that volume neither
+	// by its id nor by its tags. Then the volume is deleted.
+	Forgotten = &Refusal{What: "EC2 does not show the volume of an old client token", Within: 40 * time.Second, Then: ErrNotFound}
 )
 
-// ForgottenAge is the age from which on a volume that EC2 has never shown may be taken for
-// gone: longer than EC2 was seen to show anything late, and the longest that it advises to
-// wait (EC2 developer guide, "Eventual consistency").
+// ForgottenAge is the age after which a volume that EC2 has never shown counts as deleted.
+// It is longer than any observed delay, and the longest back-off that EC2 advises (EC2
+// developer guide, "Eventual consistency").
 const ForgottenAge = 5 * time.Minute
 
 // Refusals is the whole table.
@@ -116,14 +117,14 @@ var Refusals = []*Refusal{
 	Unauthorized, BadCredentials, UnknownKey, NoKMS, Unknown, NeverShown, Forgotten,
 }
 
-// Asking is how often something was refused, one request after the other.
+// Asking tracks how long a refusal has been the only response.
 type Asking struct {
 	refused *Refusal
 	since   time.Time
 }
 
-// Lasting notes that the answer was this refusal, and says whether it has been the
-// answer for as long as the table has it.
+// Lasting records a response that was this refusal, nil for any other response, and says
+// whether the refusal has lasted for Within.
 func (a *Asking) Lasting(r *Refusal) bool {
 	if a.refused != r {
 		a.refused, a.since = r, time.Now()
@@ -132,10 +133,11 @@ func (a *Asking) Lasting(r *Refusal) bool {
 }
 
 // errLasting ends the retries of a call.
-var errLasting = errors.New("it stays so")
+var errLasting = errors.New("the refusal lasts")
 
-// refusalOf finds an error of the SDK in the table; nil: it is no refusal. On an instance
-// a metadata service that does not answer is waited for.
+// refusalOf returns the refusal that an error of the SDK is; nil if it is not in the table.
+// On an instance a metadata service that does not respond is not a refusal: it is retried
+// until the deadline.
 func (c *Client) refusalOf(err error) *Refusal {
 	switch credentialsOf(err) {
 	case fromElsewhere:
@@ -171,7 +173,6 @@ func refusalByCode(code string) *Refusal {
 	return nil
 }
 
-// isKMSCode finds the codes about KMS keys. EC2's list of error codes has one,
-// CustomerKeyHasBeenRevoked; others were seen beside it, such as
-// InvalidKMSKey.InvalidState.
+// isKMSCode says whether an error code is about a KMS key. EC2's list of error codes has
+// only CustomerKeyHasBeenRevoked; others were seen, such as InvalidKMSKey.InvalidState.
 func isKMSCode(code string) bool { return strings.Contains(strings.ToLower(code), "kms") }

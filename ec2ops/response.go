@@ -14,15 +14,15 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// errForeignBody: something between us and EC2 has answered in its place.
-var errForeignBody = errors.New("the answer is not EC2's")
+// errForeignBody: something between us and EC2, such as a proxy, responded instead of EC2.
+var errForeignBody = errors.New("the response is not EC2's")
 
-// rootMax is more than what stands before the root element of an answer.
+// rootMax is longer than anything that precedes the root element of a response.
 const rootMax = 512
 
-// requireRootElement makes an error of a success that is not the document which the call has. The
-// SDK would take an empty answer, or a proxy's page, for a list in which nothing is; but
-// we act upon there being no volumes, snapshots and instances.
+// requireRootElement fails a 2xx response whose root element is not that of the called
+// action. The SDK would parse an empty body, or a proxy's page, as an empty list, and we
+// act on there being no volumes, snapshots or instances.
 func requireRootElement(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("RequireRootElement", func(
 		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
@@ -35,10 +35,10 @@ func requireRootElement(stack *middleware.Stack) error {
 		body := bufio.NewReaderSize(resp.Body, rootMax)
 		begin, readErr := body.Peek(rootMax)
 		if readErr != nil && !errors.Is(readErr, io.EOF) {
-			return out, metadata, fmt.Errorf("read the answer: %w", &smithy.DeserializationError{Err: readErr})
+			return out, metadata, fmt.Errorf("read the response: %w", &smithy.DeserializationError{Err: readErr})
 		}
 		if !strings.Contains(string(begin), "<"+middleware.GetOperationName(ctx)+"Response") {
-			return out, metadata, fmt.Errorf("%w: it begins with %.40q", errForeignBody, begin)
+			return out, metadata, fmt.Errorf("%w: it starts with %.40q", errForeignBody, begin)
 		}
 		resp.Body = struct {
 			io.Reader

@@ -16,36 +16,37 @@ import (
 )
 
 const (
-	// maxBackoff bounds the pause before a call that failed is made again.
+	// maxBackoff is the longest pause between two attempts at a call.
 	maxBackoff = 8 * time.Second
 
-	// refusalBackoff is the same after a [Refusal]: several tries fit into the shortest
-	// time of the table.
+	// refusalBackoff is the longest pause after a [Refusal]. Several attempts fit into the
+	// shortest time in the table.
 	refusalBackoff = 2 * time.Second
 
 	// maxAttempts is only a backstop: the caller's deadline ends the retries.
 	maxAttempts = 1000
 )
 
-// passing are codes that pass by themselves, which the SDK does not know: the clock is
-// set soon after boot, and two writers of one resource's tags are so for a moment.
+// retryableCodes are retryable error codes that the SDK does not retry. RequestExpired and
+// its kin end once the clock is set, soon after boot; ConcurrentTagAccess ends with the
+// other writer's call.
 var retryableCodes = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", "InvalidSecurity.RequestHasExpired", "ConcurrentTagAccess"}
 
-// patient retries what is temporary until the context ends, and what is not in but, a
-// list of EC2's error codes. The SDK's default gives up after 3 attempts and adds a
-// client-side budget of retries, which a throttled fleet uses up in seconds.
+// newRetryer returns a retryer that retries temporary errors until the context ends. It
+// does not retry the error codes in except. The SDK's default gives up after 3 attempts and
+// adds a client-side retry quota, which a throttled fleet uses up in seconds.
 //
-// An answer that can't be read is no answer: every call of ours but CreateSnapshot, which
-// is never retried, may be made twice. On an instance the metadata service, which has
-// answered before, will give credentials again. A [Refusal] is asked again for as long as
-// the table has it.
-func (c *Client) newRetryer(but ...string) aws.Retryer {
+// A response that can't be parsed is retried: all our calls are idempotent, except
+// CreateSnapshot, which is never retried. On an instance, missing credentials are retried:
+// the metadata service has responded before and will again. A [Refusal] is retried for the
+// time in the table.
+func (c *Client) newRetryer(except ...string) aws.Retryer {
 	return retryer{c, retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(c.backoff)
 		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(but, api.ErrorCode()) {
+			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(except, api.ErrorCode()) {
 				return aws.FalseTernary
 			}
 			if c.refusalOf(err) != nil || credentialsOf(err) == fromMetadata && c.onInstance {
@@ -62,8 +63,8 @@ func (c *Client) newRetryer(but ...string) aws.Retryer {
 	})}
 }
 
-// backoff gives a pause of full jitter: 0 to 0.5 s, then to 1 s, … 8 s, and longer ones
-// after a refusal for the rate of calls.
+// backoff returns a pause with full jitter: up to 0.5 s, then up to 1 s, … 8 s; longer
+// after a throttled attempt.
 func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	if refused, ok := errors.AsType[*throttledError](err); ok {
 		return c.jitter(refused.operation, throttledPause(refused.operation, attempt)), nil
@@ -78,13 +79,13 @@ func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	return c.jitter("failure", limit), nil
 }
 
-// retryer is the SDK's, which knows of [Once] and of the table of refusals.
+// retryer is the SDK's retryer with support for [Once] and for the table of refusals.
 type retryer struct {
 	c *Client
 	*retry.Standard
 }
 
-// GetRetryToken decides, by the call's context, whether there is another attempt.
+// GetRetryToken decides, from the call's context, whether there is another attempt.
 func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
 	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(noThrottleRetriesKey{}) != nil {
 		return nil, ErrThrottled
@@ -104,13 +105,13 @@ func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(err
 
 var _ aws.RetryerV2 = retryer{}
 
-// failure is how the last attempt of a call went wrong: when the caller's deadline ends
-// the retries, that is what a person wants to know.
+// failure is the error of a call's last attempt. When the caller's deadline ends the
+// retries, this is the error to report.
 type failure struct {
 	mu      sync.Mutex
 	err     error
 	asking  Asking
-	lasting bool // the last attempt's refusal was the answer for as long as the table has it
+	lasting bool // the refusal of the last attempt has lasted for the time in the table
 }
 
 type failureKey struct{}
@@ -121,7 +122,7 @@ func (f *failure) last() (err error, lasting bool) {
 	return f.err, f.lasting
 }
 
-// again notes an attempt that failed and says whether there may be another.
+// mayRetry records a failed attempt and says whether there may be another.
 func (f *failure) mayRetry(r *Refusal) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,13 +130,13 @@ func (f *failure) mayRetry(r *Refusal) bool {
 	return !f.lasting
 }
 
-// rememberFailure notes each attempt's error in the call's [failure].
+// rememberFailure records the error of each attempt in the call's [failure].
 func rememberFailure(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberFailure", func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 	) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
 		out, metadata, err = next.HandleFinalize(ctx, in)
-		// What fails because the deadline is over says nothing.
+		// An error caused by the deadline has no information.
 		if f, ok := ctx.Value(failureKey{}).(*failure); ok && err != nil && ctx.Err() == nil {
 			f.mu.Lock()
 			f.err = err
@@ -145,7 +146,7 @@ func rememberFailure(stack *middleware.Stack) error {
 	}), "Retry", middleware.After)
 }
 
-// isTimeout says whether an attempt ended because no answer came.
+// isTimeout says whether an attempt timed out waiting for a response.
 func isTimeout(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
 	return ok && timeout.Timeout()

@@ -19,41 +19,40 @@ const (
 	TierArchive       = string(types.StorageTierArchive)
 )
 
-// Snapshot of a volume.
+// Snapshot is an EBS snapshot.
 type Snapshot struct {
 	ID        string
-	VolumeID  string // of which it was made; of a copy an arbitrary one
-	Copy      bool   // made by CopySnapshot, as EC2 says
+	VolumeID  string // its volume; arbitrary for a copy
+	Copy      bool   // made by CopySnapshot, according to EC2
 	State     string // pending, completed, error, recoverable, recovering
 	Progress  string // "37%"
 	Tier      string // standard or archive
 	OwnerID   string
 	Start     time.Time // the point in time it holds
-	SizeGiB   int32     // of the volume it was made of
+	SizeGiB   int32     // of its volume
 	Encrypted bool
 	Tags      map[string]string
 }
 
-// DescriptionMax is how many characters a snapshot's description may have.
-// (CreateSnapshot, API reference)
+// DescriptionMax is the longest description, in characters. (CreateSnapshot, API reference)
 const DescriptionMax = 255
 
-// ErrOutcomeUnknown says that no answer of EC2's tells whether the call took effect.
-var ErrOutcomeUnknown = errors.New("it is not known whether the call took effect")
+// ErrOutcomeUnknown: no response says whether the call took effect.
+var ErrOutcomeUnknown = errors.New("unknown whether the call took effect")
 
-// SnapshotSpec is what [Client.CreateSnapshot] asks for.
+// SnapshotSpec holds the parameters of [Client.CreateSnapshot].
 type SnapshotSpec struct {
 	VolumeID    string
 	Description string // at most [DescriptionMax] characters
 	Tags        map[string]string
 }
 
-// CreateSnapshot asks EC2 for a snapshot of what the volume holds now; the tags go
-// with the same call. The snapshot that is returned is still pending.
+// CreateSnapshot takes a snapshot of the volume's present data; the tags are part of the
+// same call. The returned snapshot is still pending.
 //
-// The call is made once: it has no client token, so a second one after a lost answer
-// would take a second snapshot. An error that wraps [ErrOutcomeUnknown] leaves open
-// whether there is one: look for a tag of its own. After any other there is none.
+// The call is made once: it has no client token, so a retry after a lost response could
+// take a second snapshot. After an error that wraps [ErrOutcomeUnknown] there may be a
+// snapshot: search for it by a unique tag. After any other error there is none.
 func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
 	in := &ec2.CreateSnapshotInput{
 		VolumeId:          aws.String(s.VolumeID),
@@ -76,9 +75,9 @@ func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, 
 	}, nil
 }
 
-// refused says whether a call that failed surely had no effect: EC2 has said why it
-// does not carry it out, or it could not even be signed. An internal error may come
-// after the effect. (API reference, "Error codes")
+// hadNoEffect says whether a failed call certainly had no effect: EC2 refused it with a
+// reason, or it could not be signed. An internal error may follow the effect. (API
+// reference, "Error codes")
 func hadNoEffect(err error) bool {
 	var e *APIError
 	if !errors.As(err, &e) {
@@ -94,7 +93,8 @@ func hadNoEffect(err error) bool {
 	return known || errors.Is(e.Kind, ErrPermanent)
 }
 
-// Snapshot describes one snapshot of this account. A missing one is [ErrNotFound].
+// Snapshot describes one snapshot of this account. If there is none, the error is
+// [ErrNotFound].
 func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	out, err := call(ctx, c, "DescribeSnapshots", id, func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
 		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
@@ -109,12 +109,12 @@ func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	}
 	return Snapshot{}, &APIError{
 		Action: "ec2:DescribeSnapshots", Resource: id, Kind: ErrNotFound,
-		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+		Message: "EC2's response does not contain it", Err: ErrNotFound,
 	}
 }
 
-// SnapshotByID looks for a snapshot of this account by its id, and for a while if EC2 does
-// not know it: it is known where it is on any answer.
+// SnapshotByID describes one snapshot of this account. It retries not found for
+// [Unknown].Within; known is false after that.
 func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known bool, err error) {
 	err = c.retryNotFound(ctx, func() (err error) {
 		s, err = c.Snapshot(ctx, id)
@@ -126,15 +126,15 @@ func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known
 	return s, err == nil, err
 }
 
-// Snapshots lists this account's snapshots with the tag Name=source, in every
-// state and storage tier, in no order.
+// Snapshots lists this account's snapshots tagged Name=source, in every state and storage
+// tier, in no order.
 func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, error) {
 	return c.SnapshotsTagged(ctx, TagName, source)
 }
 
-// SnapshotsTagged lists this account's snapshots with a tag, in every state and
-// storage tier, in no order. Only "self" is asked for: without an owner EC2 also
-// lists snapshots that strangers share or publish.
+// SnapshotsTagged lists this account's snapshots with a tag, in every state and storage
+// tier, in no order. The owner filter is "self": without it EC2 also lists snapshots that
+// other accounts share or publish.
 func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snapshot, error) {
 	in := &ec2.DescribeSnapshotsInput{
 		OwnerIds:   []string{"self"},
@@ -157,17 +157,17 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 }
 
 const (
-	// snapshotFirstPoll and snapshotLastPoll are the pauses between two looks at a pending
-	// snapshot: a small one is complete within seconds, a large one in minutes or
-	// hours, and the API's percents move slowly.
+	// snapshotFirstPoll and snapshotLastPoll are the delays between polls of a pending
+	// snapshot. A small one is completed within seconds, a large one in minutes or hours,
+	// and the API's percentage changes slowly.
 	snapshotFirstPoll = time.Second
 	snapshotLastPoll  = 5 * time.Second
 )
 
-// WaitSnapshot looks at a snapshot until it is completed; seen, when not nil, is told
-// of every look. An id that EC2 does not know yet is given time, as with
-// [Client.WaitVolume]. A snapshot that EC2 could not complete is ErrTemporary: the
-// next one may well succeed.
+// WaitSnapshot polls a snapshot until it is completed. seen, when not nil, is called with
+// every polled snapshot. An id that EC2 has never shown may be not found for a while, as
+// with [Client.WaitVolume]. A snapshot in the state error is ErrTemporary: the next one may
+// succeed.
 func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
 	pause := c.newPollDelay("snapshot", snapshotFirstPoll, snapshotLastPoll)
 	unknownUntil := time.Now().Add(NeverShown.Within)
@@ -188,7 +188,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 			case SnapshotCompleted:
 				return s, nil
 			case SnapshotFailed:
-				return s, fmt.Errorf("%w: EC2 could not complete %s, which is in the state error; take another", ErrTemporary, id)
+				return s, fmt.Errorf("%w: EC2 could not complete %s: its state is error; take another snapshot", ErrTemporary, id)
 			}
 		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
 		case ctx.Err() != nil:
@@ -202,8 +202,8 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 	}
 }
 
-// SnapshotsWithin is [Client.SnapshotsTagged], asked again for up to d while there is
-// none: EC2's lists may lack what was made a moment ago.
+// SnapshotsWithin calls [Client.SnapshotsTagged] until the list is not empty, for at most
+// d: the list may lack a new snapshot.
 func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]Snapshot, error) {
 	pause := c.newPollDelay("snapshot", firstPoll, lastPoll)
 	for until := time.Now().Add(d); ; {
@@ -217,7 +217,7 @@ func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.
 	}
 }
 
-// DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is no error.
+// DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is not an error.
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteSnapshot", id, func(ctx context.Context) (*ec2.DeleteSnapshotOutput, error) {
 		return c.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
