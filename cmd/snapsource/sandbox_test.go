@@ -85,13 +85,22 @@ func makePrograms(t *testing.T, bin string) {
 // sandboxTimeout bounds one run in the sandbox; most take a second.
 const sandboxTimeout = time.Minute
 
-// try runs a shell script on an instance and gives its output and exit code.
+// bareImage makes the image of a new instance independent of the host, which may have
+// mountpoints and a user of these names. It changes only the instance's own files.
+const bareImage = `[ -e /etc/bare-image ] || {
+	: >/etc/bare-image
+	rm -rf /cp /home/deploy
+	sed -i /^deploy:/d /etc/passwd /etc/shadow /etc/group /etc/gshadow
+} 2>/dev/null
+`
+
+// try runs a shell script on an instance and returns its output and exit code.
 func (s *sandbox) try(name, script string, flags ...string) (string, int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), sandboxTimeout)
 	defer cancel()
 	args := append([]string{"run", "--state", s.dir, "--instance", name}, flags...)
-	cmd := exec.CommandContext(ctx, s.program, append(args, "--", "sh", "-c", script)...)
+	cmd := exec.CommandContext(ctx, s.program, append(args, "--", "sh", "-c", bareImage+script)...)
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
