@@ -222,27 +222,7 @@ findmnt -no FSTYPE,SOURCE /home/deploy/codepen`+modesBelow)
 			t.Errorf("%d volumes before, %d after; output\n%s", before, after, out)
 		}
 	})
-	t.Run("again", func(t *testing.T) {
-		before := len(s.calls("web-3"))
-		s.run("web-3", "snapsource up")
-		first := len(s.calls("web-3"))
-		out := s.run("web-3", `
-snapsource up # mounts again after the reboot
-touch /run/mark
-snapsource up --output json >/run/second
-snapsource plan
-snapsource status
-grep changed /run/second`)
-		for _, want := range []string{"nothing to do", `"changed": false`, "state      ready"} {
-			if !strings.Contains(out, want) {
-				t.Errorf("no %q in\n%s", want, out)
-			}
-		}
-		// Of the three runs after the reboot only the first may call: two describes.
-		if first == before || len(s.calls("web-3")) != first+2 {
-			t.Errorf("%d calls at launch, %d after the reboot; want some and 2", first-before, len(s.calls("web-3"))-first)
-		}
-	})
+	t.Run("again", func(t *testing.T) { upAgain(t, s) })
 	t.Run("volume of a terminated instance", func(t *testing.T) {
 		before := len(s.volumes("codepen-app"))
 		if out, err := exec.CommandContext(t.Context(), s.program, "terminate", "--state", s.dir, "web-3").CombinedOutput(); err != nil {
@@ -252,6 +232,29 @@ grep changed /run/second`)
 			t.Errorf("%d volumes before, %d after; want one less", before, after)
 		}
 	})
+}
+
+// upAgain runs up at a launch, after a reboot, and when there is nothing to do.
+func upAgain(t *testing.T, s *sandbox) {
+	before := len(s.calls("web-3"))
+	s.run("web-3", "snapsource up")
+	first := len(s.calls("web-3"))
+	out := s.run("web-3", `
+snapsource up # mounts again after the reboot
+touch /run/mark
+snapsource up --output json >/run/second
+snapsource plan
+snapsource status
+grep changed /run/second`)
+	for _, want := range []string{"nothing to do", `"changed": false`, "state      ready"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	// Of the three runs after the reboot only the first may call: two describes.
+	if first == before || len(s.calls("web-3")) != first+2 {
+		t.Errorf("%d calls at launch, %d after the reboot; want some and 2", first-before, len(s.calls("web-3"))-first)
+	}
 }
 
 func instanceID(s *sandbox, name string) (id string) {
