@@ -11,13 +11,13 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// allocsOfALook is the most that a look at a volume may allocate, in allocations. Nearly
-// all of it is the SDK's, which has been 671 with service/ec2 v1.344.2; the rest is
-// room for the race detector and for the next version.
-const allocsOfALook = 900
+// allocsPerPoll is the most allocations for one poll of a volume. Nearly all are the SDK's:
+// 671 with service/ec2 v1.344.2. The rest is room for the race detector and for the next
+// version.
+const allocsPerPoll = 900
 
-// aVolume is what EC2 answers to a look at a volume that is still being created.
-const aVolume = `<?xml version="1.0" encoding="UTF-8"?>
+// volumeResponse is EC2's response for a volume that is creating.
+const volumeResponse = `<?xml version="1.0" encoding="UTF-8"?>
 <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>59dbff89-35bd-4eac-99ed-be587EXAMPLE</requestId><volumeSet><item>` +
 	`<volumeId>vol-0123456789abcdef0</volumeId><size>5</size><snapshotId>snap-0123456789abcdef0</snapshotId><availabilityZone>us-west-2c</availabilityZone>` +
 	`<status>creating</status><createTime>2026-11-25T09:00:00.000Z</createTime><attachmentSet/><tagSet><item><key>Name</key><value>codepen-app</value></item>` +
@@ -25,8 +25,8 @@ const aVolume = `<?xml version="1.0" encoding="UTF-8"?>
 	`<item><key>snapsource:snapshot</key><value>snap-0123456789abcdef0</value></item></tagSet><volumeType>gp3</volumeType><iops>3000</iops><throughput>125</throughput>` +
 	`<encrypted>false</encrypted><multiAttachEnabled>false</multiAttachEnabled></item></volumeSet></DescribeVolumesResponse>`
 
-// answering gives a connection that answers every request with the same text, and
-// allocates nothing for it.
+// answering returns a connection that sends the same response to every request, without
+// allocating.
 func answering(t *testing.T, body string) net.Conn {
 	client, server := net.Pipe()
 	t.Cleanup(func() { server.Close() })
@@ -50,12 +50,12 @@ func answering(t *testing.T, body string) net.Conn {
 	return client
 }
 
-// TestAllocsOfALook: a launch looks at its volume every 0.1 s for seconds, and a fleet's
-// machines do so while they start.
-func TestAllocsOfALook(t *testing.T) {
+// TestPollAllocs: a launch polls its volume every 0.1 s for seconds, and so do all
+// instances of a fleet while they start.
+func TestPollAllocs(t *testing.T) {
 	useEnv(t, ec2test.Env("http://ec2.test", "http://imds.test", "us-west-2"))
 	useEnv(t, []string{"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret"})
-	c, err := ec2ops.New(t.Context(), ec2ops.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return answering(t, aVolume), nil }})
+	c, err := ec2ops.New(t.Context(), ec2ops.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return answering(t, volumeResponse), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestAllocsOfALook(t *testing.T) {
 		}
 	})
 	t.Logf("%.0f allocations", got)
-	if got > allocsOfALook {
-		t.Errorf("a look at a volume takes %.0f allocations, want at most %d", got, allocsOfALook)
+	if got > allocsPerPoll {
+		t.Errorf("a poll of a volume takes %.0f allocations, want at most %d", got, allocsPerPoll)
 	}
 }

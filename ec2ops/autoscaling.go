@@ -18,26 +18,25 @@ import (
 // Results of a lifecycle action.
 const (
 	Continue = "CONTINUE" // the instance enters service
-	Abandon  = "ABANDON"  // it is terminated, and replaced
+	Abandon  = "ABANDON"  // the instance is terminated and replaced
 )
 
-// Membership is an instance's place in an Auto Scaling group.
+// Membership is an instance's group and lifecycle state in Auto Scaling.
 type Membership struct {
 	Group string // "" for an instance in no group
 	State string // InService, Pending:Wait, Warmed:Pending:Wait, …
 }
 
-// Waits says whether the instance waits in a launch hook, which keeps it from entering
-// service or the warm pool. (Amazon EC2 Auto Scaling user guide, "Lifecycle hooks")
+// Waits says whether the instance waits in a launch hook on its way into service or into
+// the warm pool. (Amazon EC2 Auto Scaling user guide, "Lifecycle hooks")
 func (m Membership) Waits() bool {
 	return m.State == "Pending:Wait" || m.ToBeWarmed() && strings.HasSuffix(m.State, "Pending:Wait")
 }
 
-// ToBeWarmed says whether the instance is on its way into a warm pool, or in it, and
-// not into service.
+// ToBeWarmed says whether the instance is in a warm pool or on its way into one.
 func (m Membership) ToBeWarmed() bool { return strings.HasPrefix(m.State, "Warmed:") }
 
-// String tells a person what Auto Scaling's list says.
+// String describes what Auto Scaling lists, for a message.
 func (m Membership) String() string {
 	if m.Group == "" {
 		return "does not list it"
@@ -45,17 +44,17 @@ func (m Membership) String() string {
 	return "lists it as " + m.State + " in " + m.Group
 }
 
-// TargetLifecycleState asks the metadata service for the state that an Auto Scaling
-// group has in mind for this instance: InService, Warmed:Stopped, …; "" for 404, which
-// is the answer on an instance in no group, and at times on a member: see [NoGroup]. Other
-// failures are asked again; one that lasts is [ErrTemporary].
+// TargetLifecycleState returns the instance's target lifecycle state from the metadata
+// service: InService, Warmed:Stopped, …. It returns "" for 404, the response for an
+// instance in no group, and sometimes for a member: see [NoGroup]. Other failures are
+// retried; one that lasts is [ErrTemporary].
 func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 	start := time.Now()
 	const path = "autoscaling/target-lifecycle-state"
 	explain := func(r *Refusal, _ int, reason string) error {
 		return fmt.Errorf("%w: the instance metadata service: %s: %s, for %s", ErrTemporary, path, reason, r.Within)
 	}
-	state, err := metadataUntil(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
+	state, err := pollMetadata(ctx, c, nil, refusedByMetadata, explain, func(ctx context.Context, service *imds.Client) (string, error) {
 		out, err := service.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusNotFound {
 			return "", nil
@@ -66,11 +65,12 @@ func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 		defer out.Content.Close()
 		return readWord(out.Content)
 	})
-	c.toldMetadata(path, start, err)
+	c.reportMetadataCall(path, start, err)
 	return state, err
 }
 
-// MembershipOf asks which group an instance is in, and in what state.
+// MembershipOf returns the instance's group and lifecycle state; both are "" for an
+// instance in no group.
 func (c *Client) MembershipOf(ctx context.Context, instanceID string) (Membership, error) {
 	out, err := callTo(ctx, c, "autoscaling", "DescribeAutoScalingInstances", instanceID, func(ctx context.Context) (*autoscaling.DescribeAutoScalingInstancesOutput, error) {
 		return c.autoscaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
@@ -86,8 +86,8 @@ func (c *Client) MembershipOf(ctx context.Context, instanceID string) (Membershi
 	return Membership{}, nil
 }
 
-// CompleteLifecycleAction ends the wait of an instance in a group's launch hook, with
-// [Continue] or [Abandon]. An instance that does not wait in it is [ErrNoAction].
+// CompleteLifecycleAction ends an instance's wait in a launch hook, with [Continue] or
+// [Abandon]. If the instance does not wait in that hook, the error is [ErrNoAction].
 func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error {
 	_, err := callTo(ctx, c, "autoscaling", "CompleteLifecycleAction", result+" of "+instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.CompleteLifecycleActionOutput, error) {
 		return c.autoscaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
@@ -98,8 +98,8 @@ func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, insta
 	return err
 }
 
-// RecordHeartbeat starts the timeout of a lifecycle action anew. An instance that does
-// not wait in the hook is [ErrNoAction].
+// RecordHeartbeat restarts the timeout of a lifecycle action. If the instance does not wait
+// in that hook, the error is [ErrNoAction].
 func (c *Client) RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error {
 	_, err := callTo(ctx, c, "autoscaling", "RecordLifecycleActionHeartbeat", instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.RecordLifecycleActionHeartbeatOutput, error) {
 		return c.autoscaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
@@ -109,10 +109,10 @@ func (c *Client) RecordHeartbeat(ctx context.Context, group, hook, instanceID st
 	return err
 }
 
-// wordMax is more than any word of the metadata service has.
+// wordMax is longer than any lifecycle state.
 const wordMax = 256
 
-// readWord reads one word of the metadata service.
+// readWord reads a one-word value of the metadata service.
 func readWord(r io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, wordMax))
 	if err != nil {

@@ -16,15 +16,15 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// Call is one exchange with AWS, as told to [Options.OnCall].
+// Call describes one finished call to AWS, for [Options.OnCall].
 type Call struct {
 	Service  string // "ec2", "autoscaling", or "metadata" for the instance metadata service
 	Action   string // "CreateVolume"
 	Start    time.Time
 	Took     time.Duration
-	Sent     time.Time // when the first request of it was sent; zero if none was
-	Answered time.Time // when the last answer had come
-	Attempts int       // requests that were sent: retries, and further pages
+	Sent     time.Time // when its first request was sent; zero if none was
+	Answered time.Time // when its last response was read
+	Attempts int       // HTTP requests sent, including retries and further pages
 	Err      error     // nil, or the translated error
 }
 
@@ -32,67 +32,78 @@ type Call struct {
 type Options struct {
 	// UserAgent is added to the SDK's own: "snapsource/1.2.3".
 	UserAgent string
-	// OnCall, when set, is told of every finished call, retries included in its
-	// time. It is called from whichever goroutine made the call.
+	// OnCall, when set, is called after every call. The call's duration includes its
+	// retries. OnCall runs on the goroutine that made the call.
 	OnCall func(Call)
-	// Seed is of the jitter of pauses: clients that have the same make the same pauses
-	// for the same answers. 0 is a different one each time.
+	// Seed seeds the jitter of pauses: clients with the same seed pause equally after the
+	// same responses. 0 draws a random seed.
 	Seed uint64
-	// Dial, when set, opens connections in place of the network; for tests and
-	// simulations.
+	// Dial, when set, opens connections in place of the network; for tests and simulations.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client speaks to EC2, to Amazon EC2 Auto Scaling, and to the instance metadata service. It is safe for
-// concurrent use once [Client.Identify] has returned.
+// Client calls EC2, Amazon EC2 Auto Scaling and the instance metadata service. It is safe
+// for concurrent use once [Client.Identify] has returned.
 type Client struct {
 	imds        atomic.Pointer[imds.Client] // see newMetadata
-	metadata    statusClient                // what it sends its requests through
+	metadata    statusClient                // the HTTP client under imds
 	ec2         *ec2.Client
 	autoscaling *autoscaling.Client
 	cfg         aws.Config
 	onCall      func(Call)
 
-	onInstance bool // Identify has had an answer
+	onInstance bool // Identify has succeeded
 	throttled  atomic.Bool
-	chance     chance
+	jitters    jitterSource
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
 // Without a region in those settings, [Client.Identify] sets the instance's own.
 func New(ctx context.Context, o Options) (*Client, error) {
-	c := &Client{onCall: o.OnCall, chance: newChance(o.Seed)}
+	c := &Client{onCall: o.OnCall, jitters: newJitterSource(o.Seed)}
 	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(httpClient(o.Dial)),
-		config.WithRetryer(func() aws.Retryer { return c.patient() }),
+		config.WithRetryer(func() aws.Retryer { return c.newRetryer() }),
 		config.WithAppID(o.UserAgent),
-		config.WithLogger(logging.Nop{}), // its warnings would stand between our lines on stderr
+		config.WithLogger(logging.Nop{}), // its warnings would interleave with our lines on stderr
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS SDK's settings: %w", err)
 	}
 	c.cfg = cfg
-	c.cfg.HTTPClient = timed{frozen(cfg.HTTPClient)}
+	c.cfg.HTTPClient = timingClient{withFixedDialer(cfg.HTTPClient)}
 	if c.onCall == nil {
 		c.onCall = func(Call) {}
 	}
 	c.imds.Store(c.newMetadata())
-	c.connect()
+	c.newServiceClients()
 	return c, nil
 }
 
-// Region is the AWS region that calls go to; "" while none is known.
+// newServiceClients makes the clients of EC2 and Auto Scaling from the current
+// configuration.
+func (c *Client) newServiceClients() {
+	c.ec2 = ec2.NewFromConfig(c.cfg, func(o *ec2.Options) {
+		o.APIOptions = append(o.APIOptions, requireRootElement, rememberFailure, c.rememberThrottled)
+	})
+	c.autoscaling = autoscaling.NewFromConfig(c.cfg, func(o *autoscaling.Options) {
+		o.APIOptions = append(o.APIOptions, requireRootElement, rememberFailure, c.rememberThrottled)
+	})
+}
+
+// Region returns the AWS region of calls; "" while it is unknown.
 func (c *Client) Region() string { return c.cfg.Region }
 
-// call makes one request, tells OnCall, and translates the error. When the deadline is
-// what ended it, the error is that of the last attempt before.
+// call makes one call to EC2, retries included, reports it to OnCall, and translates the
+// error. If the deadline ended the call, the error is that of the last attempt before the
+// deadline.
 func call[Out any](ctx context.Context, c *Client, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
 	return callTo(ctx, c, "ec2", action, resource, do)
 }
 
-// callTo is call for another service than EC2.
+// callTo is call for a service other than EC2.
 func callTo[Out any](ctx context.Context, c *Client, service, action, resource string, do func(ctx context.Context) (Out, error)) (Out, error) {
 	start := time.Now()
 	var attempts failure
@@ -116,15 +127,15 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	return out, err
 }
 
-// forgetCredentials has the next call fetch the credentials anew.
-func (c *Client) forgetCredentials() {
+// invalidateCredentials makes the next call fetch new credentials.
+func (c *Client) invalidateCredentials() {
 	if cache, ok := c.cfg.Credentials.(*aws.CredentialsCache); ok {
 		cache.Invalidate()
 	}
 }
 
-// toldMetadata tells OnCall of an exchange with the metadata service.
-func (c *Client) toldMetadata(what string, start time.Time, err error) {
+// reportMetadataCall reports a request to the metadata service to OnCall.
+func (c *Client) reportMetadataCall(what string, start time.Time, err error) {
 	now := time.Now()
 	c.onCall(Call{Service: "metadata", Action: what, Start: start, Took: now.Sub(start), Sent: start, Answered: now, Attempts: 1, Err: err})
 }

@@ -154,6 +154,27 @@ func TestVolumeLife(t *testing.T) {
 	if err := c.Attach(ctx, made.ID, self.InstanceID, "/dev/sdg", nil); !errors.Is(err, ec2ops.ErrVolumeInUse) {
 		t.Errorf("attach again: %v, want in use", err)
 	}
+	checkSecondVolume(t, c, self)
+	if err := c.DeleteVolume(ctx, made.ID); !errors.Is(err, ec2ops.ErrVolumeInUse) {
+		t.Errorf("delete while attached: %v, want in use", err)
+	}
+	if err := c.Detach(ctx, made.ID, self.InstanceID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitVolume(ctx, made.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a volume that is gone already is no error
+		if err := c.DeleteVolume(ctx, made.ID); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// checkSecondVolume creates another volume for an instance that has one at /dev/sdf.
+func checkSecondVolume(t *testing.T, c *ec2ops.Client, self ec2ops.Identity) {
+	t.Helper()
+	ctx := t.Context()
 	second, err := c.CreateVolume(ctx, spec(self, "", 2))
 	if err != nil {
 		t.Fatal(err)
@@ -171,20 +192,6 @@ func TestVolumeLife(t *testing.T) {
 	volumes, err := c.Volumes(ctx, self.InstanceID, "app")
 	if err != nil || len(volumes) != 2 {
 		t.Errorf("got %d volumes, %v; want 2", len(volumes), err)
-	}
-	if err := c.DeleteVolume(ctx, made.ID); !errors.Is(err, ec2ops.ErrVolumeInUse) {
-		t.Errorf("delete while attached: %v, want in use", err)
-	}
-	if err := c.Detach(ctx, made.ID, self.InstanceID); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.WaitVolume(ctx, made.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // a volume that is gone already is no error
-		if err := c.DeleteVolume(ctx, made.ID); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -6,21 +6,19 @@ import (
 	"strings"
 )
 
-// deviceNames are the names that EC2 takes for an EBS volume on a Linux HVM
-// instance: /dev/sd[b-z] and /dev/xvd[b-z], and /dev/xvd[b-d][a-z] with two
-// letters, no trailing digits (EC2 user guide, "Device names on Linux instances"; the
-// EBS CSI driver found the two-letter ranges by trial). /dev/sda and /dev/xvda are
-// the root device's.
+// deviceNames matches the names that EC2 accepts for an EBS volume on a Linux HVM instance:
+// /dev/sd[b-z], /dev/xvd[b-z], and /dev/xvd[b-d][a-z] with two letters, without trailing
+// digits (EC2 user guide, "Device names on Linux instances"; the EBS CSI driver found the
+// two-letter ranges by trial). /dev/sda and /dev/xvda belong to the root device.
 var deviceNames = regexp.MustCompile(`^/dev/(sd[b-z]|xvd[b-z]|xvd[bc][a-z]|xvdd[a-x])$`)
 
-// ValidDeviceName says whether EC2 takes the name for a volume that is not the
-// root.
+// ValidDeviceName says whether EC2 accepts the name for a volume that is not the root
+// device.
 func ValidDeviceName(name string) bool { return deviceNames.MatchString(name) }
 
-// FreeDeviceNames lists the names to try for a volume, best first: the wanted one,
-// then the range that EC2 recommends for EBS, /dev/sd[f-p], then the rest of
-// /dev/sd[b-z]; all but those in taken. On Xen sdX and xvdX are the same device, so
-// either takes the other.
+// FreeDeviceNames returns the names to try for a volume, best first: the wanted one, then
+// the range that EC2 recommends for EBS, /dev/sd[f-p], then the rest of /dev/sd[b-z]; all
+// except those in taken. On Xen sdX and xvdX are the same device, so either takes both.
 func FreeDeviceNames(wanted string, taken []string) []string {
 	free := func(name string) bool {
 		return !slices.ContainsFunc(taken, func(t string) bool { return sameDevice(t, name) })
@@ -40,7 +38,7 @@ func FreeDeviceNames(wanted string, taken []string) []string {
 	return names
 }
 
-// sameDevice compares names without their driver: "/dev/sdf" is "xvdf", and a
+// sameDevice compares names without their driver prefix: "/dev/sdf" equals "xvdf", and a
 // partition such as /dev/sda1 takes its disk's letter.
 func sameDevice(a, b string) bool { return letters(a) == letters(b) }
 

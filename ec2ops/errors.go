@@ -10,14 +10,13 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// What an error means for the caller. Every error of a call is an [*APIError]
-// that wraps one of these.
+// Sentinel errors, by consequence for the caller. Every error of a call is an [*APIError]
+// that wraps one of them.
 var (
 	// ErrTemporary: the same call may succeed later (throttling, EC2 or network
 	// trouble, an expired token, a resource that is not ready yet).
 	ErrTemporary = errors.New("temporary AWS error")
-	// ErrThrottled: EC2 refuses the call for the rate of such calls in this account.
-	// It is an ErrTemporary.
+	// ErrThrottled: EC2 throttles the call. It is an ErrTemporary.
 	ErrThrottled = fmt.Errorf("%w: too many calls", ErrTemporary)
 	// ErrCredentials: AWS does not accept the credentials, or the clock that signed the
 	// call. It is an ErrTemporary.
@@ -28,47 +27,48 @@ var (
 	ErrUnknownKey = fmt.Errorf("%w: unknown access key", ErrDenied)
 	// ErrKMS: EC2 can't use the KMS key of a volume for the caller. It is an ErrDenied.
 	ErrKMS = fmt.Errorf("%w: the KMS key can't be used", ErrDenied)
-	// ErrNoCredentials: no AWS credentials were found to sign the call with.
+	// ErrNoCredentials: there are no AWS credentials to sign the call.
 	ErrNoCredentials = errors.New("no AWS credentials")
 	// ErrInvalid: EC2 refuses a parameter; the configuration must change.
 	ErrInvalid = errors.New("EC2 refuses a parameter")
 	// ErrLimit: an account, instance or zone limit is reached.
 	ErrLimit = errors.New("an AWS limit is reached")
-	// ErrNotFound: no such volume, snapshot or instance. EC2 is eventually
-	// consistent: an id made a moment ago may be unknown for a while.
+	// ErrNotFound: no such volume, snapshot or instance. EC2 is eventually consistent: it
+	// may not find a new id for a while.
 	ErrNotFound = errors.New("not found")
-	// ErrNotShown: EC2 has given an id, and does not find it since. It is an ErrTemporary.
+	// ErrNotShown: EC2 has returned a new id and has not found it since. It is an
+	// ErrTemporary.
 	ErrNotShown = fmt.Errorf("%w: not shown yet", ErrTemporary)
-	// ErrNotReady: the volume or the instance is in a state in which the call
-	// can't be carried out yet (EC2 says IncorrectState).
+	// ErrNotReady: the state of the volume or instance does not permit the call yet (EC2's
+	// code is IncorrectState).
 	ErrNotReady = errors.New("not ready")
 	// ErrDeviceNameTaken: another volume has the device name on this instance.
 	ErrDeviceNameTaken = errors.New("device name is taken")
-	// ErrVolumeInUse: the volume is attached already, here or elsewhere.
+	// ErrVolumeInUse: the volume is already attached, here or elsewhere.
 	ErrVolumeInUse = errors.New("volume is in use")
 	// ErrTokenMismatch: the client token was used before with other parameters.
 	ErrTokenMismatch = errors.New("client token was used with other parameters")
-	// ErrNotEC2: the instance metadata service is off, or it is not EC2's: it gives no
-	// token, or no identity document.
+	// ErrNotEC2: the instance metadata service is disabled, or it is not EC2's: it provides
+	// no token or no identity document.
 	ErrNotEC2 = errors.New("no instance metadata")
 	// ErrNoAction: the instance does not wait in the lifecycle hook: the action is
-	// over, or has not begun.
+	// completed or has not started.
 	ErrNoAction = errors.New("no active lifecycle action")
 	// ErrPermanent: any other refusal.
 	ErrPermanent = errors.New("AWS refuses")
 )
 
-// APIError is what AWS answered to one call.
+// APIError is a failed call to AWS.
 type APIError struct {
-	Action   string // as IAM names it: "ec2:CreateVolume"
-	Resource string // what it was about: an id, a tag; may be empty
-	Code     string // AWS's own code, "" when no answer came
-	Message  string // AWS's own words
+	Action   string // the IAM action: "ec2:CreateVolume"
+	Resource string // an id, a tag; may be empty
+	Code     string // AWS's error code, "" without a response
+	Message  string // AWS's error message
 	Kind     error  // one of the sentinels above
 	Err      error  // the SDK's error
 }
 
-// Error tells the action, the resource, and AWS's own code and words.
+// Error gives the action, the resource, and AWS's error code and message.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	_, action, _ := strings.Cut(e.Action, ":")
@@ -87,14 +87,14 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the meaning and the cause.
+// Unwrap returns Kind and Err.
 func (e *APIError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// deniedAction finds the action in EC2's words for a denial. It need not be the one
-// that was called: a CreateVolume with tags also needs ec2:CreateTags.
+// deniedAction finds the action in EC2's message for a denied call. It may differ from the
+// called action: a CreateVolume with tags also needs ec2:CreateTags.
 var deniedAction = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)`)
 
-// Permission is the IAM action that a denied call lacks.
+// Permission returns the IAM action that a denied call lacks.
 func (e *APIError) Permission() string {
 	if m := deniedAction.FindStringSubmatch(e.Message); m != nil {
 		return m[1]
@@ -102,8 +102,9 @@ func (e *APIError) Permission() string {
 	return e.Action
 }
 
-// kinds sorts EC2's error codes. Source: the API reference's list of error codes;
-// "IncorrectState" and "InvalidParameterValue" need their message read as well.
+// kinds maps EC2's error codes to sentinels. Source: the list of error codes in the API
+// reference. "IncorrectState" and "InvalidParameterValue" also need their message; see
+// kindOf.
 var kinds = map[string]error{
 	"UnauthorizedOperation":   ErrDenied,
 	"AccessDenied":            ErrDenied,
@@ -133,12 +134,12 @@ var kinds = map[string]error{
 
 	"InvalidSecurity.RequestHasExpired": ErrCredentials, // clock more than 5 min off
 
-	// The list's codes about encryption; see also aboutKMS.
+	// The list's codes about encryption; see also isKMSCode.
 	"CustomerKeyHasBeenRevoked":    ErrKMS,
 	"EncryptedVolumesNotSupported": ErrInvalid, // by the instance's type
 
-	// Both pass by themselves: 15 s between two snapshots of a volume, and at most
-	// 5 pending ones of it. (EC2 user guide, "Create Amazon EBS snapshots")
+	// Both are temporary: 15 s between two snapshots of a volume, and at most 5 pending
+	// snapshots of it. (EC2 user guide, "Create Amazon EBS snapshots")
 	"SnapshotCreationPerVolumeRateExceeded": ErrTemporary,
 	"ConcurrentSnapshotLimitExceeded":       ErrTemporary,
 
@@ -152,14 +153,14 @@ var kinds = map[string]error{
 	"VolumeInitializationLimitExceeded": ErrLimit,
 
 	"InvalidVolume.NotFound":     ErrNotFound,
-	"InvalidID":                  ErrNotFound, // of a resource that is to be tagged
+	"InvalidID":                  ErrNotFound, // of a resource to tag
 	"InvalidSnapshot.NotFound":   ErrNotFound,
 	"InvalidInstanceID.NotFound": ErrNotFound,
 	"InvalidAttachment.NotFound": ErrNotFound,
 
 	"IncorrectState":                ErrNotReady,
-	"InvalidInstanceAttributeValue": ErrNotReady,  // an attachment that the mapping does not show yet
-	"InvalidSnapshot.InUse":         ErrNotReady,  // a machine image needs it
+	"InvalidInstanceAttributeValue": ErrNotReady,  // the mapping does not contain the attachment yet
+	"InvalidSnapshot.InUse":         ErrNotReady,  // a machine image uses it
 	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
 	"VolumeInUse":                   ErrVolumeInUse,
 	"IdempotentParameterMismatch":   ErrTokenMismatch,
@@ -182,9 +183,9 @@ var kinds = map[string]error{
 	"InvalidVolumeSize.Unsupported": ErrInvalid,
 }
 
-// translate is the one place where an error of the SDK gets its meaning. refusal is what
-// the table has for it, if anything; early says that it was cut short, and so proves
-// nothing.
+// translate gives an error of the SDK its sentinel; it is the only place that does. refusal
+// is err's entry in the table, if any. early means that the deadline cut the retries of
+// that refusal short, so that it proves nothing.
 func translate(action, resource string, err error, refusal *Refusal, early bool) error {
 	if err == nil {
 		return nil
@@ -195,8 +196,8 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 		e.Code, e.Message = answer.ErrorCode(), answer.ErrorMessage()
 		e.Kind = kindOf(e.Code, e.Message, answer.ErrorFault())
 		if strings.HasPrefix(action, "autoscaling:") && errors.Is(e.Kind, ErrInvalid) {
-			// Its word for most that is wrong is ValidationError, also for what it has not
-			// noticed yet.
+			// Auto Scaling responds ValidationError to most errors, and also to a change
+			// that it does not know yet.
 			e.Kind = ErrTemporary
 		}
 		if early {
@@ -208,11 +209,11 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	if answer, ok := errors.AsType[*metadataError](err); ok {
 		e.Message = metadataReason(answer.status, answer.err)
 	} else if isTimeout(err) {
-		e.Message = "no answer"
+		e.Message = "no response"
 	}
 	switch from := credentialsOf(err); {
 	case from == "":
-	case refusal != nil && !early, from == elsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
+	case refusal != nil && !early, from == fromElsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
 		e.Kind = ErrNoCredentials
 		if from == fromMetadata {
 			e.Message = "the instance metadata service: " + e.Message
@@ -222,7 +223,7 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	case from == fromMetadata:
 		e.Message = "no credentials from the instance metadata service: " + e.Message
 	}
-	// No answer of EC2's: the network, a broken reply, or our own deadline.
+	// No response of EC2's: the network, a malformed response, or our own deadline.
 	e.Kind = ErrTemporary
 	return e
 }
@@ -230,35 +231,34 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 func kindOf(code, message string, fault smithy.ErrorFault) error {
 	if kind, ok := kinds[code]; ok {
 		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
-			return ErrDeviceNameTaken // EC2-wide generic code; only the words tell
+			return ErrDeviceNameTaken // a generic code; only the message tells
 		}
 		if code == "ValidationError" && strings.Contains(message, "No active Lifecycle Action") {
 			return ErrNoAction
 		}
 		return kind
 	}
-	if aboutKMS(code) {
+	if isKMSCode(code) {
 		return ErrKMS
 	}
 	if fault == smithy.FaultServer || strings.HasPrefix(code, "5") {
 		return ErrTemporary
 	}
-	// An error page of a proxy or an empty body gives the SDK no code of EC2's.
+	// With a proxy's error page or an empty body the SDK has no error code.
 	if code == "" || code == "UnknownError" {
 		return ErrTemporary
 	}
 	return ErrPermanent
 }
 
-// Where credentials come from.
+// Where a request for credentials failed.
 const (
-	fromMetadata = "metadata" // an instance's role
-	elsewhere    = "elsewhere"
+	fromMetadata  = "metadata" // an instance's role
+	fromElsewhere = "elsewhere"
 )
 
-// credentialsOf tells a failure to get credentials from a failed call, for which it
-// gives "". The SDK has no exported error for it; its signing middleware says so in
-// words.
+// credentialsOf returns where a failed request for credentials went, "" for any other
+// error. The SDK exports no error for it; its signing middleware only has a message.
 func credentialsOf(err error) (from string) {
 	if _, ok := errors.AsType[*metadataError](err); ok {
 		return fromMetadata
@@ -267,18 +267,18 @@ func credentialsOf(err error) (from string) {
 	case !strings.Contains(text, "get credentials"):
 		return ""
 	case !strings.Contains(text, "ec2imds") && !strings.Contains(text, "EC2 IMDS"):
-		return elsewhere
+		return fromElsewhere
 	}
 	return fromMetadata
 }
 
-// interrupted says whether a context has ended what failed.
+// interrupted says whether a context ended the operation.
 func interrupted(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// innermost gives the last error of the chain: the SDK wraps the cause in many
-// layers that tell a person nothing more.
+// innermost returns the message of the innermost error: the SDK wraps the cause in many
+// layers without information for a person.
 func innermost(err error) string {
 	for {
 		next := errors.Unwrap(err)

@@ -1,7 +1,6 @@
 package ec2ops
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -10,11 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// exchanges are the HTTP exchanges of one call: its attempts, and its pages.
+// exchanges records the HTTP exchanges of one call: its attempts and pages.
 type exchanges struct {
 	mu     sync.Mutex
 	sent   time.Time // the first request
-	answer time.Time // what was read last of the last answer
+	answer time.Time // when the last bytes of the last response were read
 	count  int
 }
 
@@ -35,17 +34,17 @@ func (x *exchanges) answered() {
 	x.answer = time.Now()
 }
 
-// addTo notes the exchanges in what is told of the call.
+// addTo copies the record into c.
 func (x *exchanges) addTo(c *Call) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c.Sent, c.Answered, c.Attempts = x.sent, x.answer, x.count
 }
 
-// timed is an HTTP client that notes the exchanges of a call.
-type timed struct{ client aws.HTTPClient }
+// timingClient is an HTTP client that records the exchanges of a call.
+type timingClient struct{ client aws.HTTPClient }
 
-func (t timed) Do(r *http.Request) (*http.Response, error) {
+func (t timingClient) Do(r *http.Request) (*http.Response, error) {
 	x, ok := r.Context().Value(exchangesKey{}).(*exchanges)
 	if !ok {
 		return t.client.Do(r)
@@ -54,38 +53,18 @@ func (t timed) Do(r *http.Request) (*http.Response, error) {
 	resp, err := t.client.Do(r)
 	x.answered()
 	if resp != nil {
-		resp.Body = timedBody{resp.Body, x}
+		resp.Body = timingBody{resp.Body, x}
 	}
 	return resp, err
 }
 
-type timedBody struct {
+type timingBody struct {
 	io.ReadCloser
 	of *exchanges
 }
 
-func (b timedBody) Read(p []byte) (int, error) {
+func (b timingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.of.answered()
 	return n, err
-}
-
-type pausesKey struct{}
-
-// WithPauses gives a context whose user's pauses are told: what passes between two looks
-// at something, or before a call is made once more. The calls themselves, with the SDK's
-// pauses between the attempts at one, are told to [Options.OnCall]. told is called from
-// whichever goroutine has paused.
-func WithPauses(ctx context.Context, told func(start time.Time, took time.Duration)) context.Context {
-	return context.WithValue(ctx, pausesKey{}, told)
-}
-
-// pausing begins a pause; the function it returns ends it.
-func pausing(ctx context.Context) (over func()) {
-	told, ok := ctx.Value(pausesKey{}).(func(time.Time, time.Duration))
-	if !ok {
-		return func() {}
-	}
-	start := time.Now()
-	return func() { told(start, time.Since(start)) }
 }

@@ -14,8 +14,7 @@ import (
 // InstanceRunning is the state of an instance that a deployment can reach.
 const InstanceRunning = string(types.InstanceStateNameRunning)
 
-// Host is an instance as a deploy tool sees it. An address that the instance does
-// not have is "".
+// Host is an instance, for a deploy tool. An address that the instance does not have is "".
 type Host struct {
 	ID         string
 	State      string // pending, running, …
@@ -27,26 +26,26 @@ type Host struct {
 	Tags       map[string]string
 }
 
-// Filter is one of DescribeInstances' own filters. In the value * and ? stand for
-// other characters; [Literal] takes that meaning from them.
+// Filter is one of DescribeInstances' filters. In the value * and ? are wildcards;
+// [Literal] escapes them.
 type Filter struct {
 	Name  string // "tag:Team", "vpc-id"
 	Value string
 }
 
-// Literal gives the filter value that matches exactly this text. (EC2 user guide,
-// "List and filter your resources")
+// Literal returns the filter value that matches exactly this text. (EC2 user guide, "List
+// and filter your resources")
 func Literal(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(text)
 }
 
-// Hosts lists the instances of the client's region that match all filters, in no
-// order. It needs AWS credentials and a [Client.Region], and no metadata service.
+// Hosts lists the instances in the client's region that match all filters, in no order. It
+// needs AWS credentials and a [Client.Region], but no metadata service.
 func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 	if err := c.haveCredentials(ctx); err != nil {
 		return nil, err
 	}
-	// EC2 takes MaxResults up to 1,000. (DescribeInstances, API reference)
+	// EC2 accepts MaxResults up to 1,000. (DescribeInstances, API reference)
 	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(1000)}
 	var with []string
 	for _, f := range filters {
@@ -70,11 +69,11 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 	})
 }
 
-// haveCredentials fails with [ErrNoCredentials] when the deadline ends the search
-// for credentials too: away from EC2 its last resort is a metadata service that
-// never answers.
+// haveCredentials waits for credentials. When the deadline comes first, the error is
+// [ErrNoCredentials] too: outside EC2 the last credential source is a metadata service that
+// never responds.
 func (c *Client) haveCredentials(ctx context.Context) error {
-	pause := c.backoffFrom("credentials", firstPoll, refusedBackoff)
+	pause := c.newPollDelay("credentials", firstPoll, refusalBackoff)
 	for asking := (Asking{}); ; {
 		_, err := c.cfg.Credentials.Retrieve(ctx)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {

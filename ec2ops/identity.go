@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
-// Identity is who the instance is, by its identity document.
+// Identity is the instance's identity document.
 type Identity struct {
 	InstanceID   string
 	InstanceType string
@@ -19,33 +19,32 @@ type Identity struct {
 	Region       string
 	Zone         string // availability zone: "us-west-2c"
 	Architecture string
-	PrivateIP    netip.Addr // IPv4; zero where there is none
-	Launched     time.Time  // or started after a stop; zero where it is not told
+	PrivateIP    netip.Addr // IPv4; zero if there is none
+	Launched     time.Time  // or started after a stop; zero if unknown
 }
 
-// Identify asks the instance metadata service, version 2 only, who this instance
-// is, and sets the client's region to the instance's. waiting, when not nil, is
-// told why it takes longer. A service that refuses for good is [ErrNotEC2], see
-// [MetadataRefused]; one that does not answer, or not before ctx ends, is [ErrTemporary].
+// Identify reads the identity document from the instance metadata service, version 2 only,
+// and sets the client's region to the instance's. waiting, when not nil, is called with the
+// reason for each retry. A service that refuses for the time of [MetadataRefused] is
+// [ErrNotEC2]; one that does not respond, or not before ctx ends, is [ErrTemporary].
 func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
 	start := time.Now()
 	id, err := c.identity(ctx, waiting)
-	c.toldMetadata("InstanceIdentity", start, err)
+	c.reportMetadataCall("InstanceIdentity", start, err)
 	if err != nil {
 		return Identity{}, err
 	}
 	c.onInstance = true
-	// A volume can only be made where the instance is, whatever the environment
-	// says about regions.
+	// A volume must be created in the instance's region, whatever region the environment
+	// has.
 	if c.cfg.Region != id.Region {
 		c.cfg.Region = id.Region
-		c.connect()
+		c.newServiceClients()
 	}
 	return id, nil
 }
 
-// identityOf takes from an identity document what we need, and refuses one that no
-// EC2 has written.
+// identityOf copies and checks an identity document.
 func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 	id := Identity{
 		InstanceID:   doc.InstanceID,
@@ -60,7 +59,7 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
 	}
 	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
-		if v != "" && (len(v) > wordLength || !word.MatchString(v)) {
+		if v != "" && (len(v) > identityValueMax || !identityValue.MatchString(v)) {
 			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}
 	}
@@ -70,42 +69,43 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 	return id, nil
 }
 
-// word is what all of an identity is made of. The region becomes part of a host
-// name, the rest goes into tags, filters and tables.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+// identityValue matches the values of an identity document. The region becomes part of a
+// host name; the others go into tags, filters and tables.
+var identityValue = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// wordLength is the longest of them, in bytes.
-const wordLength = 64
+// identityValueMax is the longest such value, in bytes.
+const identityValueMax = 64
 
 func (c *Client) identity(ctx context.Context, waiting func(string)) (Identity, error) {
-	var unfit error // what is wrong with the document
+	var docErr error // why the document is invalid
 	refusalFor := func(status int) *Refusal {
-		if unfit != nil {
+		if docErr != nil {
 			return MetadataRefused
 		}
 		return refusedByMetadata(status)
 	}
 	explain := func(r *Refusal, status int, reason string) error {
-		if unfit != nil {
-			return unfit
+		if docErr != nil {
+			return docErr
 		}
 		return notEC2(r, status, reason)
 	}
-	return metadataUntil(ctx, c, waiting, refusalFor, explain, func(ctx context.Context, service *imds.Client) (Identity, error) {
-		unfit = nil
+	return pollMetadata(ctx, c, waiting, refusalFor, explain, func(ctx context.Context, service *imds.Client) (Identity, error) {
+		docErr = nil
 		out, err := service.GetInstanceIdentityDocument(ctx, nil)
 		if err != nil {
 			return Identity{}, err
 		}
 		id, err := identityOf(out.InstanceIdentityDocument)
-		unfit = err
+		docErr = err
 		return id, err
 	})
 }
 
-// notEC2 is the error for a metadata service that has not told who the instance is.
-// 403: it is off for this instance. 404 or 405 to a token request: a service that knows
-// version 1 only. (EC2 user guide, "How Instance Metadata Service Version 2 works")
+// notEC2 returns the error for a metadata service that has not provided an identity
+// document. 403: it is disabled for this instance. 404 or 405 to a token request: it
+// supports version 1 only. (EC2 user guide, "How Instance Metadata Service Version 2
+// works")
 func notEC2(r *Refusal, status int, reason string) error {
 	why := ""
 	switch status {

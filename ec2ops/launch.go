@@ -10,23 +10,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Launch is an instance and when it was launched, or started after a stop.
+// Launch is an instance and the time of its launch, or of its last start after a stop.
 type Launch struct {
 	ID string
 	At time.Time
 }
 
-// LaunchesMax is how many launches one page shows. (DescribeInstances, API reference)
+// LaunchesMax is the page size of [Client.Launches]. (DescribeInstances, API reference)
 const LaunchesMax = 1000
 
-// Launches lists, by one call, the pending and running instances of the account in the
-// client's region that were launched within some minutes, both of them included. If
-// endings is not empty, only those are counted whose private address ends in one of
-// these digits. whole says that there are no others than are listed. A missing permission
-// is believed at once: the caller goes on without the list.
+// Launches lists, in one call, the pending and running instances in the client's account
+// and region that were launched between two minutes, inclusive. If endings is not empty, it
+// lists only those whose private address ends in one of these digits. whole is false if
+// there are more than one page shows. A missing permission is not retried: the caller can
+// do without the list.
 //
 // launch-time takes a wildcard by DescribeInstances' own documentation, and
-// private-ip-address as every filter does. (EC2 user guide, "List and filter your
+// private-ip-address does as every filter. (EC2 user guide, "List and filter your
 // resources")
 func (c *Client) Launches(ctx context.Context, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
 	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(LaunchesMax), Filters: []types.Filter{
@@ -40,7 +40,7 @@ func (c *Client) Launches(ctx context.Context, from, to time.Time, endings strin
 		}
 		in.Filters = append(in.Filters, filter("private-ip-address", ends...))
 	}
-	out, err := call(believed(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
+	out, err := call(withoutRefusalRetries(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 		return c.ec2.DescribeInstances(ctx, in)
 	})
 	if err != nil {
@@ -54,8 +54,8 @@ func (c *Client) Launches(ctx context.Context, from, to time.Time, endings strin
 	return list, aws.ToString(out.NextToken) == "", nil
 }
 
-// minutes gives the filter values for all times from one minute to another: one for
-// each, and at most as many as a filter takes, the latest.
+// minutes returns one filter value per minute from from to to: the latest ones, at most as
+// many as a filter accepts.
 func minutes(from, to time.Time) []string {
 	var values []string
 	for t := to.UTC().Truncate(time.Minute); !t.Before(from.UTC().Truncate(time.Minute)) && len(values) < filterValuesMax; t = t.Add(-time.Minute) {

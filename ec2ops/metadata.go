@@ -13,9 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
-// newMetadata gives a client of the metadata service, version 2 only, that has no token
-// yet and makes each request once. A token lasts 5 minutes; after a failure a new client
-// is the SDK's only way to another one.
+// newMetadata returns a client of the metadata service, version 2 only, without a token and
+// without retries. A token lasts 5 minutes; with the SDK only a new client fetches a new
+// one after a failure.
 func (c *Client) newMetadata() *imds.Client {
 	return imds.NewFromConfig(c.cfg, func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
@@ -24,8 +24,8 @@ func (c *Client) newMetadata() *imds.Client {
 	})
 }
 
-// statusClient notes the HTTP status of the last answer to a request, the token's
-// included: the SDK's error for a refused token does not give it.
+// statusClient records the HTTP status of the last response to a request, including the
+// token request: the SDK's error for a refused token lacks it.
 type statusClient struct{ client aws.HTTPClient }
 
 type statusKey struct{}
@@ -41,29 +41,29 @@ func (c *statusClient) Do(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// metadataError is a request to the metadata service that failed.
+// metadataError is a failed request to the metadata service.
 type metadataError struct {
-	status int // of the answer; 0: none
+	status int // of the response; 0 without one
 	err    error
 }
 
 func (e *metadataError) Error() string { return e.err.Error() }
 func (e *metadataError) Unwrap() error { return e.err }
 
-// MetadataAnswered says whether an error comes from an answer of a metadata service: there is
-// one, whatever it says.
+// MetadataAnswered says whether an error is a response of a metadata service, so that there
+// is one.
 func MetadataAnswered(err error) bool {
 	answer, ok := errors.AsType[*metadataError](err)
 	return ok && answer.status != 0
 }
 
-// metadataTry bounds one request, its token included.
-const metadataTry = 5 * time.Second
+// metadataAttemptTimeout bounds one request, including that for a token.
+const metadataAttemptTimeout = 5 * time.Second
 
-// askMetadata makes one request to the metadata service, and after one that fails has
-// the next begin with a new token. Errors are [*metadataError].
-func askMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Context, service *imds.Client) (Out, error)) (Out, error) {
-	ctx, cancel := context.WithTimeout(ctx, metadataTry)
+// requestMetadata makes one request to the metadata service. After a failure the next
+// request starts with a new token. Errors are [*metadataError].
+func requestMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Context, service *imds.Client) (Out, error)) (Out, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataAttemptTimeout)
 	defer cancel()
 	var status atomic.Int64
 	service := c.imds.Load()
@@ -75,24 +75,24 @@ func askMetadata[Out any](ctx context.Context, c *Client, do func(ctx context.Co
 	return out, nil
 }
 
-// metadataDisabled is the setting that turns the SDK's client off, as its error names it.
+// metadataDisabled is the setting that disables the SDK's client, as its error names it.
 const metadataDisabled = "AWS_EC2_METADATA_DISABLED"
 
-// metadataUntil asks the metadata service until it answers or a refusal lasts, whose
-// error is then what explain makes of it. waiting, when not nil, is told why it takes
-// longer. When ctx ends, the error wraps [ErrTemporary].
-func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason string),
+// pollMetadata repeats a request to the metadata service until it succeeds or a refusal
+// lasts; explain returns the error for that. waiting, when not nil, is called with the
+// reason for each retry. When ctx ends, the error wraps [ErrTemporary].
+func pollMetadata[Out any](ctx context.Context, c *Client, waiting func(reason string),
 	refusalFor func(status int) *Refusal, explain func(r *Refusal, status int, reason string) error,
 	do func(ctx context.Context, service *imds.Client) (Out, error),
 ) (Out, error) {
-	pause := c.backoffFrom("identity", 100*time.Millisecond, 2*time.Second)
-	last := error(&metadataError{0, errors.New("no answer yet")})
+	pause := c.newPollDelay("identity", 100*time.Millisecond, 2*time.Second)
+	last := error(&metadataError{0, errors.New("no response yet")})
 	for asking := (Asking{}); ; {
-		out, err := askMetadata(ctx, c, do)
+		out, err := requestMetadata(ctx, c, do)
 		if err == nil {
 			return out, nil
 		}
-		if strings.Contains(err.Error(), metadataDisabled) { // no answer that could change
+		if strings.Contains(err.Error(), metadataDisabled) { // a setting: no retry
 			return out, fmt.Errorf("%w: %s is set", ErrNotEC2, metadataDisabled)
 		}
 		if ctx.Err() == nil {
@@ -115,23 +115,23 @@ func metadataUntil[Out any](ctx context.Context, c *Client, waiting func(reason 
 	}
 }
 
-// metadataReason tells a person why a request failed.
+// metadataReason says why a request failed, for a person.
 func metadataReason(status int, err error) string {
 	if status >= http.StatusMultipleChoices {
-		return fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
+		return fmt.Sprintf("its response is %d %s", status, http.StatusText(status))
 	}
 	reason := innermost(err)
 	if isTimeout(err) {
-		reason = "no answer"
+		reason = "no response"
 	}
 	if _, cause, sent := strings.Cut(reason, "request send failed, "); sent {
-		reason = cause // the SDK's own words before it tell a person nothing
+		reason = cause // the SDK's prefix has no information
 	}
 	return reason
 }
 
-// refusedByMetadata sorts an answer to the request for a token or for something that
-// every instance has.
+// refusedByMetadata returns the refusal for a response to the request for a token, or for
+// something that every instance has.
 func refusedByMetadata(status int) *Refusal {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -140,16 +140,16 @@ func refusedByMetadata(status int) *Refusal {
 	return NoMetadata
 }
 
-// roleMetadata is the metadata service as the SDK asks it for the role's credentials. By
-// itself the SDK would use a client that falls back to version 1. The call that needs the
-// credentials is what asks again.
+// roleMetadata is the metadata client with which the SDK fetches the role's credentials.
+// The SDK's own client would fall back to version 1. It does not retry: the call that needs
+// the credentials does.
 type roleMetadata struct{ c *Client }
 
 func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, more ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
 	start := time.Now()
-	out, err := askMetadata(ctx, m.c, func(ctx context.Context, service *imds.Client) (*imds.GetMetadataOutput, error) {
+	out, err := requestMetadata(ctx, m.c, func(ctx context.Context, service *imds.Client) (*imds.GetMetadataOutput, error) {
 		return service.GetMetadata(ctx, in, more...)
 	})
-	m.c.toldMetadata(strings.Trim(in.Path, "/"), start, err)
+	m.c.reportMetadataCall(strings.Trim(in.Path, "/"), start, err)
 	return out, err
 }

@@ -10,15 +10,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
-// metadataKey is what a tag's key may consist of on an instance whose metadata service
-// shows its tags, up to EC2's limit of 128 characters. (EC2 user guide, "Work with instance tags in instance metadata")
+// metadataKey matches the tag keys that are possible on an instance whose metadata service
+// shows its tags, up to EC2's limit of 128 characters. (EC2 user guide, "Work with instance
+// tags in instance metadata")
 var metadataKey = regexp.MustCompile(`^[A-Za-z0-9+=.,_:@-]+$`)
 
-// OwnTags gives the values that tags with these keys have on this instance, without
-// those that it does not have, from its metadata service. known is false where that does
-// not show tags, which is its default, or does not answer: EC2 itself is to be asked
-// then. The values follow changes only on instances built on Nitro, whose volumes are
-// NVMe devices. (EC2 user guide, "Work with instance tags in instance metadata")
+// OwnTags returns the values of this instance's tags with these keys from the metadata
+// service; missing tags are left out. known is false if the service does not show tags,
+// which is the default, or does not respond: call DescribeInstances then. The values follow
+// changes only on instances built on Nitro, whose volumes are NVMe devices. (EC2 user
+// guide, "Work with instance tags in instance metadata")
 func (c *Client) OwnTags(ctx context.Context, keys []string) (tags map[string]string, known bool) {
 	there, ok := c.metadataText(ctx, "tags/instance")
 	if !ok {
@@ -28,7 +29,7 @@ func (c *Client) OwnTags(ctx context.Context, keys []string) (tags map[string]st
 	tags = map[string]string{}
 	for _, key := range keys {
 		switch {
-		case !metadataKey.MatchString(key): // this instance can't have it, or it has no such list
+		case !metadataKey.MatchString(key): // impossible on an instance whose metadata shows tags
 			return nil, false
 		case !slices.Contains(names, key):
 			continue
@@ -42,12 +43,13 @@ func (c *Client) OwnTags(ctx context.Context, keys []string) (tags map[string]st
 	return tags, true
 }
 
-// tagListMax is more than the keys of 50 tags, the most that a resource has.
+// tagListMax is longer than the keys of 50 tags, the most that a resource can have.
 const tagListMax = 16 << 10
 
-// metadataText reads what the metadata service has at a path, if it has it.
+// metadataText reads a path of the metadata service. It does not retry: EC2 has the same
+// data.
 func (c *Client) metadataText(ctx context.Context, path string) (text string, ok bool) {
-	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: path}) // once: EC2 knows it too
+	out, err := roleMetadata{c}.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
 		return "", false
 	}

@@ -2,6 +2,8 @@ package ec2ops
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,33 +15,126 @@ import (
 const (
 	SnapshotCompleted = string(types.SnapshotStateCompleted)
 	SnapshotPending   = string(types.SnapshotStatePending)
+	SnapshotFailed    = string(types.SnapshotStateError)
 	TierArchive       = string(types.StorageTierArchive)
 )
 
-// Snapshot of a volume.
+// Snapshot is an EBS snapshot.
 type Snapshot struct {
 	ID        string
-	VolumeID  string // of which it was made; of a copy an arbitrary one
-	Copy      bool   // made by CopySnapshot, as EC2 says
+	VolumeID  string // its volume; arbitrary for a copy
+	Copy      bool   // made by CopySnapshot, according to EC2
 	State     string // pending, completed, error, recoverable, recovering
 	Progress  string // "37%"
 	Tier      string // standard or archive
 	OwnerID   string
 	Start     time.Time // the point in time it holds
-	SizeGiB   int32     // of the volume it was made of
+	SizeGiB   int32     // of its volume
 	Encrypted bool
 	Tags      map[string]string
 }
 
-// Snapshots lists this account's snapshots with the tag Name=source, in every
-// state and storage tier, in no order.
+// DescriptionMax is the longest description, in characters. (CreateSnapshot, API reference)
+const DescriptionMax = 255
+
+// ErrOutcomeUnknown: no response says whether the call took effect.
+var ErrOutcomeUnknown = errors.New("unknown whether the call took effect")
+
+// SnapshotSpec holds the parameters of [Client.CreateSnapshot].
+type SnapshotSpec struct {
+	VolumeID    string
+	Description string // at most [DescriptionMax] characters
+	Tags        map[string]string
+}
+
+// CreateSnapshot takes a snapshot of the volume's present data; the tags are part of the
+// same call. The returned snapshot is still pending.
+//
+// The call is made once: it has no client token, so a retry after a lost response could
+// take a second snapshot. After an error that wraps [ErrOutcomeUnknown] there may be a
+// snapshot: search for it by a unique tag. After any other error there is none.
+func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
+	in := &ec2.CreateSnapshotInput{
+		VolumeId:          aws.String(s.VolumeID),
+		Description:       ptrUnlessZero(s.Description),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
+	}
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*ec2.CreateSnapshotOutput, error) {
+		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	})
+	if err != nil {
+		if !hadNoEffect(err) {
+			err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		}
+		return Snapshot{}, err
+	}
+	return Snapshot{
+		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State), Progress: aws.ToString(out.Progress),
+		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
+		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
+	}, nil
+}
+
+// hadNoEffect says whether a failed call certainly had no effect: EC2 refused it with a
+// reason, or it could not be signed. An internal error may follow the effect. (API
+// reference, "Error codes")
+func hadNoEffect(err error) bool {
+	var e *APIError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case "":
+		return errors.Is(err, ErrNoCredentials)
+	case "InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "UnknownError":
+		return false
+	}
+	_, known := kinds[e.Code]
+	return known || errors.Is(e.Kind, ErrPermanent)
+}
+
+// Snapshot describes one snapshot of this account. If there is none, the error is
+// [ErrNotFound].
+func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
+	out, err := call(ctx, c, "DescribeSnapshots", id, func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
+		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for _, s := range out.Snapshots {
+		if aws.ToString(s.SnapshotId) == id {
+			return snapshotOf(s), nil
+		}
+	}
+	return Snapshot{}, &APIError{
+		Action: "ec2:DescribeSnapshots", Resource: id, Kind: ErrNotFound,
+		Message: "EC2's response does not contain it", Err: ErrNotFound,
+	}
+}
+
+// SnapshotByID describes one snapshot of this account. It retries not found for
+// [Unknown].Within; known is false after that.
+func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known bool, err error) {
+	err = c.retryNotFound(ctx, func() (err error) {
+		s, err = c.Snapshot(ctx, id)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return Snapshot{}, false, nil
+	}
+	return s, err == nil, err
+}
+
+// Snapshots lists this account's snapshots tagged Name=source, in every state and storage
+// tier, in no order.
 func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, error) {
 	return c.SnapshotsTagged(ctx, TagName, source)
 }
 
-// SnapshotsTagged lists this account's snapshots with a tag, in every state and
-// storage tier, in no order. Only "self" is asked for: without an owner EC2 also
-// lists snapshots that strangers share or publish.
+// SnapshotsTagged lists this account's snapshots with a tag, in every state and storage
+// tier, in no order. The owner filter is "self": without it EC2 also lists snapshots that
+// other accounts share or publish.
 func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snapshot, error) {
 	in := &ec2.DescribeSnapshotsInput{
 		OwnerIds:   []string{"self"},
@@ -61,7 +156,68 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 	})
 }
 
-// DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is no error.
+const (
+	// snapshotFirstPoll and snapshotLastPoll are the delays between polls of a pending
+	// snapshot. A small one is completed within seconds, a large one in minutes or hours,
+	// and the API's percentage changes slowly.
+	snapshotFirstPoll = time.Second
+	snapshotLastPoll  = 5 * time.Second
+)
+
+// WaitSnapshot polls a snapshot until it is completed. seen, when not nil, is called with
+// every polled snapshot. An id that EC2 has never shown may be not found for a while, as
+// with [Client.WaitVolume]. A snapshot in the state error is ErrTemporary: the next one may
+// succeed.
+func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot)) (Snapshot, error) {
+	pause := c.newPollDelay("snapshot", snapshotFirstPoll, snapshotLastPoll)
+	unknownUntil := time.Now().Add(NeverShown.Within)
+	last := notSeen
+	outOfTime := func(err error) error {
+		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
+	}
+	for {
+		s, err := c.Snapshot(ctx, id)
+		switch {
+		case err == nil:
+			unknownUntil = time.Now().Add(Unknown.Within)
+			last = s.State + " " + s.Progress
+			if seen != nil {
+				seen(s)
+			}
+			switch s.State {
+			case SnapshotCompleted:
+				return s, nil
+			case SnapshotFailed:
+				return s, fmt.Errorf("%w: EC2 could not complete %s: its state is error; take another snapshot", ErrTemporary, id)
+			}
+		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
+		case ctx.Err() != nil:
+			return Snapshot{}, fmt.Errorf("wait for %s (%s): %w", id, last, err)
+		default:
+			return Snapshot{}, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return Snapshot{}, outOfTime(err)
+		}
+	}
+}
+
+// SnapshotsWithin calls [Client.SnapshotsTagged] until the list is not empty, for at most
+// d: the list may lack a new snapshot.
+func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]Snapshot, error) {
+	pause := c.newPollDelay("snapshot", firstPoll, lastPoll)
+	for until := time.Now().Add(d); ; {
+		all, err := c.SnapshotsTagged(ctx, key, value)
+		if err != nil || len(all) > 0 || !time.Now().Before(until) {
+			return all, err
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return nil, fmt.Errorf("wait for a snapshot tagged %s=%s: %w: %w", key, value, ErrTemporary, err)
+		}
+	}
+}
+
+// DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is not an error.
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteSnapshot", id, func(ctx context.Context) (*ec2.DeleteSnapshotOutput, error) {
 		return c.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})

@@ -10,21 +10,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// The tags that carry snapsource's state.
+// The tags that hold snapsource's state.
 const (
-	TagName      = "Name"                 // on snapshots: the source they are eligible for
+	TagName      = "Name"                 // on eligible snapshots: the source
 	TagSource    = "snapsource:source"    // on volumes: the source
-	TagInstance  = "snapsource:instance"  // on volumes: the instance they were made for
-	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot they were made from, or "none"
-	TagRejected  = "snapsource:rejected"  // on snapshots: why it was taken out of the running
-	TagStarted   = "snapsource:started"   // on volumes: the last start of a stopped instance at which it was checked for newer releases
-	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made on it
+	TagInstance  = "snapsource:instance"  // on volumes: the instance
+	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot, or "none"
+	TagVolume    = "snapsource:volume"    // on snapshots: the volume
+	TagRun       = "snapsource:run"       // on snapshots: a random id of the run
+	TagRevision  = "snapsource:revision"  // on snapshots: the release, as its version control names it
+	TagCandidate = "snapsource:candidate" // on snapshots, in place of Name: the source
+	TagPromoted  = "snapsource:promoted"  // on eligible copies: the copy's own id, and the time of its data
+	TagRejected  = "snapsource:rejected"  // on snapshots: why they are rejected
+	TagStarted   = "snapsource:started"   // on volumes: the last start after a stop at which newer releases were checked for
+	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made
 )
 
-// Tag puts tags on one resource (a volume, snapshot or instance id); tags with
-// other keys stay.
+// Tag adds tags to one resource (a volume, snapshot or instance id); tags with other keys
+// stay.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	return c.known(ctx, func() error {
+	return c.retryNotFound(ctx, func() error {
 		_, err := call(ctx, c, "CreateTags", id, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 			return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 		})
@@ -32,12 +37,12 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 	})
 }
 
-// Untag removes tags from one resource: those that have the value given, or any value
-// where that is "". (DeleteTags, API reference)
+// Untag removes tags from one resource. A tag is removed only if it has the given value; ""
+// stands for any value. (DeleteTags, API reference)
 func (c *Client) Untag(ctx context.Context, id string, remove map[string]string) error {
 	var tags []types.Tag
 	for _, k := range slices.Sorted(maps.Keys(remove)) {
-		tags = append(tags, types.Tag{Key: aws.String(k), Value: some(remove[k])})
+		tags = append(tags, types.Tag{Key: aws.String(k), Value: ptrUnlessZero(remove[k])})
 	}
 	_, err := call(ctx, c, "DeleteTags", id, func(ctx context.Context) (*ec2.DeleteTagsOutput, error) {
 		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})
@@ -53,8 +58,8 @@ func tagMap(tags []types.Tag) map[string]string {
 	return m
 }
 
-// tagList is sorted: EC2 compares all parameters of a call that repeats a client
-// token, and a stable order leaves no doubt.
+// tagList is sorted by key: EC2 compares all parameters of a call that repeats a client
+// token, so their order should be stable.
 func tagList(tags map[string]string) []types.Tag {
 	var list []types.Tag
 	for _, k := range slices.Sorted(maps.Keys(tags)) {

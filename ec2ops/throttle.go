@@ -6,51 +6,51 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 )
 
-// What EC2 allows the callers of one account in a region together, as token buckets: so
-// many calls at once, and so many a second. (EC2 developer guide, "Request throttling
-// for the Amazon EC2 API")
+// EC2's rate limits for all callers of an account in a region, as token buckets: a burst,
+// and a refill rate per second. (EC2 developer guide, "Request throttling for the Amazon
+// EC2 API")
 const (
-	DescribeBurst   = 100 // of each Describe action, with a filter, an id or a page size
-	AttachBurst     = 50  // of AttachVolume: the scarcest of a launch's calls
+	DescribeBurst   = 100 // per Describe action, with a filter, an id or a page size
+	AttachBurst     = 50  // AttachVolume: the scarcest of a launch's calls
 	AttachRate      = 5
-	MutationsShared = 4 // a launch's calls, if all that change something draw on one such bucket, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go)
+	MutationsShared = 4 // a launch's mutating calls, if all mutating actions share one such bucket, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go)
 )
 
-// A call that was refused for its rate is made again after a pause of full jitter, which
-// spreads those who were refused at the same moment. Whoever waits behind n others can't
-// be served within n/20 or n/5 s, so shorter pauses only make more refusals.
+// A throttled call is retried after a pause with full jitter, which spreads calls that were
+// throttled at the same moment. Behind n other callers a call can't succeed for n/20 or n/5
+// s, so shorter pauses only cause more throttling.
 const (
 	describePause = 4 * time.Second
-	// firstMutation is doubled after each refusal, up to lastMutation.
-	firstMutation = 2 * time.Second
-	lastMutation  = 16 * time.Second
+	// firstMutationPause doubles with each throttled attempt, up to lastMutationPause.
+	firstMutationPause = 2 * time.Second
+	lastMutationPause  = 16 * time.Second
 )
 
-type onceKey struct{}
+type noThrottleRetriesKey struct{}
 
-// Once gives a context whose calls are not made again when EC2 refuses them for their
-// rate: their error wraps [ErrThrottled].
-func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
-
-type believedKey struct{}
-
-// believed gives a context whose calls take the first [Refusal] for an answer: nothing
-// depends on it but a remark.
-func believed(ctx context.Context) context.Context {
-	return context.WithValue(ctx, believedKey{}, true)
+// Once returns a context whose calls are not retried when EC2 throttles them; their error
+// then wraps [ErrThrottled].
+func Once(ctx context.Context) context.Context {
+	return context.WithValue(ctx, noThrottleRetriesKey{}, true)
 }
 
-// Throttled says whether EC2 has refused a call of this client for its rate, which tells
-// that many are at work in this account.
+type noRefusalRetriesKey struct{}
+
+// withoutRefusalRetries returns a context whose calls fail at their first [Refusal]: for
+// calls on which only a message depends.
+func withoutRefusalRetries(ctx context.Context) context.Context {
+	return context.WithValue(ctx, noRefusalRetriesKey{}, true)
+}
+
+// Throttled says whether EC2 has throttled any call of this client: a sign of many
+// concurrent callers in this account.
 func (c *Client) Throttled() bool { return c.throttled.Load() }
 
-// throttledError is an attempt that was refused for its rate.
+// throttledError is the error of a throttled attempt.
 type throttledError struct {
 	operation string
 	err       error
@@ -59,7 +59,7 @@ type throttledError struct {
 func (e *throttledError) Error() string { return e.err.Error() }
 func (e *throttledError) Unwrap() error { return e.err }
 
-// rememberThrottled notes that calls are refused, and tells of which action the error is.
+// rememberThrottled records that calls are throttled, and adds the operation to the error.
 func (c *Client) rememberThrottled(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberThrottled", func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
@@ -73,36 +73,10 @@ func (c *Client) rememberThrottled(stack *middleware.Stack) error {
 	}), "Retry", middleware.After)
 }
 
-// retryer is the SDK's, which knows of [Once] and of the table of refusals.
-type retryer struct {
-	c *Client
-	*retry.Standard
-}
-
-// GetRetryToken decides, by the call's context, whether there is another attempt.
-func (r retryer) GetRetryToken(ctx context.Context, err error) (release func(error) error, _ error) {
-	if _, refused := errors.AsType[*throttledError](err); refused && ctx.Value(onceKey{}) != nil {
-		return nil, ErrThrottled
-	}
-	refusal := r.c.refusalOf(err)
-	if refusal != nil && ctx.Value(believedKey{}) != nil {
-		return nil, errLasting
-	}
-	if f, ok := ctx.Value(failureKey{}).(*failure); ok && !f.again(refusal) {
-		return nil, errLasting
-	}
-	if refusal == BadCredentials || refusal == UnknownKey {
-		r.c.forgetCredentials()
-	}
-	return r.Standard.GetRetryToken(ctx, err)
-}
-
-var _ aws.RetryerV2 = retryer{}
-
-// throttledPause is the longest pause after the nth refusal of a call, from 1.
+// throttledPause returns the longest pause after the nth throttled attempt, from 1.
 func throttledPause(operation string, n int) time.Duration {
 	if strings.HasPrefix(operation, "Describe") {
 		return describePause
 	}
-	return min(lastMutation, firstMutation<<min(max(n-1, 0), 10))
+	return min(lastMutationPause, firstMutationPause<<min(max(n-1, 0), 10))
 }

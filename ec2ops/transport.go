@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// attemptTimeout bounds one HTTP exchange with EC2. Calls answer in well
-	// under 2 s; CreateVolume, the slowest one, has been seen to take several.
-	// Without it, an answer that never comes would use up the whole deadline.
+	// attemptTimeout bounds one HTTP exchange with EC2. Most calls take well under 2 s;
+	// CreateVolume, the slowest, was seen to take several. Without this limit one missing
+	// response would use up the whole deadline.
 	attemptTimeout = 10 * time.Second
 
-	// metadataTimeout bounds connecting to the metadata service and its answer,
-	// which take about a millisecond on an instance.
+	// metadataTimeout bounds a connection to the metadata service and the wait for its
+	// response. Both take about a millisecond on an instance.
 	metadataTimeout = time.Second
 )
 
 // dialer opens connections; see [Options.Dial].
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// within bounds the opening of a connection.
-func (dial dialer) within(d time.Duration) dialer {
+// withTimeout bounds the opening of a connection.
+func (dial dialer) withTimeout(d time.Duration) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
@@ -34,41 +34,41 @@ func (dial dialer) within(d time.Duration) dialer {
 	}
 }
 
-// httpClient gives the client for EC2, to which the SDK still adds what its settings
-// say, such as AWS_CA_BUNDLE; [frozen] ends that.
+// httpClient returns the client for EC2. The SDK adds its own settings to it, such as
+// AWS_CA_BUNDLE; [withFixedDialer] ends that.
 func httpClient(dial dialer) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-		t.Proxy = proxyButNotLinkLocal
+		t.Proxy = proxyExceptLinkLocal
 		if dial != nil {
 			t.DialContext, t.Proxy = dial, nil
 		}
 	})
 }
 
-// frozen gives a client that keeps its dialer: the SDK's service clients would put
-// one of their own in its place.
-func frozen(c aws.HTTPClient) aws.HTTPClient {
+// withFixedDialer returns a client that keeps its dialer: the SDK's service clients would
+// replace it with one of their own.
+func withFixedDialer(c aws.HTTPClient) aws.HTTPClient {
 	if buildable, ok := c.(*awshttp.BuildableClient); ok {
 		return buildable.Freeze()
 	}
 	return c
 }
 
-// metadataClient gives the client for the metadata service, which no proxy can reach
-// for us.
+// metadataClient returns the client for the metadata service. It uses no proxy: a proxy
+// can't reach a link-local address for us.
 func metadataClient(dial dialer) aws.HTTPClient {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.DialContext, t.Proxy = dial.within(metadataTimeout), nil
+		t.DialContext, t.Proxy = dial.withTimeout(metadataTimeout), nil
 		t.ResponseHeaderTimeout = metadataTimeout
 	}).Freeze()
 }
 
-// proxyButNotLinkLocal keeps the proxy settings of the environment away from the
-// link-local addresses at which containers find their credentials.
-func proxyButNotLinkLocal(r *http.Request) (*url.URL, error) {
+// proxyExceptLinkLocal uses the environment's proxy, except for link-local addresses: those
+// at which containers find their credentials.
+func proxyExceptLinkLocal(r *http.Request) (*url.URL, error) {
 	if ip := net.ParseIP(r.URL.Hostname()); ip != nil && ip.IsLinkLocalUnicast() {
 		return nil, nil
 	}

@@ -31,10 +31,10 @@ const (
 	Busy      = string(types.VolumeAttachmentStateBusy)
 )
 
-// GiB in bytes: EC2 counts volume sizes in GiB.
+// GiB is in bytes. EC2 gives volume sizes in GiB.
 const GiB = int64(1) << 30
 
-// Attachment of a volume to an instance.
+// Attachment is the attachment of a volume to an instance.
 type Attachment struct {
 	InstanceID          string
 	Device              string // EC2's device name: "/dev/sdf"
@@ -47,25 +47,24 @@ type Volume struct {
 	ID          string
 	State       string // creating, available, in-use, deleting, deleted, error
 	Zone        string
-	SnapshotID  string // "" for a volume that began blank
+	SnapshotID  string // "" for a volume created blank
 	SizeGiB     int32
 	Type        string
 	Created     time.Time
-	Age         time.Duration // when [Client.CreateVolume] gave it, by EC2's own clock; 0 otherwise
+	Age         time.Duration // at the response of [Client.CreateVolume], by EC2's clock; 0 otherwise
 	Encrypted   bool
-	KMSKey      string // its ARN, where EC2 tells it
+	KMSKey      string // its ARN, if EC2 reports it
 	Tags        map[string]string
 	Attachments []Attachment
 }
 
-// Bytes is the volume's size in bytes.
+// Bytes returns the volume's size in bytes.
 func (v Volume) Bytes() int64 { return int64(v.SizeGiB) * GiB }
 
-// Gone says whether EC2 has deleted the volume or is about to.
+// Gone says whether the volume is deleted or being deleted.
 func (v Volume) Gone() bool { return v.State == VolumeDeleting || v.State == VolumeDeleted }
 
-// AttachmentTo gives the volume's attachment to an instance, if it has one that
-// is not over.
+// AttachmentTo returns the volume's attachment to an instance, unless it is detached.
 func (v Volume) AttachmentTo(instanceID string) (Attachment, bool) {
 	for _, a := range v.Attachments {
 		if a.InstanceID == instanceID && a.State != Detached {
@@ -75,7 +74,7 @@ func (v Volume) AttachmentTo(instanceID string) (Attachment, bool) {
 	return Attachment{}, false
 }
 
-// String tells the volume's states: "in-use, attaching to i-0abc as /dev/sdf".
+// String describes the volume's states: "in-use, attaching to i-0abc as /dev/sdf".
 func (v Volume) String() string {
 	var b strings.Builder
 	b.WriteString(v.State)
@@ -85,46 +84,45 @@ func (v Volume) String() string {
 	return b.String()
 }
 
-// VolumeSpec is what [Client.CreateVolume] asks for.
+// VolumeSpec holds the parameters of [Client.CreateVolume].
 type VolumeSpec struct {
 	Zone               string
 	SnapshotID         string // "" for a blank volume
-	SizeGiB            int32  // 0: the snapshot's
+	SizeGiB            int32  // 0: as the snapshot
 	Type               string // "gp3"
 	IOPS               int32  // 0: the type's default
 	Throughput         int32  // MiB/s, gp3 only; 0: the default
-	Encrypted          bool   // false: as the snapshot and the account say
+	Encrypted          bool   // false: the snapshot's and the account's default
 	KMSKey             string
-	InitializationRate int32 // MiB/s at which EC2 loads the snapshot's blocks; 0: EC2's own pace
+	InitializationRate int32 // MiB/s at which EC2 loads the snapshot's blocks; 0: EC2's default
 	Tags               map[string]string
 	Token              string // see [Token]
 }
 
-// Token gives the client token for a source's volume on an instance: the same
-// input always gives the same token, so a repeated or retried CreateVolume can't
-// make a second volume. EC2 takes at most 64 ASCII characters, which is the
-// length of a SHA-256 in hexadecimal.
+// Token returns the client token for a source's volume on an instance. The same input
+// always gives the same token, so a repeated or retried CreateVolume can't create a second
+// volume. EC2 accepts at most 64 ASCII characters: the length of a SHA-256 in hexadecimal.
 func Token(instanceID, zone, source string, generation int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "snapsource\x00%s\x00%s\x00%s\x00%d", instanceID, zone, source, generation))
 	return hex.EncodeToString(sum[:])
 }
 
-// CreateVolume asks EC2 for a volume; tags and token go with the same call. The
-// volume that is returned is usually still creating; for a token that was used before it
-// is that of the first call, as it is now or was then. [ErrTokenMismatch] says that the
-// token once asked for something else, or that its volume is gone.
+// CreateVolume creates a volume; tags and token are part of the same call. The returned
+// volume is usually still creating. For a token that was used before, it is the volume of
+// the first call, in its present state or in its state at that time. [ErrTokenMismatch]
+// means that the token was used with other parameters, or that its volume is deleted.
 func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error) {
 	in := &ec2.CreateVolumeInput{
 		AvailabilityZone:         aws.String(s.Zone),
 		ClientToken:              aws.String(s.Token),
-		SnapshotId:               some(s.SnapshotID),
-		Size:                     some(s.SizeGiB),
+		SnapshotId:               ptrUnlessZero(s.SnapshotID),
+		Size:                     ptrUnlessZero(s.SizeGiB),
 		VolumeType:               types.VolumeType(s.Type),
-		Iops:                     some(s.IOPS),
-		Throughput:               some(s.Throughput),
-		Encrypted:                some(s.Encrypted),
-		KmsKeyId:                 some(s.KMSKey),
-		VolumeInitializationRate: some(s.InitializationRate),
+		Iops:                     ptrUnlessZero(s.IOPS),
+		Throughput:               ptrUnlessZero(s.Throughput),
+		Encrypted:                ptrUnlessZero(s.Encrypted),
+		KmsKeyId:                 ptrUnlessZero(s.KMSKey),
+		VolumeInitializationRate: ptrUnlessZero(s.InitializationRate),
 		TagSpecifications:        []types.TagSpecification{{ResourceType: types.ResourceTypeVolume, Tags: tagList(s.Tags)}},
 	}
 	from := "blank, for " + s.Tags[TagSource]
@@ -133,8 +131,8 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	}
 	out, err := call(ctx, c, "CreateVolume", from, func(ctx context.Context) (*ec2.CreateVolumeOutput, error) {
 		return c.ec2.CreateVolume(ctx, in, func(o *ec2.Options) {
-			if s.InitializationRate != 0 { // without it there may be capacity
-				o.Retryer = c.patient("InsufficientVolumeCapacity")
+			if s.InitializationRate != 0 { // without the rate there may be capacity
+				o.Retryer = c.newRetryer("InsufficientVolumeCapacity")
 			}
 		})
 	})
@@ -149,18 +147,18 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	}, nil
 }
 
-// ageOf is how long before its answer EC2 made the volume, 0 if it does not tell. The
-// answer's Date is EC2's own time: this host's clock may not be set yet.
+// ageOf returns the volume's age at the response, 0 if EC2 does not report it. It uses the
+// response's Date, EC2's own time: this host's clock may not be set yet.
 func ageOf(out *ec2.CreateVolumeOutput) time.Duration {
-	now, told := awsmiddleware.GetServerTime(out.ResultMetadata)
-	if !told || out.CreateTime == nil {
+	now, ok := awsmiddleware.GetServerTime(out.ResultMetadata)
+	if !ok || out.CreateTime == nil {
 		return 0
 	}
 	return max(0, now.Sub(*out.CreateTime))
 }
 
-// some gives nil for a zero value: EC2 takes an absent parameter for its default.
-func some[T comparable](v T) *T {
+// ptrUnlessZero returns nil for a zero value: EC2 takes an absent parameter as its default.
+func ptrUnlessZero[T comparable](v T) *T {
 	var zero T
 	if v == zero {
 		return nil
@@ -168,7 +166,7 @@ func some[T comparable](v T) *T {
 	return &v
 }
 
-// Volume describes one volume. [ErrNotFound] when EC2 does not know it (yet).
+// Volume describes one volume. If EC2 does not know it (yet), the error is [ErrNotFound].
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	out, err := call(ctx, c, "DescribeVolumes", id, func(ctx context.Context) (*ec2.DescribeVolumesOutput, error) {
 		return c.ec2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
@@ -183,17 +181,17 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	}
 	return Volume{}, &APIError{
 		Action: "ec2:DescribeVolumes", Resource: id, Kind: ErrNotFound,
-		Message: "EC2's answer does not hold it", Err: ErrNotFound,
+		Message: "EC2's response does not contain it", Err: ErrNotFound,
 	}
 }
 
-// Volumes lists the volumes that were made for this source on this instance, by
-// their tags, in every state that EC2 still shows, in no order.
+// Volumes lists the volumes tagged with this source and instance, in every state that EC2
+// still shows, in no order.
 func (c *Client) Volumes(ctx context.Context, instanceID, source string) ([]Volume, error) {
 	return c.volumes(ctx, "of "+source+" for "+instanceID, filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, source))
 }
 
-// VolumesOf lists the volumes that were made for a source on any instance.
+// VolumesOf lists the volumes tagged with this source, of any instance.
 func (c *Client) VolumesOf(ctx context.Context, source string) ([]Volume, error) {
 	return c.volumes(ctx, "of "+source, filter("tag:"+TagSource, source))
 }
@@ -215,11 +213,11 @@ func (c *Client) volumes(ctx context.Context, what string, filters ...types.Filt
 	})
 }
 
-// VolumesWithin is [Client.Volumes], repeated for as long as d while the list is
-// empty: a volume made a moment ago may be missing from it.
+// VolumesWithin calls [Client.Volumes] until the list is not empty, for at most d: the list
+// may lack a new volume.
 func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]Volume, error) {
 	until := time.Now().Add(d)
-	pause := c.backoffFrom("volumes", firstPoll, lastPoll)
+	pause := c.newPollDelay("volumes", firstPoll, lastPoll)
 	for {
 		all, err := c.Volumes(ctx, instanceID, source)
 		if err != nil || len(all) > 0 || !time.Now().Before(until) {
@@ -231,15 +229,15 @@ func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d
 	}
 }
 
-// DeleteVolume deletes a volume that is attached nowhere. A volume that EC2 no
-// longer knows, or is deleting already, is no error.
+// DeleteVolume deletes a detached volume. A volume that EC2 no longer knows, or is already
+// deleting, is not an error.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteVolume", id, func(ctx context.Context) (*ec2.DeleteVolumeOutput, error) {
 		return c.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
 	})
 	var api *APIError
 	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeDeleting) {
-		return nil // an earlier call is still at it
+		return nil // an earlier call is in progress
 	}
 	return ignoreNotFound(err)
 }

@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// pauses grows a pause up to a limit, each jittered by a fifth so that instances
-// launched together do not poll together.
-type pauses struct {
+// pollDelay is a delay that grows up to a limit. Each is jittered by a fifth, so that
+// instances launched together do not poll together.
+type pollDelay struct {
 	next, limit time.Duration
 	growth      int // in percent
 	jitter      func(time.Duration) time.Duration
 }
 
-// usualGrowth is by how many percent a pause is longer than the one before.
-const usualGrowth = 30
+// defaultGrowth is the growth of each delay over the one before, in percent.
+const defaultGrowth = 30
 
-// backoffFrom begins pauses; what names what for.
-func (c *Client) backoffFrom(what string, first, limit time.Duration) *pauses {
-	return &pauses{first, limit, usualGrowth, func(most time.Duration) time.Duration { return c.jitter(what, most) }}
+// newPollDelay returns a delay that starts at first; purpose selects its jitter stream.
+func (c *Client) newPollDelay(purpose string, first, limit time.Duration) *pollDelay {
+	return &pollDelay{first, limit, defaultGrowth, func(most time.Duration) time.Duration { return c.jitter(purpose, most) }}
 }
 
-// sleep waits for the next pause, or until ctx ends and then gives its error.
-func (p *pauses) sleep(ctx context.Context) error {
-	defer pausing(ctx)()
+// sleep waits for the next delay, or until ctx ends; then it returns the cause.
+func (p *pollDelay) sleep(ctx context.Context) error {
+	defer startPause(ctx)()
 	d := p.next - p.next/5 + p.jitter(2*p.next/5+1)
 	p.next = min(p.next*time.Duration(100+p.growth)/100, p.limit)
 	t := time.NewTimer(d)
@@ -39,27 +39,28 @@ func (p *pauses) sleep(ctx context.Context) error {
 	}
 }
 
-// Pace is when something is looked at until it is as wanted.
+// Pace is a poll schedule.
 type Pace struct {
-	First  time.Duration // before the first look
-	Next   time.Duration // between the first two; grows from there
-	Growth int           // by so many percent; 0: by 30
+	First  time.Duration // before the first poll
+	Next   time.Duration // between the first two polls; grows from there
+	Growth int           // of the delay, in percent; 0 means 30
 	// Seen: EC2 has shown the volume to this run before.
 	Seen bool
-	// The same for a client that has been refused calls for their rate: many are
-	// waiting, and one look each has to do.
+	// FirstOfMany and NextOfMany replace First and Next after EC2 has throttled this
+	// client: with many callers, each has to poll less.
 	FirstOfMany, NextOfMany time.Duration
-	// Unseen is how long an id that was never shown may stay unknown; 0: as [NeverShown]
-	// has it.
+	// Unseen is how long an id that EC2 has never shown may be not found; 0 means
+	// [NeverShown].Within.
 	Unseen time.Duration
 }
 
-// looks gives the pause before the first look at a volume, and those between looks.
-func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
+// pollSchedule returns the delay before the first poll of a volume, and the delays between
+// polls.
+func (c *Client) pollSchedule(pace Pace) (first time.Duration, between *pollDelay) {
 	if c.Throttled() {
-		return pace.FirstOfMany, c.backoffFrom("volume", pace.NextOfMany, lastPoll)
+		return pace.FirstOfMany, c.newPollDelay("volume", pace.NextOfMany, lastPoll)
 	}
-	between = c.backoffFrom("volume", pace.Next, lastPoll)
+	between = c.newPollDelay("volume", pace.Next, lastPoll)
 	if pace.Growth != 0 {
 		between.growth = pace.Growth
 	}
@@ -67,43 +68,43 @@ func (c *Client) looks(pace Pace) (first time.Duration, between *pauses) {
 }
 
 var (
-	// PaceCreated is for a volume that was just asked for. It takes 1.5 s (median) to
-	// 4 s (99th percentile) until it is available (measured by the EBS CSI driver).
-	// These looks find it 0.13 s late (median of 300 launches, TestPace), of which one call
-	// takes more than half, with three looks (median). With 0.08 s between them, from 1.25 s on, the
-	// last of fifty launches at once was later.
+	// PaceCreated is for a volume that was just created. It is available after 1.5 s
+	// (median) to 4 s (99th percentile), measured by the EBS CSI driver. This schedule sees
+	// that 0.13 s late (median of 300 launches, TestPace), with three polls (median); one
+	// call takes more than half of the 0.13 s. With 0.08 s between polls, from 1.25 s on,
+	// the last of fifty concurrent launches was later.
 	PaceCreated = Pace{
 		First: 1200 * time.Millisecond, Next: 100 * time.Millisecond, Growth: 5,
 		FirstOfMany: 3 * time.Second, NextOfMany: time.Second,
 	}
-	// PaceAttached is for an attachment whose device the kernel shows already, so that
-	// EC2 will say attached soon.
+	// PaceAttached is for an attachment whose device the kernel already shows: EC2 will
+	// soon report it as attached.
 	PaceAttached = Pace{First: 150 * time.Millisecond, Next: 150 * time.Millisecond, FirstOfMany: 400 * time.Millisecond, NextOfMany: 400 * time.Millisecond}
-	// PaceAny is for what may be as wanted already, or may take long.
+	// PaceAny is for a condition that may hold already or may take long.
 	PaceAny = Pace{Next: firstPoll, NextOfMany: time.Second}
 	// PaceSeen is PaceAny for a volume that EC2 has shown before.
 	PaceSeen = Pace{Next: firstPoll, NextOfMany: time.Second, Seen: true}
 )
 
 const (
-	// firstPoll and lastPoll are the pauses between two looks at a volume. A
-	// volume takes 1.5 s (median) to 4 s (99th percentile) from created to
-	// available, an attachment mostly 1 to 4 s (measured by the EBS CSI driver);
-	// the SDK's own waiter would sleep 15 s after the first look.
+	// firstPoll and lastPoll are the delays between polls of a volume. A volume takes 1.5 s
+	// (median) to 4 s (99th percentile) from created to available, an attachment mostly 1
+	// to 4 s (measured by the EBS CSI driver); the SDK's own waiter would sleep 15 s after
+	// the first poll.
 	firstPoll = 400 * time.Millisecond
 	lastPoll  = 3 * time.Second
 )
 
-// notSeen is the state of what EC2 has not shown yet.
+// notSeen is the reported state of a volume or snapshot that EC2 has not shown yet.
 const notSeen = "not seen yet"
 
-// WaitVolume looks at a volume until done says so or gives an error. seen, when
-// not nil, is told of every look. An id that EC2 does not know yet is given time, and
-// after that is [ErrNotShown]. One that was seen and has been unknown for as long as
-// [Unknown] has it is [ErrNotFound]. When ctx ends, the error tells in what state the
-// volume was last.
+// WaitVolume polls a volume until done returns true or an error. seen, when not nil, is
+// called with every polled volume. An id that EC2 has never shown may be not found for
+// pace.Unseen; then the error is [ErrNotShown]. One that EC2 has shown may be not found for
+// [Unknown].Within; then it is [ErrNotFound]. When ctx ends, the error includes the last
+// state of the volume.
 func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
-	first, pause := c.looks(pace)
+	first, pause := c.pollSchedule(pace)
 	unseen := cmp.Or(pace.Unseen, NeverShown.Within)
 	unknownUntil, last := time.Now().Add(unseen), notSeen
 	if pace.Seen {
@@ -112,7 +113,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 	outOfTime := func(err error) error {
 		return fmt.Errorf("wait for %s (%s): %w: %w", id, last, ErrTemporary, err)
 	}
-	if err := c.backoffFrom("volume", first, first).sleep(ctx); err != nil {
+	if err := c.newPollDelay("volume", first, first).sleep(ctx); err != nil {
 		return Volume{}, outOfTime(err)
 	}
 	for {
@@ -145,10 +146,10 @@ func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func
 	}
 }
 
-// known makes a call about what exists for sure, and makes it again while EC2 does not
-// know it, for as long as [Unknown] has it.
-func (c *Client) known(ctx context.Context, do func() error) error {
-	pause := c.backoffFrom("known", firstPoll, lastPoll)
+// retryNotFound retries a call about a resource that exists, while EC2 does not find it,
+// for [Unknown].Within.
+func (c *Client) retryNotFound(ctx context.Context, do func() error) error {
+	pause := c.newPollDelay("known", firstPoll, lastPoll)
 	for until := time.Now().Add(Unknown.Within); ; {
 		err := do()
 		if !errors.Is(err, ErrNotFound) || !time.Now().Before(until) {
@@ -158,4 +159,23 @@ func (c *Client) known(ctx context.Context, do func() error) error {
 			return fmt.Errorf("%w: %w", err, sleepErr)
 		}
 	}
+}
+
+type pausesKey struct{}
+
+// WithPauses returns a context that reports pauses: those between polls, and those before a
+// call is repeated. The SDK's pauses between attempts belong to the call and are reported
+// by [Options.OnCall]. told runs on the goroutine that paused.
+func WithPauses(ctx context.Context, told func(start time.Time, took time.Duration)) context.Context {
+	return context.WithValue(ctx, pausesKey{}, told)
+}
+
+// startPause starts a pause; the returned function ends and reports it.
+func startPause(ctx context.Context) (over func()) {
+	told, ok := ctx.Value(pausesKey{}).(func(time.Time, time.Duration))
+	if !ok {
+		return func() {}
+	}
+	start := time.Now()
+	return func() { told(start, time.Since(start)) }
 }

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Below reads files below a directory in which others can make links, FIFOs and, where they
-// may, device files: a path never leads out of the directory, not into another file system
-// either, and only regular files are opened.
+// Below reads files below a directory in which untrusted users can create links, FIFOs and
+// possibly device files. A path never leaves the directory or its file system, and only
+// regular files are opened.
 type Below struct{ dir *os.File }
 
-// OpenBelow opens the directory. The path to it has no symbolic links, as one from mountinfo.
+// OpenBelow opens the directory. Its path has no symbolic links, like a target in
+// mountinfo.
 func OpenBelow(dir string) (*Below, error) {
 	f, err := openDir(dir)
 	if err != nil {
@@ -29,9 +30,9 @@ func OpenBelow(dir string) (*Below, error) {
 // Close closes the directory.
 func (b *Below) Close() error { return b.dir.Close() }
 
-// ReadFile reads the file at path, which is relative to the directory or begins with the
-// directory's own path; so are the destinations of links on the way. ErrNotBelow: it leads
-// elsewhere, or the file is not regular or has more than most bytes.
+// ReadFile reads the file at path. The path, and the destination of every link on it, is
+// relative to the directory or starts with the directory's own path. ErrNotBelow: it leads
+// elsewhere, or the file is not regular or is longer than most bytes.
 func (b *Below) ReadFile(path string, most int64) (text []byte, err error) {
 	at, err := b.find(path)
 	if err != nil {
@@ -45,8 +46,8 @@ func (b *Below) ReadFile(path string, most int64) (text []byte, err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > most {
 		return nil, fmt.Errorf("%s below %s: %w", path, b.dir.Name(), ErrNotBelow)
 	}
-	// What is open is a regular file, and stays that one. To open a file on which another
-	// process has a lease waits for that process, but with O_NONBLOCK.
+	// The descriptor is a regular file and stays so. Without O_NONBLOCK an open waits for a
+	// process that has a lease on the file.
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", at), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -55,11 +56,11 @@ func (b *Below) ReadFile(path string, most int64) (text []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, most))
 }
 
-// linksMax is how many links a path may lead through, as in the kernel (MAXSYMLINKS).
+// linksMax is the most links on a path, as in the kernel (MAXSYMLINKS).
 const linksMax = 40
 
-// find gives a descriptor of what is at path, which is not opened (O_PATH): to open a device
-// may have an effect, and a FIFO makes its opener wait.
+// find returns an O_PATH descriptor of the file at path. It does not open the file: opening
+// a device may have an effect, and opening a FIFO blocks.
 func (b *Below) find(path string) (fd int, err error) {
 	path, err = b.relative(path)
 	for range linksMax {
@@ -70,8 +71,8 @@ func (b *Below) find(path string) (fd int, err error) {
 		if !errors.Is(err, unix.EXDEV) {
 			return fd, err
 		}
-		// RESOLVE_BENEATH takes no absolute link, but one may lead back to here: "current",
-		// which Capistrano makes, does.
+		// RESOLVE_BENEATH refuses absolute links, but one may lead back into the directory:
+		// "current", which Capistrano makes, does.
 		path, err = b.expand(path)
 	}
 	return -1, unix.ELOOP
@@ -88,22 +89,22 @@ func (b *Below) lookUp(path string, flags uint64) (int, error) {
 	return fd, nil
 }
 
-// relative gives a path relative to the directory, also for one that begins with the
-// directory's own.
+// relative returns path relative to the directory, also if it starts with the directory's
+// own path.
 func (b *Below) relative(path string) (string, error) {
 	switch {
 	case !filepath.IsAbs(path):
 		return path, nil
 	case path == b.dir.Name():
 		return ".", nil
-	case within(b.dir.Name(), path):
+	case isBelow(path, b.dir.Name()):
 		return strings.TrimLeft(strings.TrimPrefix(path, b.dir.Name()), "/"), nil
 	}
 	return "", ErrNotBelow
 }
 
-// expand puts the destination of the first link on a path in the link's place. Nothing is
-// shortened: a ".." behind a link is for the kernel to follow.
+// expand replaces the first link on a path by its destination. It does not clean the path:
+// the kernel must follow a ".." behind a link.
 func (b *Below) expand(path string) (string, error) {
 	names := strings.Split(path, "/")
 	for i := range names {
@@ -140,7 +141,7 @@ func notBelow(err error) error {
 	return err
 }
 
-// readLink gives the destination of an open link, or "" for what is none.
+// readLink returns the destination of an open link, or "" if it is not a link.
 func readLink(fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {

@@ -9,17 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// below keeps a path on the volume: no links, no way up, no other mount.
-const below = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+// resolveBelow keeps a path on the volume: no links, no way up, no other mount.
+const resolveBelow = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
 
-// Bind makes the directory sub of the file system mounted at mountpoint appear
-// at target. A missing sub is made (0755) if create is set. A missing target
-// is made with mode 000, and an empty one gets that mode. already means that
-// the same directory, by device and inode, was there before.
+// Bind mounts the directory sub of the file system at mountpoint on target. A missing sub
+// is created (0755) if create is set. A missing target is created with mode 000, and an
+// empty one gets that mode. already means that target already was a mount of that
+// directory, by device and inode.
 //
-// Errors: ErrRefused when sub leads outside or is missing, ErrTarget when
-// mountpoint is no mount, or target is on the file system itself, not empty,
-// or another mount.
+// Errors: ErrRefused when sub leads outside or is missing; ErrTarget when mountpoint is not
+// a mount, or when target is on the file system itself, not empty, or another mount.
 func Bind(mountpoint, sub, target string, create bool) (already bool, err error) {
 	fail := func(err error) (bool, error) {
 		return false, fmt.Errorf("bind %s of %s on %s: %w", sub, mountpoint, target, err)
@@ -33,21 +32,21 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 	if err != nil {
 		return fail(err)
 	}
-	source, err := openBelow(int(volume.Fd()), sub, below)
+	source, err := openBelow(int(volume.Fd()), sub, resolveBelow)
 	missing := errors.Is(err, unix.ENOENT)
 	if err != nil && !missing {
 		return fail(fmt.Errorf("%w: %w", ErrRefused, err))
 	}
 	if !missing {
 		defer source.Close()
-		if same, err := t.shows(source); err != nil || same {
+		if same, err := t.isMountOf(source); err != nil || same {
 			return same, err
 		}
 	}
-	if err := t.fit(); err != nil {
+	if err := t.usable(); err != nil {
 		return fail(err)
 	}
-	if err := notOn(dev, target); err != nil {
+	if err := checkOutside(dev, target); err != nil {
 		return fail(err)
 	}
 	if missing {
@@ -64,7 +63,7 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 		return fail(err)
 	}
 	defer dir.Close()
-	// Once more by what is open: the path may lead elsewhere since.
+	// Check again by descriptor: the path may lead elsewhere by now.
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return fail(err)
@@ -75,21 +74,27 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 	if err := bindFD(source, dir); err != nil {
 		return false, &MountError{Op: "bind", Source: filepath.Join(mountpoint, sub), Target: target, Err: err}
 	}
-	after, err := LookTarget(target)
-	if err == nil {
-		var same bool
-		if same, err = after.shows(source); err == nil && !same {
-			err = fmt.Errorf("%w: another directory is there after the bind", ErrTarget)
-		}
-	}
-	if err != nil {
+	if err := verifyBind(source, target); err != nil {
 		return fail(errors.Join(err, unmountDir(dir, target)))
 	}
-	return false, coverIs000(dir)
+	return false, checkCoveredMode(dir)
 }
 
-// CheckBind reports whether target is a mount that shows the directory sub of
-// the file system mounted at mountpoint, by device and inode.
+// verifyBind checks that the topmost mount at target is the open directory.
+func verifyBind(source *os.File, target string) error {
+	t, err := LookTarget(target)
+	if err != nil {
+		return err
+	}
+	same, err := t.isMountOf(source)
+	if err == nil && !same {
+		err = fmt.Errorf("%w: another directory is there after the bind", ErrTarget)
+	}
+	return err
+}
+
+// CheckBind reports whether target is a mount of the directory sub of the file system at
+// mountpoint, by device and inode.
 func CheckBind(mountpoint, sub, target string) (ok bool, err error) {
 	if err := checkSub(sub); err != nil {
 		return false, err
@@ -106,7 +111,7 @@ func CheckBind(mountpoint, sub, target string) (ok bool, err error) {
 		return false, err
 	}
 	defer volume.Close()
-	source, err := openBelow(int(volume.Fd()), sub, below)
+	source, err := openBelow(int(volume.Fd()), sub, resolveBelow)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -114,11 +119,11 @@ func CheckBind(mountpoint, sub, target string) (ok bool, err error) {
 		return false, fmt.Errorf("check bind of %s: %w", sub, err)
 	}
 	defer source.Close()
-	return t.shows(source)
+	return t.isMountOf(source)
 }
 
-// SameFile reports whether two paths are one file, by device and inode. A
-// symbolic link is itself.
+// SameFile reports whether two paths are the same file, by device and inode. It does not
+// follow symbolic links.
 func SameFile(a, b string) (bool, error) {
 	var sa, sb unix.Stat_t
 	if err := unix.Lstat(a, &sa); err != nil {
@@ -138,8 +143,7 @@ func checkSub(sub string) error {
 	return nil
 }
 
-// openVolume checks the three paths against each other, and opens the mounted
-// file system.
+// openVolume checks the three paths against each other and opens the mounted file system.
 func openVolume(mountpoint, sub, target string) (*os.File, uint64, error) {
 	if err := checkSub(sub); err != nil {
 		return nil, 0, err
@@ -147,14 +151,13 @@ func openVolume(mountpoint, sub, target string) (*os.File, uint64, error) {
 	if err := checkPath(target); err != nil {
 		return nil, 0, err
 	}
-	if within(mountpoint, target) {
+	if isBelow(target, mountpoint) {
 		return nil, 0, fmt.Errorf("%w: it lies inside the mountpoint", ErrTarget)
 	}
 	return openMounted(mountpoint)
 }
 
-// openMounted opens the file system mounted at mountpoint, and gives its device
-// number.
+// openMounted opens the file system mounted at mountpoint and returns its device number.
 func openMounted(mountpoint string) (*os.File, uint64, error) {
 	if err := checkPath(mountpoint); err != nil {
 		return nil, 0, err
@@ -163,9 +166,9 @@ func openMounted(mountpoint string) (*os.File, uint64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: nothing is mounted at %s: %w", ErrTarget, mountpoint, err)
 	}
-	// What is open is looked at, not what the path leads to a moment later.
+	// Inspect the descriptor: the path may lead elsewhere a moment later.
 	m := Target{Path: mountpoint}
-	if err = m.look(volume); err == nil && m.State != Mounted {
+	if err = m.inspect(volume); err == nil && m.State != Mounted {
 		err = fmt.Errorf("%w: nothing is mounted at %s", ErrTarget, mountpoint)
 	}
 	if err != nil {
@@ -175,9 +178,9 @@ func openMounted(mountpoint string) (*os.File, uint64, error) {
 	return volume, m.Dev, nil
 }
 
-// notOn refuses a target that lies on the file system itself, where another
-// bind shows it: the target's directory would become part of the data.
-func notOn(dev uint64, target string) error {
+// checkOutside refuses a target on the file system itself, possibly through another bind:
+// the target's directory would become part of the data.
+func checkOutside(dev uint64, target string) error {
 	for path := target; ; path = filepath.Dir(path) {
 		var st unix.Stat_t
 		err := unix.Lstat(path, &st)
@@ -191,17 +194,17 @@ func notOn(dev uint64, target string) error {
 	}
 }
 
-// makeSub makes a directory on the volume, readable to all.
+// makeSub creates a directory on the volume, mode 0755.
 func makeSub(volume *os.File, sub string) (*os.File, error) {
-	base, err := openBelow(int(volume.Fd()), ".", below)
+	base, err := openBelow(int(volume.Fd()), ".", resolveBelow)
 	if err != nil {
 		return nil, err
 	}
-	return makeDir(base, sub, 0o755, below)
+	return makeDir(base, sub, 0o755, resolveBelow)
 }
 
-// shows reports whether the target is a mount of the directory that is open.
-func (t Target) shows(source *os.File) (bool, error) {
+// isMountOf reports whether the target is a mount of the open directory.
+func (t Target) isMountOf(source *os.File) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(source.Fd()), &st); err != nil {
 		return false, err
@@ -209,7 +212,7 @@ func (t Target) shows(source *os.File) (bool, error) {
 	return t.State == Mounted && t.Dev == st.Dev && t.Ino == st.Ino, nil
 }
 
-// bindFD binds one open directory on another; no path is looked up again.
+// bindFD binds one open directory on another, without looking up a path.
 func bindFD(source, target *os.File) error {
 	tree, err := unix.OpenTree(int(source.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {

@@ -47,9 +47,9 @@ func TestBind(t *testing.T) {
 	}
 	_, err := Bind(mountpoint, "codepen/shared", target, false)
 	wantError(t, err, ErrTarget)
-	look, err := LookTarget(target)
-	if err != nil || !strings.Contains(look.Mount.Options, "nosuid") || look.Mount.Root != "/codepen" {
-		t.Errorf("%+v, %v", look, err)
+	found, err := LookTarget(target)
+	if err != nil || !strings.Contains(found.Mount.Options, "nosuid") || found.Mount.Root != "/codepen" {
+		t.Errorf("%+v, %v", found, err)
 	}
 	if err := Unmount(target); err != nil {
 		t.Fatal(err)
@@ -87,8 +87,17 @@ func TestBindCreates(t *testing.T) {
 	}
 }
 
-func TestBindRefuses(t *testing.T) {
-	mountpoint := volume(t)
+// bindTest is a bind that must be refused; mountpoint and target have defaults.
+type bindTest struct {
+	mountpoint, sub, target string
+	want                    error
+	what                    string
+}
+
+// refusedBinds prepares a volume with links, mounts and binds in it, and returns binds of
+// it that must be refused.
+func refusedBinds(t *testing.T, mountpoint string) map[string]bindTest {
+	t.Helper()
 	outside := t.TempDir()
 	links := map[string]string{"absolute": outside, "up": "../..", "inner": "codepen"}
 	for name, to := range links {
@@ -118,11 +127,7 @@ func TestBindRefuses(t *testing.T) {
 	if _, err := Bind(mountpoint, "codepen", shown, false); err != nil {
 		t.Fatal(err)
 	}
-	for name, test := range map[string]struct {
-		mountpoint, sub, target string
-		want                    error
-		what                    string
-	}{
+	return map[string]bindTest{
 		"up":                {sub: "../" + filepath.Base(outside), want: ErrRefused},
 		"up and back":       {sub: "codepen/../../x", want: ErrRefused},
 		"absolute":          {sub: outside, want: ErrRefused},
@@ -141,7 +146,12 @@ func TestBindRefuses(t *testing.T) {
 		"other mount":       {sub: "codepen", target: other, want: ErrTarget},
 		"not mounted":       {mountpoint: outside, sub: "codepen", want: ErrTarget, what: "nothing is mounted"},
 		"full, new source":  {sub: "new", target: full, want: ErrTarget},
-	} {
+	}
+}
+
+func TestBindRefuses(t *testing.T) {
+	mountpoint := volume(t)
+	for name, test := range refusedBinds(t, mountpoint) {
 		if test.mountpoint == "" {
 			test.mountpoint = mountpoint
 		}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is where the kernel shows its devices. The functions of this package
-// use the real one; another is for looking into a different tree.
+// Host is the location of sysfs and /dev. The package's functions use the real ones; tests
+// use another tree.
 type Host struct {
 	Sys string // "/sys"
 	Dev string // "/dev"
@@ -24,30 +24,30 @@ func thisHost() Host { return Host{Sys: "/sys", Dev: "/dev"} }
 
 var (
 	nvmeDisk = regexp.MustCompile(`^nvme\d+n\d+$`) // not nvme0c1n1, a hidden path of a multipath disk
-	// volumeForm is an id of EC2, old and new. It becomes part of a path under /dev.
+	// volumeForm matches EC2's volume ids, old and new. They become part of a path under /dev.
 	volumeForm = regexp.MustCompile(`^vol-([0-9a-f]{8}|[0-9a-f]{17})$`)
-	// deviceName is one under /dev that EC2 takes, or once took, for a volume.
+	// deviceName matches the names that EC2 accepts, or once accepted, for a volume.
 	deviceName = regexp.MustCompile(`^[a-z]{2,5}[0-9]{0,3}$`)
 	xvdDisk    = regexp.MustCompile(`^xvd[a-z]{1,2}$`)
 )
 
-// Find gives the device that is the volume, on this host. See [Host.Find].
+// Find returns the volume's device on this host. See [Host.Find].
 func Find(v Volume) (Device, error) { return thisHost().Find(v) }
 
-// Find gives the device that is the volume:
+// Find returns the volume's device:
 //
 //  1. the NVMe disk with the volume's serial number. That is proof, whatever
 //     its size: EC2 may have enlarged the volume since.
-//  2. a by-id link of the volume, unless the serial of the disk it leads to
-//     says otherwise (links may be stale after a quick detach and attach) or
-//     its size is another.
-//  3. the Xen name, only if the disk is a Xen one, has no serial and has
-//     exactly the volume's size.
+//  2. a by-id link of the volume, unless the disk it leads to has another
+//     serial (a link may be stale after a quick detach and attach) or another
+//     size.
+//  3. the Xen name, only if it is a Xen disk, has no serial, and has exactly
+//     the volume's size.
 //
-// Errors: ErrNoDevice, ErrWrongDevice; ErrRefused for what is no volume id.
+// Errors: ErrNoDevice, ErrWrongDevice; ErrRefused for an invalid volume id.
 func (h Host) Find(v Volume) (Device, error) {
 	if !volumeForm.MatchString(v.ID) {
-		return Device{}, fmt.Errorf("%w: find device: %q is no volume id", ErrRefused, v.ID)
+		return Device{}, fmt.Errorf("%w: find device: %q is not a volume id", ErrRefused, v.ID)
 	}
 	var wrong error
 	for _, find := range []func(Volume) (Device, error){h.bySerial, h.byLink, h.byName} {
@@ -56,7 +56,7 @@ func (h Host) Find(v Volume) (Device, error) {
 		case err == nil:
 			return d, nil
 		case errors.Is(err, ErrWrongDevice):
-			// Keep looking: a stale link does not make the next way wrong.
+			// Try the next way: a stale link says nothing about it.
 			wrong = errors.Join(wrong, err)
 		case !errors.Is(err, ErrNoDevice):
 			return Device{}, fmt.Errorf("find device of %s: %w", v.ID, err)
@@ -102,9 +102,9 @@ func (h Host) byLink(v Volume) (Device, error) {
 	return Device{}, ErrNoDevice
 }
 
-// byName accepts Xen's own disks only. Where the kernel has another disk under
-// the very name EC2 uses, an instance with SCSI or loop devices say, nothing
-// ties it to the volume: the name is a coincidence.
+// byName accepts Xen disks only. If the kernel has another kind of disk under the name that
+// EC2 uses, for instance on an instance with SCSI or loop devices, nothing ties it to the
+// volume: the name is a coincidence.
 func (h Host) byName(v Volume) (Device, error) {
 	if v.Size == 0 {
 		return Device{}, ErrNoDevice // a name without the size proves nothing
@@ -126,18 +126,18 @@ func (h Host) byName(v Volume) (Device, error) {
 	return Device{}, ErrNoDevice
 }
 
-// contradicts gives the evidence that d, found at path, is not the volume.
+// contradicts returns the evidence that d, found at path, is not the volume.
 func (h Host) contradicts(v Volume, d Device, path string) error {
 	if serial := h.serial(filepath.Base(d.Node)); serial != "" && serial != serialOf(v.ID) {
 		return fmt.Errorf("%w: %s is %s, whose serial is %s", ErrWrongDevice, path, d.Node, serial)
 	}
 	if v.Size != 0 && d.Size != v.Size {
-		return fmt.Errorf("%w: %s is %s, of %d bytes where the volume has %d", ErrWrongDevice, path, d.Node, d.Size, v.Size)
+		return fmt.Errorf("%w: %s is %s, which has %d bytes; the volume has %d", ErrWrongDevice, path, d.Node, d.Size, v.Size)
 	}
 	return nil
 }
 
-// follow gives the whole disk that a path under /dev leads to.
+// follow returns the whole disk that a path under /dev leads to.
 func (h Host) follow(path, by string) (Device, error) {
 	node, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -152,7 +152,7 @@ func (h Host) follow(path, by string) (Device, error) {
 	return h.device(filepath.Base(node), by)
 }
 
-// device reads what the kernel says of the whole disk called name.
+// device reads what the kernel reports about the whole disk called name.
 func (h Host) device(name, by string) (Device, error) {
 	d := Device{Node: filepath.Join(h.Dev, name), By: by}
 	var st unix.Stat_t
@@ -180,17 +180,17 @@ func (h Host) device(name, by string) (Device, error) {
 	if sectors == 0 {
 		return Device{}, ErrNoDevice // not ready, or a loop device without a file
 	}
-	d.Size = sectors * 512 // sysfs counts in 512 bytes whatever the sector size
+	d.Size = sectors * 512 // sysfs uses units of 512 bytes, whatever the sector size
 	d.ReadOnly = h.attribute(name, "ro") == "1"
 	d.Seq, _ = strconv.ParseUint(h.attribute(name, "diskseq"), 10, 64)
 	return d, nil
 }
 
-// serial is the NVMe serial number of a disk, "" when it has none. The kernel
-// prints the whole field of 20 bytes, padded.
+// serial returns a disk's NVMe serial number, "" if it has none. The kernel prints the
+// whole 20-byte field, padded.
 func (h Host) serial(name string) string { return h.attribute(name, "device/serial") }
 
-// attribute reads a file of a disk's directory in sysfs, "" when it is missing.
+// attribute reads a file in a disk's sysfs directory; "" if it is missing.
 func (h Host) attribute(name, file string) string {
 	b, err := os.ReadFile(filepath.Join(h.Sys, "block", name, file))
 	if err != nil {
@@ -199,23 +199,22 @@ func (h Host) attribute(name, file string) string {
 	return attributeText(b)
 }
 
-// attributeText is an attribute without its line's end, and without what pads a
-// field of fixed width.
+// attributeText removes the trailing newline and the padding of a fixed-width field.
 func attributeText(b []byte) string { return strings.Trim(string(b), " \x00\n\t") }
 
-// serialOf is the NVMe serial number of a volume: its id without the dash.
+// serialOf returns the NVMe serial number of a volume: its id without the hyphen.
 // [amazon-ec2-utils ebsnvme]
 func serialOf(id string) string { return strings.Replace(id, "-", "", 1) }
 
-// linksOf are the names under /dev/disk/by-id that udev gives a volume: two by
+// linksOf returns the names that udev gives a volume under /dev/disk/by-id: two by
 // systemd's 60-persistent-storage.rules, one by amazon-ec2-utils.
 func linksOf(id string) []string {
 	name := "nvme-Amazon_Elastic_Block_Store_" + serialOf(id)
 	return []string{name, name + "_1", name + "-ns-1"}
 }
 
-// namesOf are the names under /dev that a volume attached as name can have on
-// a Xen instance: /dev/sdf is xvdf, unless the system calls it sdf by a link.
+// namesOf returns the possible names under /dev, on a Xen instance, of a volume attached as
+// name: /dev/sdf is xvdf, or sdf where the system has a link of that name.
 func namesOf(name string) []string {
 	name = strings.TrimPrefix(name, "/dev/")
 	if !deviceName.MatchString(name) {

@@ -78,125 +78,129 @@ func (f tree) link(name, to string) {
 	}
 }
 
+// otherSerial is the serial number of another volume.
+const otherSerial = "vol0ffffffffffffffff"
+
+var findTests = []struct {
+	name   string
+	build  func(tree)
+	volume Volume
+	node   string // base name
+	by     string
+	err    error
+}{
+	{name: "nothing", build: func(f tree) {}, err: ErrNoDevice},
+	{name: "serial", node: "nvme1n1", by: "serial", build: func(f tree) {
+		f.disk("nvme0n1", "vol0aaaaaaaaaaaaaaaa", 0, 8*gib)
+		f.disk("nvme1n1", serial, 1, 5*gib)
+	}},
+	{name: "serial, enlarged since", node: "nvme1n1", by: "serial", build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 6*gib)
+	}},
+	{name: "short legacy id, padded", node: "nvme1n1", by: "serial", volume: Volume{ID: "vol-12345678", Size: 5 * gib}, build: func(f tree) {
+		f.disk("nvme1n1", "vol12345678         ", 1, 5*gib)
+	}},
+	{name: "padded with NUL", node: "nvme1n1", by: "serial", volume: Volume{ID: "vol-12345678"}, build: func(f tree) {
+		f.disk("nvme1n1", "vol12345678\x00\x00", 1, 5*gib)
+	}},
+	{name: "legacy id is a prefix of another", err: ErrNoDevice, volume: Volume{ID: "vol-01234567", Size: 5 * gib}, build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 5*gib)
+	}},
+	{name: "hidden path of a multipath disk", err: ErrNoDevice, build: func(f tree) {
+		f.disk("nvme1c0n1", serial, 1, 5*gib)
+	}},
+	{name: "in sysfs, no node yet", err: ErrNoDevice, build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 5*gib)
+		os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
+	}},
+	{name: "not ready", err: ErrNoDevice, build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 0)
+	}},
+	{name: "node of another device", err: ErrWrongDevice, build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 5*gib)
+		os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
+		f.node("nvme1n1", 9)
+	}},
+	{name: "node is a file", err: ErrWrongDevice, build: func(f tree) {
+		f.disk("nvme1n1", serial, 1, 5*gib)
+		os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
+		f.write(filepath.Join(f.host.Dev, "nvme1n1"), "")
+	}},
+	{name: "link", node: "loop3", by: "link", build: func(f tree) {
+		f.disk("loop3", "", 3, 5*gib)
+		f.link(byID, "../../loop3")
+	}},
+	{name: "link, size unknown", node: "loop3", by: "link", volume: Volume{ID: volumeID}, build: func(f tree) {
+		f.disk("loop3", "", 3, 5*gib)
+		f.link(byID+"_1", "../../loop3")
+	}},
+	{name: "link of amazon-ec2-utils", node: "loop3", by: "link", build: func(f tree) {
+		f.disk("loop3", "", 3, 5*gib)
+		f.link(byID+"-ns-1", "../../loop3")
+	}},
+	{name: "dangling link", err: ErrNoDevice, build: func(f tree) { f.link(byID, "../../nvme9n1") }},
+	{name: "link to an unconfigured loop", err: ErrNoDevice, build: func(f tree) {
+		f.disk("loop3", "", 3, 0)
+		f.link(byID, "../../loop3")
+	}},
+	{name: "stale link", err: ErrWrongDevice, build: func(f tree) {
+		f.disk("nvme1n1", otherSerial, 1, 5*gib)
+		f.link(byID, "../../nvme1n1")
+	}},
+	{name: "stale link, but the serial is there", node: "nvme2n1", by: "serial", build: func(f tree) {
+		f.disk("nvme1n1", otherSerial, 1, 5*gib)
+		f.disk("nvme2n1", serial, 2, 5*gib)
+		f.link(byID, "../../nvme1n1")
+	}},
+	{name: "one link stale, the other good", node: "loop3", by: "link", build: func(f tree) {
+		f.disk("nvme1n1", otherSerial, 1, 5*gib)
+		f.disk("loop3", "", 3, 5*gib)
+		f.link(byID, "../../nvme1n1")
+		f.link(byID+"_1", "../../loop3")
+	}},
+	{name: "link, wrong size", err: ErrWrongDevice, build: func(f tree) {
+		f.disk("loop3", "", 3, 5*gib-512)
+		f.link(byID, "../../loop3")
+	}},
+	{name: "link to a partition", err: ErrWrongDevice, build: func(f tree) {
+		f.disk("nvme1n1", otherSerial, 1, 5*gib)
+		f.node("nvme1n1p1", 2)
+		f.link(byID, "../../nvme1n1p1")
+	}},
+	{name: "link out of /dev", err: ErrWrongDevice, build: func(f tree) {
+		f.write(filepath.Join(f.host.Sys, "x"), "")
+		f.link(byID, "../../../sys/x")
+	}},
+	{name: "Xen", node: "xvdf", by: "name", build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
+	{name: "Xen, called by its own name", node: "xvdf", by: "name", volume: Volume{ID: volumeID, Name: "xvdf", Size: 5 * gib},
+		build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
+	{name: "Xen, two letters", node: "xvdba", by: "name", volume: Volume{ID: volumeID, Name: "/dev/xvdba", Size: 5 * gib},
+		build: func(f tree) { f.disk("xvdba", "", 5, 5*gib) }},
+	{name: "Xen, by a link", node: "xvdj", by: "name", build: func(f tree) {
+		f.disk("xvdj", "", 5, 5*gib)
+		f.link("sdf", "xvdj")
+	}},
+	{name: "Xen, wrong size", err: ErrWrongDevice, build: func(f tree) { f.disk("xvdf", "", 5, 8*gib) }},
+	{name: "Xen, size unknown", err: ErrNoDevice, volume: Volume{ID: volumeID, Name: "/dev/sdf"},
+		build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
+	{name: "Xen, name unknown", err: ErrNoDevice, volume: Volume{ID: volumeID, Size: 5 * gib},
+		build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
+	{name: "a SCSI disk of that name and size", err: ErrNoDevice, build: func(f tree) { f.disk("sdf", "", 5, 5*gib) }},
+	{name: "a loop device by that name", err: ErrNoDevice, build: func(f tree) {
+		f.disk("loop3", "", 3, 5*gib)
+		f.link("sdf", "loop3")
+	}},
+	{name: "another volume by that name", err: ErrNoDevice, build: func(f tree) {
+		f.disk("nvme1n1", otherSerial, 1, 5*gib)
+		f.link("sdf", "nvme1n1")
+	}},
+	{name: "name with a slash", err: ErrNoDevice, volume: Volume{ID: volumeID, Name: "/dev/../xvdf", Size: 5 * gib},
+		build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
+}
+
 func TestFind(t *testing.T) {
 	volume := Volume{ID: volumeID, Name: "/dev/sdf", Size: 5 * gib}
-	const other = "vol0ffffffffffffffff"
-	for _, test := range []struct {
-		name   string
-		build  func(tree)
-		volume Volume
-		node   string // base name
-		by     string
-		err    error
-	}{
-		{name: "nothing", build: func(f tree) {}, err: ErrNoDevice},
-		{name: "serial", node: "nvme1n1", by: "serial", build: func(f tree) {
-			f.disk("nvme0n1", "vol0aaaaaaaaaaaaaaaa", 0, 8*gib)
-			f.disk("nvme1n1", serial, 1, 5*gib)
-		}},
-		{name: "serial, enlarged since", node: "nvme1n1", by: "serial", build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 6*gib)
-		}},
-		{name: "short legacy id, padded", node: "nvme1n1", by: "serial", volume: Volume{ID: "vol-12345678", Size: 5 * gib}, build: func(f tree) {
-			f.disk("nvme1n1", "vol12345678         ", 1, 5*gib)
-		}},
-		{name: "padded with NUL", node: "nvme1n1", by: "serial", volume: Volume{ID: "vol-12345678"}, build: func(f tree) {
-			f.disk("nvme1n1", "vol12345678\x00\x00", 1, 5*gib)
-		}},
-		{name: "legacy id is a prefix of another", err: ErrNoDevice, volume: Volume{ID: "vol-01234567", Size: 5 * gib}, build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 5*gib)
-		}},
-		{name: "hidden path of a multipath disk", err: ErrNoDevice, build: func(f tree) {
-			f.disk("nvme1c0n1", serial, 1, 5*gib)
-		}},
-		{name: "in sysfs, no node yet", err: ErrNoDevice, build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 5*gib)
-			os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
-		}},
-		{name: "not ready", err: ErrNoDevice, build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 0)
-		}},
-		{name: "node of another device", err: ErrWrongDevice, build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 5*gib)
-			os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
-			f.node("nvme1n1", 9)
-		}},
-		{name: "node is a file", err: ErrWrongDevice, build: func(f tree) {
-			f.disk("nvme1n1", serial, 1, 5*gib)
-			os.Remove(filepath.Join(f.host.Dev, "nvme1n1"))
-			f.write(filepath.Join(f.host.Dev, "nvme1n1"), "")
-		}},
-		{name: "link", node: "loop3", by: "link", build: func(f tree) {
-			f.disk("loop3", "", 3, 5*gib)
-			f.link(byID, "../../loop3")
-		}},
-		{name: "link, size unknown", node: "loop3", by: "link", volume: Volume{ID: volumeID}, build: func(f tree) {
-			f.disk("loop3", "", 3, 5*gib)
-			f.link(byID+"_1", "../../loop3")
-		}},
-		{name: "link of amazon-ec2-utils", node: "loop3", by: "link", build: func(f tree) {
-			f.disk("loop3", "", 3, 5*gib)
-			f.link(byID+"-ns-1", "../../loop3")
-		}},
-		{name: "dangling link", err: ErrNoDevice, build: func(f tree) { f.link(byID, "../../nvme9n1") }},
-		{name: "link to an unconfigured loop", err: ErrNoDevice, build: func(f tree) {
-			f.disk("loop3", "", 3, 0)
-			f.link(byID, "../../loop3")
-		}},
-		{name: "stale link", err: ErrWrongDevice, build: func(f tree) {
-			f.disk("nvme1n1", other, 1, 5*gib)
-			f.link(byID, "../../nvme1n1")
-		}},
-		{name: "stale link, but the serial is there", node: "nvme2n1", by: "serial", build: func(f tree) {
-			f.disk("nvme1n1", other, 1, 5*gib)
-			f.disk("nvme2n1", serial, 2, 5*gib)
-			f.link(byID, "../../nvme1n1")
-		}},
-		{name: "one link stale, the other good", node: "loop3", by: "link", build: func(f tree) {
-			f.disk("nvme1n1", other, 1, 5*gib)
-			f.disk("loop3", "", 3, 5*gib)
-			f.link(byID, "../../nvme1n1")
-			f.link(byID+"_1", "../../loop3")
-		}},
-		{name: "link, wrong size", err: ErrWrongDevice, build: func(f tree) {
-			f.disk("loop3", "", 3, 5*gib-512)
-			f.link(byID, "../../loop3")
-		}},
-		{name: "link to a partition", err: ErrWrongDevice, build: func(f tree) {
-			f.disk("nvme1n1", other, 1, 5*gib)
-			f.node("nvme1n1p1", 2)
-			f.link(byID, "../../nvme1n1p1")
-		}},
-		{name: "link out of /dev", err: ErrWrongDevice, build: func(f tree) {
-			f.write(filepath.Join(f.host.Sys, "x"), "")
-			f.link(byID, "../../../sys/x")
-		}},
-		{name: "Xen", node: "xvdf", by: "name", build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
-		{name: "Xen, called by its own name", node: "xvdf", by: "name", volume: Volume{ID: volumeID, Name: "xvdf", Size: 5 * gib},
-			build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
-		{name: "Xen, two letters", node: "xvdba", by: "name", volume: Volume{ID: volumeID, Name: "/dev/xvdba", Size: 5 * gib},
-			build: func(f tree) { f.disk("xvdba", "", 5, 5*gib) }},
-		{name: "Xen, by a link", node: "xvdj", by: "name", build: func(f tree) {
-			f.disk("xvdj", "", 5, 5*gib)
-			f.link("sdf", "xvdj")
-		}},
-		{name: "Xen, wrong size", err: ErrWrongDevice, build: func(f tree) { f.disk("xvdf", "", 5, 8*gib) }},
-		{name: "Xen, size unknown", err: ErrNoDevice, volume: Volume{ID: volumeID, Name: "/dev/sdf"},
-			build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
-		{name: "Xen, name unknown", err: ErrNoDevice, volume: Volume{ID: volumeID, Size: 5 * gib},
-			build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
-		{name: "a SCSI disk of that name and size", err: ErrNoDevice, build: func(f tree) { f.disk("sdf", "", 5, 5*gib) }},
-		{name: "a loop device by that name", err: ErrNoDevice, build: func(f tree) {
-			f.disk("loop3", "", 3, 5*gib)
-			f.link("sdf", "loop3")
-		}},
-		{name: "another volume by that name", err: ErrNoDevice, build: func(f tree) {
-			f.disk("nvme1n1", other, 1, 5*gib)
-			f.link("sdf", "nvme1n1")
-		}},
-		{name: "name with a slash", err: ErrNoDevice, volume: Volume{ID: volumeID, Name: "/dev/../xvdf", Size: 5 * gib},
-			build: func(f tree) { f.disk("xvdf", "", 5, 5*gib) }},
-	} {
+	for _, test := range findTests {
 		t.Run(test.name, func(t *testing.T) {
 			f := newTree(t)
 			test.build(f)

@@ -1,8 +1,8 @@
 package mountfs
 
-// Format is how Disk.Format makes the file system.
+// Format holds the parameters of Disk.Format.
 type Format struct {
-	UUID    string   // UUIDFor the volume
-	Label   string   // what it is called; XFS keeps 12 bytes of it
-	Options []string // more arguments to mkfs.xfs, "-m", "reflink=0" say
+	UUID    string   // see [UUIDFor]
+	Label   string   // truncated to XFS's 12 bytes
+	Options []string // more arguments of mkfs.xfs, such as "-m", "reflink=0"
 }

@@ -12,25 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Disk is a device held while it is decided what to do with it.
+// Disk is an open and locked device.
 type Disk struct {
 	device Device
 	file   *os.File // read-only, holds the lock
 }
 
 const (
-	// udevLockWait bounds the wait for udev, which holds the lock for the
-	// milliseconds it takes to look at a disk that just appeared.
+	// udevLockWait bounds the wait for udev, which holds the lock for the milliseconds in
+	// which it probes a new disk.
 	udevLockWait = 5 * time.Second
 	lockPoll     = 10 * time.Millisecond
 )
 
-// OpenDisk opens a device that nobody uses, makes sure that it is still the
-// one that Find saw, and locks it as udev's convention has it
-// (https://systemd.io/BLOCK_DEVICE_LOCKING): others that keep it, like udev
-// and partitioning programs, leave the disk alone until Close.
+// OpenDisk opens an unused device, verifies that it still is the one that Find returned,
+// and takes the lock of udev's convention (https://systemd.io/BLOCK_DEVICE_LOCKING):
+// programs that respect it, such as udev and partitioning tools, leave the disk alone until
+// Close.
 //
-// Errors: ErrBusy when it is mounted or held, ErrWrongDevice when the node is
+// Errors: ErrBusy when the device is mounted or held, ErrWrongDevice when the node is
 // another device now.
 func OpenDisk(d Device) (*Disk, error) {
 	fd, err := unix.Open(d.Node, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -38,7 +38,7 @@ func OpenDisk(d Device) (*Disk, error) {
 		return nil, fmt.Errorf("open %s: %w", d.Node, err)
 	}
 	disk := &Disk{device: d, file: os.NewFile(uintptr(fd), d.Node)}
-	for _, check := range []func() error{disk.verify, disk.lock, disk.unused} {
+	for _, check := range []func() error{disk.verify, disk.lock, disk.checkUnused} {
 		if err := check(); err != nil {
 			disk.Close()
 			return nil, fmt.Errorf("open %s: %w", d.Node, err)
@@ -47,10 +47,10 @@ func OpenDisk(d Device) (*Disk, error) {
 	return disk, nil
 }
 
-// Close lets go of the device.
+// Close releases the lock and closes the device.
 func (d *Disk) Close() error { return d.file.Close() }
 
-// Probe tells what is on the device. See the function [Probe].
+// Probe reports the contents of the device. See the function [Probe].
 func (d *Disk) Probe(ours string) (Contents, error) {
 	c, err := Probe(d.file, d.device.Size, ours)
 	if err != nil {
@@ -59,7 +59,7 @@ func (d *Disk) Probe(ours string) (Contents, error) {
 	return c, nil
 }
 
-// verify compares the open device with what Find saw.
+// verify compares the open device with the one that Find returned.
 func (d *Disk) verify() error {
 	fd := int(d.file.Fd())
 	var st unix.Stat_t
@@ -70,14 +70,14 @@ func (d *Disk) verify() error {
 		return fmt.Errorf("%w: not a block device", ErrWrongDevice)
 	}
 	if major, minor := unix.Major(st.Rdev), unix.Minor(st.Rdev); major != d.device.Major || minor != d.device.Minor {
-		return fmt.Errorf("%w: it is %d:%d now, and was %d:%d", ErrWrongDevice, major, minor, d.device.Major, d.device.Minor)
+		return fmt.Errorf("%w: it is %d:%d now, but was %d:%d", ErrWrongDevice, major, minor, d.device.Major, d.device.Minor)
 	}
 	size, err := unix.IoctlGetInt(fd, unix.BLKGETSIZE64)
 	if err != nil {
 		return fmt.Errorf("size: %w", err)
 	}
 	if int64(size) != d.device.Size {
-		return fmt.Errorf("%w: it has %d bytes now, and had %d", ErrWrongDevice, size, d.device.Size)
+		return fmt.Errorf("%w: it has %d bytes now, but had %d", ErrWrongDevice, size, d.device.Size)
 	}
 	if d.device.Seq == 0 {
 		return nil
@@ -87,12 +87,12 @@ func (d *Disk) verify() error {
 		return fmt.Errorf("disk sequence number: %w", err)
 	}
 	if uint64(seq) != d.device.Seq {
-		return fmt.Errorf("%w: the node was given to another disk", ErrWrongDevice)
+		return fmt.Errorf("%w: the node belongs to another disk now", ErrWrongDevice)
 	}
 	return nil
 }
 
-// lock takes udev's lock. No event tells when a flock is free.
+// lock takes udev's lock. It polls: no event reports that a flock is released.
 func (d *Disk) lock() error {
 	fd := int(d.file.Fd())
 	for end := time.Now().Add(udevLockWait); ; time.Sleep(lockPoll) {
@@ -109,11 +109,11 @@ func (d *Disk) lock() error {
 	}
 }
 
-// unused asks the kernel whether anybody holds the device: a file system,
-// device mapper, RAID, or a program. It does not keep it exclusively, since
-// mkfs.xfs and mount(2) want that for themselves.
-func (d *Disk) unused() error {
-	// By the descriptor, so that it is the device that was verified.
+// checkUnused checks that nobody holds the device: no file system, device mapper, RAID or
+// program. It does not keep the device open exclusively, since mkfs.xfs and mount(2) have
+// to.
+func (d *Disk) checkUnused() error {
+	// Through the descriptor, so that it is the verified device.
 	fd, err := unix.Open(procFD(int(d.file.Fd())), unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("%w: %s", ErrBusy, d.user())
@@ -124,7 +124,7 @@ func (d *Disk) unused() error {
 	return unix.Close(fd)
 }
 
-// user says who uses the device, as far as it can be seen from here.
+// user describes who uses the device, as far as this namespace shows it.
 func (d *Disk) user() string {
 	var users []string
 	if mounts, err := Mounts(); err == nil {
@@ -137,7 +137,7 @@ func (d *Disk) user() string {
 		users = append(users, "held by "+filepath.Base(h))
 	}
 	if len(users) == 0 {
-		return "held, and not by a mount seen from here: another mount namespace, a file system unmounted while frozen, or a program"
+		return "held, but not by a mount in this namespace: another mount namespace, a file system unmounted while frozen, or a program"
 	}
 	slices.Sort(users)
 	return strings.Join(users, ", ")

@@ -172,8 +172,8 @@ func TestFormatChecksFirst(t *testing.T) {
 	}{
 		{"small", small, Format{UUID: testUUID}, "needs 300"},
 		{"read-only", readOnly, Format{UUID: testUUID}, "read-only"},
-		{"no UUID", whole, Format{}, "no UUID"},
-		{"force", whole, Format{UUID: testUUID, Options: []string{"-Kf"}}, "never given"},
+		{"no UUID", whole, Format{}, "not a UUID"},
+		{"force", whole, Format{UUID: testUUID, Options: []string{"-Kf"}}, "not permitted"},
 		{"bad option", whole, Format{UUID: testUUID, Options: []string{"-m", "nonsense=1"}}, "nonsense"},
 	} {
 		disk := openDisk(t, test.device)

@@ -1,8 +1,8 @@
-// Package mountfs is everything said to the kernel about devices and file
-// systems: which device node is a given EBS volume, what is on it, making an
-// XFS on a blank one, mounting it, binding its directories and growing it.
+// Package mountfs finds the block device of an EBS volume, probes and formats it, mounts
+// its XFS, binds directories of it, grows it and freezes it. It makes all of snapsource's
+// calls to the kernel about devices and file systems.
 //
-// The order of use at a boot is
+// The order of calls at boot:
 //
 //	device, err := mountfs.Wait(ctx, volume)   // by volume id, never by name alone
 //	disk, err := mountfs.OpenDisk(device)      // locked until Close
@@ -11,10 +11,10 @@
 //	mounted, err := mountfs.MountXFS(device, "/cp", options)
 //	already, err := mountfs.Bind("/cp", "codepen", "/home/deploy/codepen", true)
 //
-// Every function may be repeated: it looks first, and does nothing when
-// nothing is to be done. All checks come before the first change. The only
-// program it starts is mkfs.xfs.
+// Every function is idempotent: it checks the present state first, and does nothing if
+// nothing is to do. All checks precede the first change. mkfs.xfs is the only program
+// that it runs.
 //
-// It needs Linux 5.6 (openat2) and root. Elsewhere the types and the pure
-// functions work, and the rest answers with [ErrUnsupported].
+// It needs Linux 5.6 (openat2) and root. On other systems the types and the pure functions
+// work, and all else returns [ErrUnsupported].
 package mountfs

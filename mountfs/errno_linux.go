@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errnoMeaning says in words what mount(2) and umount2(2) mean by an errno
-// when the file system is XFS. Each was seen on Linux 6.18.
+// errnoMeaning explains an errno of mount(2) or umount2(2) for an XFS. Each was seen on
+// Linux 6.18.
 func errnoMeaning(op string, err error) string {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
@@ -16,7 +16,7 @@ func errnoMeaning(op string, err error) string {
 	if op == "unmount" {
 		switch errno {
 		case unix.EBUSY:
-			return "a process has a file open there or works in it"
+			return "a process has a file open there or its working directory"
 		case unix.EINVAL:
 			return "nothing is mounted there"
 		}
@@ -34,7 +34,7 @@ func errnoMeaning(op string, err error) string {
 	case unix.EROFS:
 		return "the XFS needs its log replayed, and the device is read-only"
 	case unix.ENOSYS, unix.EOPNOTSUPP, unix.EFBIG:
-		return "the XFS needs what this kernel was built without"
+		return "the XFS needs a feature that this kernel was built without"
 	case unix.ENODEV:
 		return "this kernel has no XFS"
 	case unix.ENOMEM:
@@ -45,7 +45,7 @@ func errnoMeaning(op string, err error) string {
 	return ""
 }
 
-// errnoKind says what an errno means for the caller; nil for nothing special.
+// errnoKind maps an errno to a sentinel, nil if none applies.
 func errnoKind(op string, err error) error {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {

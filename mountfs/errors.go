@@ -6,25 +6,24 @@ import (
 	"strings"
 )
 
-// What went wrong, by what it means for the caller. Test with errors.Is.
+// Sentinel errors, by consequence for the caller. Test with errors.Is.
 var (
-	// ErrNoDevice: no device node is the volume (yet).
+	// ErrNoDevice: the volume has no device node (yet).
 	ErrNoDevice = errors.New("no device for the volume")
-	// ErrWrongDevice: a node claims to be the volume, but its serial or size
-	// says otherwise.
+	// ErrWrongDevice: a node has the volume's name or link, but another serial or size.
 	ErrWrongDevice = errors.New("not the volume's device")
-	// ErrRefused: data on the device, or a state of it, that we must not touch.
+	// ErrRefused: data on the device, or a state of it, that we must not change.
 	ErrRefused = errors.New("refused")
-	// ErrBusy: the device, or what is mounted from it, is in use.
+	// ErrBusy: the device, or a mount of it, is in use.
 	ErrBusy = errors.New("in use")
-	// ErrTarget: a mountpoint or bind target can't be used: not empty, another
-	// mount, a symbolic link on the path, not a directory.
+	// ErrTarget: a mountpoint or bind target can't be used: not empty, another mount, a
+	// symbolic link on the path, not a directory.
 	ErrTarget = errors.New("target can't be used")
 	// ErrNoMkfs: the program mkfs.xfs is missing.
 	ErrNoMkfs = errors.New("mkfs.xfs not found: install xfsprogs")
-	// ErrOption: a mount option that this kernel's XFS does not know.
+	// ErrOption: this kernel's XFS does not know a mount option.
 	ErrOption = errors.New("mount option unknown to this kernel")
-	// ErrNoXFS: this kernel can't mount any XFS.
+	// ErrNoXFS: this kernel has no XFS.
 	ErrNoXFS = errors.New("this kernel has no XFS")
 	// ErrUnsupported: this is not Linux.
 	ErrUnsupported = errors.New("needs Linux")
@@ -38,10 +37,10 @@ type MountError struct {
 	Flags  uintptr // MS_ flags
 	Data   string  // file system options
 	Err    error   // the kernel's errno
-	Why    string  // what it means here; "" for what it means in general
+	Why    string  // the meaning in this case; "" for the general meaning of the errno
 }
 
-// Error says what was asked, the errno, and what it means for XFS.
+// Error gives the operation, the errno, and its meaning for XFS.
 func (e *MountError) Error() string {
 	var s strings.Builder
 	s.WriteString(e.Op)
@@ -66,11 +65,11 @@ func (e *MountError) Error() string {
 	return s.String()
 }
 
-// Unwrap gives the kernel's errno.
+// Unwrap returns the kernel's errno.
 func (e *MountError) Unwrap() error { return e.Err }
 
-// Is reports what an errno means: ErrBusy, ErrNoXFS, or ErrRefused for a file
-// system that the kernel does not mount as it is.
+// Is maps the errno to ErrBusy, ErrNoXFS, or ErrRefused for a file system that the kernel
+// does not mount as it is.
 func (e *MountError) Is(target error) bool {
 	return target != nil && target == errnoKind(e.Op, e.Err)
 }

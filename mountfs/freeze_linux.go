@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ioctls that freeze and thaw, from the kernel's include/uapi/linux/fs.h; the
-// same numbers on amd64 and arm64.
+// The ioctls that freeze and thaw, from the kernel's include/uapi/linux/fs.h; the same
+// numbers on amd64 and arm64.
 const (
 	fiFreeze = 0xc0045877
 	fiThaw   = 0xc0045878
 )
 
-// Flush writes what is dirty in the file system mounted at mountpoint to its device,
-// while others go on writing: a freeze right after it has little left to flush, with
-// all writers waiting (1.56 s for 600 MiB on Linux 6.18).
+// Flush writes the dirty data of the file system at mountpoint to its device while writers
+// go on. A freeze right after it has little left to write while writers are blocked (1.56 s
+// for 600 MiB on Linux 6.18).
 func Flush(mountpoint string) error {
 	dir, err := openDir(mountpoint)
 	if err != nil {
@@ -32,9 +32,9 @@ func Flush(mountpoint string) error {
 	return nil
 }
 
-// Frozen is a file system that nobody can write to until [Frozen.Thaw].
+// Frozen is a frozen file system: writers block until [Frozen.Thaw].
 type Frozen struct {
-	dir   *os.File // in the file system; shared with the guard
+	dir   *os.File // in the file system; the guard has it too
 	guard *guard
 	since time.Time // when the freeze began
 	lost  func()
@@ -43,26 +43,25 @@ type Frozen struct {
 	watched sync.WaitGroup
 }
 
-// Freeze stops all writing to the file system mounted at mountpoint, with all of it
-// that was written on the device: writers wait, readers do not. A process of its own
-// guards it and thaws it after limit at the latest, and at once when this process
-// ends; see [BeGuard]. If it comes to an end by the guard, or the guard itself does,
-// lost is called, from another goroutine.
+// Freeze freezes the file system at mountpoint: all written data is on the device, writers
+// block, readers do not. A guard process thaws it after limit at the latest, and at once
+// when this process ends; see [BeGuard]. If the guard thaws it, or ends, lost is called
+// from another goroutine.
 //
-// The root file system, and what is not mounted at mountpoint as a whole, is
-// ErrRefused; so is one that can't be frozen. ErrBusy: it is frozen already. The
-// ioctl can't be called off: it lasts until what is dirty is written.
+// ErrRefused: the root file system, a mount of only a part of a file system, or a file
+// system that can't be frozen. ErrBusy: it is already frozen. The ioctl can't be cancelled:
+// it lasts until all dirty data is written.
 func Freeze(mountpoint string, limit time.Duration, lost func()) (*Frozen, error) {
-	dir, err := openWhole(mountpoint)
+	dir, err := openForFreeze(mountpoint)
 	if err != nil {
 		return nil, fmt.Errorf("freeze %s: %w", mountpoint, err)
 	}
 	return freezeOpen(mountpoint, dir, limit, lost)
 }
 
-// NotFrozen is ErrBusy if somebody has frozen the file system that is mounted at path, all
-// or a part of it. The kernel has no question for that: only a freeze tells, which is over
-// at once. A file system that can't be frozen is not.
+// NotFrozen returns ErrBusy if the file system mounted at path, in whole or in part, is
+// frozen. The kernel has no query for that; only an attempt to freeze shows it, and
+// NotFrozen thaws at once. For a file system that can't be frozen it returns nil.
 func NotFrozen(path string, limit time.Duration) error {
 	if err := checkPath(path); err != nil {
 		return err
@@ -76,7 +75,7 @@ func NotFrozen(path string, limit time.Duration) error {
 		dir.Close()
 		return err
 	}
-	_ = unix.Syncfs(int(dir.Fd())) // what is dirty would make the freeze long
+	_ = unix.Syncfs(int(dir.Fd())) // dirty data would prolong the freeze
 	if err := lockToFreeze(dir); err != nil {
 		dir.Close()
 		return fmt.Errorf("freeze %s: %w", path, err)
@@ -92,7 +91,7 @@ func NotFrozen(path string, limit time.Duration) error {
 	return nil
 }
 
-// freezeOpen freezes the file system that dir is in, which it closes after a failure.
+// freezeOpen freezes the file system of dir. It closes dir if it fails.
 func freezeOpen(mountpoint string, dir *os.File, limit time.Duration, lost func()) (*Frozen, error) {
 	g, err := startGuard(dir, limit)
 	if err != nil {
@@ -109,10 +108,10 @@ func freezeOpen(mountpoint string, dir *os.File, limit time.Duration, lost func(
 	return f, nil
 }
 
-// freeze freezes. What comes into being just as the limit passes is thawed by the
-// guard, and is none.
+// freeze calls FIFREEZE. If that succeeds only after the limit, the guard thaws, and freeze
+// fails.
 func (f *Frozen) freeze(limit time.Duration) error {
-	defer expedite()()
+	defer expediteRCU()()
 	f.since = time.Now()
 	if err := ioctl(f.dir, fiFreeze, nil); err != nil {
 		return err
@@ -120,24 +119,24 @@ func (f *Frozen) freeze(limit time.Duration) error {
 	if time.Since(f.since) < limit {
 		return nil
 	}
-	f.guard.leave() // it thaws, unless it has
+	f.guard.disconnect() // the guard thaws, if it has not yet
 	<-f.guard.ended
-	return fmt.Errorf("%w: to write what is dirty took longer than it may be frozen", ErrThawed)
+	return fmt.Errorf("%w: writing the dirty data took longer than the freeze timeout", ErrThawed)
 }
 
-// watch thaws when the guard ends before it is told to: nobody else would, should
-// this process end now.
+// watch thaws if the guard ends before it is stopped: without a guard nothing would thaw if
+// this process ended now.
 func (f *Frozen) watch() {
 	select {
 	case <-f.thawing:
 	case <-f.guard.ended:
-		_ = thaw(f.dir) // the guard itself has done it, or it can't be done: Thaw tells
+		_ = thaw(f.dir) // the guard has done it, or it fails: Thaw reports that
 		f.lost()
 	}
 }
 
-// Thaw lets the writers go on, and gives how long they had to wait.
-// ErrThawed: they could write before already.
+// Thaw thaws, and returns how long writers were blocked. ErrThawed: they could write
+// earlier.
 func (f *Frozen) Thaw() (pause time.Duration, err error) {
 	err = thaw(f.dir)
 	pause = time.Since(f.since)
@@ -146,7 +145,7 @@ func (f *Frozen) Thaw() (pause time.Duration, err error) {
 	if err == nil || errors.Is(err, ErrThawed) {
 		f.guard.stop()
 	} else {
-		f.guard.leave() // it goes on trying
+		f.guard.disconnect() // it goes on retrying
 	}
 	name := f.dir.Name()
 	f.dir.Close()
@@ -156,8 +155,8 @@ func (f *Frozen) Thaw() (pause time.Duration, err error) {
 	return pause, nil
 }
 
-// thaw thaws the file system that dir is in. ErrThawed: it is not frozen, or a
-// freeze is still under way.
+// thaw thaws the file system of dir. ErrThawed: it is not frozen, or a freeze is still in
+// progress.
 func thaw(dir *os.File) error {
 	err := ioctl(dir, fiThaw, nil)
 	if errors.Is(err, unix.EINVAL) {
@@ -166,18 +165,18 @@ func thaw(dir *os.File) error {
 	return err
 }
 
-// openWhole opens the root of a file system that is mounted at mountpoint as a whole
-// and may be frozen, and locks it against a second freeze: the guard shares the lock,
-// so that it can't thaw what somebody else has frozen after us.
-func openWhole(mountpoint string) (*os.File, error) {
+// openForFreeze opens the root of a file system that is mounted at mountpoint as a whole
+// and may be frozen, and locks it against a second freeze. The guard shares the lock, so it
+// can't thaw a later freeze by another run.
+func openForFreeze(mountpoint string) (*os.File, error) {
 	if err := checkPath(mountpoint); err != nil {
-		return nil, fmt.Errorf("%w: the root file system, or no mountpoint: %w", ErrRefused, err)
+		return nil, fmt.Errorf("%w: the root file system, or not a mountpoint: %w", ErrRefused, err)
 	}
 	dir, err := openDir(mountpoint)
 	if err != nil {
 		return nil, err
 	}
-	err = checkWhole(mountpoint, dir)
+	err = checkFreezable(mountpoint, dir)
 	if err == nil {
 		err = lockToFreeze(dir)
 	}
@@ -188,27 +187,27 @@ func openWhole(mountpoint string) (*os.File, error) {
 	return dir, nil
 }
 
-// guardEnds is how long the guard of a run that was killed may take to thaw and to let go
-// of the lock; it takes milliseconds.
-const guardEnds = 2 * time.Second
+// guardExitTimeout is how long the guard of a killed run may take to thaw and to release
+// the lock; it takes milliseconds.
+const guardExitTimeout = 2 * time.Second
 
-// lockToFreeze takes the lock, unless another run has it. No event tells when a flock is
-// free.
+// lockToFreeze takes the lock, unless another run has it. It polls: no event reports that a
+// flock is released.
 func lockToFreeze(dir *os.File) error {
-	for end := time.Now().Add(guardEnds); ; time.Sleep(lockPoll) {
+	for end := time.Now().Add(guardExitTimeout); ; time.Sleep(lockPoll) {
 		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%w: another run freezes it", ErrBusy)
+			return fmt.Errorf("%w: another run has frozen it", ErrBusy)
 		}
 	}
 }
 
-// checkWhole refuses the root file system and the bind of a part of any. A freeze
-// takes hold of the whole file system, whatever part of it is mounted here.
-func checkWhole(mountpoint string, dir *os.File) error {
+// checkFreezable refuses the root file system and a bind of a part of any. A freeze affects
+// the whole file system, whatever part of it is mounted here.
+func checkFreezable(mountpoint string, dir *os.File) error {
 	var here, root unix.Stat_t
 	if err := errors.Join(unix.Fstat(int(dir.Fd()), &here), unix.Stat("/", &root)); err != nil {
 		return err
@@ -229,18 +228,18 @@ func checkWhole(mountpoint string, dir *os.File) error {
 	return nil
 }
 
-// isRootMount looks at the device too: subvolumes of one btrfs have a number each.
+// isRootMount compares devices too: each subvolume of a btrfs has a device number of its
+// own.
 func isRootMount(mounts []Mount, m Mount) bool {
 	root, ok := MountAt(mounts, "/")
 	return ok && root.Major == m.Major && root.Minor == m.Minor
 }
 
-// freezeError says what the kernel means by an errno of FIFREEZE. Each was seen on
-// Linux 6.18.
+// freezeError explains an errno of FIFREEZE. Each was seen on Linux 6.18.
 func freezeError(mountpoint string, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("freeze %s: %w: it is frozen already, by another program; fsfreeze --unfreeze %s ends that: %w",
+		return fmt.Errorf("freeze %s: %w: it is already frozen, by another program; fsfreeze --unfreeze %s thaws it: %w",
 			mountpoint, ErrBusy, mountpoint, err)
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("freeze %s: %w: this kind of file system can't be frozen: %w", mountpoint, ErrRefused, err)

@@ -59,7 +59,7 @@ func startWriter(t *testing.T, mountpoint string) writer {
 	return w
 }
 
-func (w writer) within(d time.Duration) bool {
+func (w writer) writesWithin(d time.Duration) bool {
 	select {
 	case <-w.done:
 		return true
@@ -70,7 +70,7 @@ func (w writer) within(d time.Duration) bool {
 
 func wantWritable(t *testing.T, mountpoint, when string) {
 	t.Helper()
-	if !startWriter(t, mountpoint).within(writeWithin) {
+	if !startWriter(t, mountpoint).writesWithin(writeWithin) {
 		t.Fatalf("%s: a write is blocked for more than %s", when, writeWithin)
 	}
 }
@@ -97,7 +97,7 @@ func TestFreeze(t *testing.T) {
 	wantNormalPace(t)
 	guard := f.guard.cmd.Process.Pid
 	w := startWriter(t, mountpoint)
-	if w.within(blockedFor) {
+	if w.writesWithin(blockedFor) {
 		t.Error("a write went through while it was frozen")
 	}
 	if _, err := os.ReadDir(mountpoint); err != nil {
@@ -112,7 +112,7 @@ func TestFreeze(t *testing.T) {
 	if err != nil || pause < blockedFor {
 		t.Errorf("thaw: %v after %s", err, pause)
 	}
-	if !w.within(writeWithin) {
+	if !w.writesWithin(writeWithin) {
 		t.Fatal("the writer is blocked still")
 	}
 	select {

@@ -87,7 +87,7 @@ func FuzzUevent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, event []byte) {
 		parts := bytes.Split(event, []byte{0})
 		want := len(parts) > 2 && slices.ContainsFunc(parts[1:len(parts)-1], func(p []byte) bool { return string(p) == "SUBSYSTEM=block" })
-		if got := ofBlockDevice(event); got != want {
+		if got := isBlockEvent(event); got != want {
 			t.Fatalf("%q: %v", event, got)
 		}
 	})

@@ -24,7 +24,7 @@ type growFSData struct {
 	_         uint32
 }
 
-// Geometry asks the XFS mounted at mountpoint.
+// Geometry returns the geometry of the XFS mounted at mountpoint.
 func Geometry(mountpoint string) (XFSGeometry, error) {
 	dir, err := openDir(mountpoint)
 	if err != nil {
@@ -39,20 +39,19 @@ func geometry(dir *os.File) (XFSGeometry, error) {
 	if err := ioctl(dir, xfsIOCFSGeometry, unsafe.Pointer(&b)); err != nil {
 		return XFSGeometry{}, fmt.Errorf("XFS geometry of %s: %w", dir.Name(), err)
 	}
-	host := binary.NativeEndian
+	native := binary.NativeEndian
 	return XFSGeometry{
-		BlockSize:  host.Uint32(b[0:]),
-		ImaxPct:    host.Uint32(b[28:]),
-		DataBlocks: host.Uint64(b[32:]),
+		BlockSize:  native.Uint32(b[0:]),
+		ImaxPct:    native.Uint32(b[28:]),
+		DataBlocks: native.Uint64(b[32:]),
 		UUID:       formatUUID(b[64:80]),
 	}, nil
 }
 
-// Grow enlarges the XFS mounted at mountpoint to fill a device of deviceSize
-// bytes, and gives its size in bytes before and after. It only ever grows:
-// with a smaller number the same ioctl shrinks (seen on Linux 6.18). Less than
-// the smallest allocation group, 64 blocks, is left unused. What is mounted
-// read-only stays as it is.
+// Grow grows the XFS at mountpoint to a device of deviceSize bytes, and returns its size in
+// bytes before and after. It never shrinks: with a smaller number the same ioctl does (seen
+// on Linux 6.18). A remainder smaller than the smallest allocation group, 64 blocks, stays
+// unused. A read-only mount stays as it is.
 func Grow(mountpoint string, deviceSize int64) (before, after int64, err error) {
 	dir, err := openDir(mountpoint)
 	if err != nil {
@@ -82,7 +81,7 @@ func Grow(mountpoint string, deviceSize int64) (before, after int64, err error) 
 		return g.Size(), g.Size(), err
 	}
 	if grown.DataBlocks <= g.DataBlocks {
-		return g.Size(), grown.Size(), fmt.Errorf("grow %s: the kernel reported success, but it has %d blocks still", mountpoint, grown.DataBlocks)
+		return g.Size(), grown.Size(), fmt.Errorf("grow %s: the kernel reported success, but it still has %d blocks", mountpoint, grown.DataBlocks)
 	}
 	return g.Size(), grown.Size(), nil
 }

@@ -102,10 +102,10 @@ func TestGuardOfTheKilled(t *testing.T) {
 		kill(cmd)
 		t.Fatalf("%q, %v", line, err)
 	}
-	if w := startWriter(t, mountpoint); w.within(blockedFor) {
+	if w := startWriter(t, mountpoint); w.writesWithin(blockedFor) {
 		t.Error("it is not frozen")
 	}
-	if err := setPace("1"); err != nil { // as if it were killed before it is frozen
+	if err := setRCUExpedited("1"); err != nil { // as if it were killed before it is frozen
 		t.Logf("%s: the switch can't be written here", err)
 	}
 	kill(cmd)
@@ -182,8 +182,8 @@ func TestGuardStoppedAndRunKilled(t *testing.T) {
 // normalPace turns the kernel's switch off where the host has it on all the time.
 func normalPace(t *testing.T) {
 	t.Helper()
-	if !becomesNormal() && setPace("0") == nil {
-		t.Cleanup(func() { _ = setPace("1") })
+	if !becomesNormal() && setRCUExpedited("0") == nil {
+		t.Cleanup(func() { _ = setRCUExpedited("1") })
 	}
 }
 
@@ -197,7 +197,7 @@ func wantNormalPace(t *testing.T) {
 // becomesNormal waits until the kernel's switch is off: other tests of this machine
 // freeze too.
 func becomesNormal() bool {
-	for deadline := time.Now().Add(guardStart); !paceIsNormal(); time.Sleep(thawRetry) {
+	for deadline := time.Now().Add(guardStart); !rcuIsNormal(); time.Sleep(thawRetry) {
 		if time.Now().After(deadline) {
 			return false
 		}

@@ -53,7 +53,7 @@ func TestFormatHostileInput(t *testing.T) {
 	disk := openDisk(t, d)
 	defer disk.Close()
 	for _, uuid := range append(hostile, strings.ToUpper(testUUID), testUUID+",crc=0") {
-		if err := disk.Format(t.Context(), Format{UUID: uuid}); err == nil || !strings.Contains(err.Error(), "no UUID given") {
+		if err := disk.Format(t.Context(), Format{UUID: uuid}); err == nil || !strings.Contains(err.Error(), "not a UUID") {
 			t.Errorf("UUID %q: %v", uuid, err)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockRetry is how often a taken lock is tried again. A blocking flock can't be
-// called off, and no event tells when one is free; this costs nothing beside
-// the seconds that the other run takes.
+// lockRetry is the poll interval for a lock that another run holds. A blocking flock can't
+// be cancelled, and no event reports a release; the cost is small beside the seconds that
+// the other run takes.
 const lockRetry = 20 * time.Millisecond
 
-// Lock takes the lock that is the file at path, made if missing, and waits for
-// it until ctx ends; waiting, if not nil, is called once if it must. The kernel
-// frees the lock when the process ends, however it ends.
+// Lock takes the lock on the file at path, which it creates if missing, and waits for it
+// until ctx ends; waiting, if not nil, is called once if it has to wait. The kernel
+// releases the lock when the process ends, however it ends.
 func Lock(ctx context.Context, path string, waiting func()) (unlock func() error, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -45,8 +45,8 @@ func Lock(ctx context.Context, path string, waiting func()) (unlock func() error
 	}
 }
 
-// tryLock gives the locked file, or nil while another has it. A file that was
-// removed while we waited locks out nobody, so the path must still be it.
+// tryLock returns the locked file, or nil while another process has the lock. A file that
+// was removed meanwhile locks out nobody, so the path must still be that file.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -16,17 +16,17 @@ import (
 	"unicode/utf8"
 )
 
-// mkfsMin is the smallest device that mkfs.xfs takes (xfsprogs 5.19 on).
+// mkfsMin is the smallest device that mkfs.xfs accepts (since xfsprogs 5.19).
 const mkfsMin = 300 << 20
 
-// uuidForm is that of [UUIDFor]. Anything else could carry more suboptions.
+// uuidForm matches a UUID of [UUIDFor]. Anything else could contain more suboptions.
 var uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// mkfsGrace is how long a killed mkfs.xfs may take to let go of its pipes.
+// mkfsGrace is how long a killed mkfs.xfs may keep its pipes open.
 const mkfsGrace = 5 * time.Second
 
-// MkfsPath finds the program mkfs.xfs, in PATH and where systems keep it:
-// user-data and systemd units may have a short PATH. Errors: ErrNoMkfs.
+// MkfsPath returns the path of mkfs.xfs, from PATH or the usual directories: user-data and
+// systemd units may have a short PATH. Errors: ErrNoMkfs.
 func MkfsPath() (string, error) {
 	if path, err := exec.LookPath("mkfs.xfs"); err == nil {
 		return path, nil
@@ -39,10 +39,9 @@ func MkfsPath() (string, error) {
 	return "", ErrNoMkfs
 }
 
-// Format makes an XFS on a device that is blank, or holds what an mkfs.xfs of
-// ours left unfinished; anything else is ErrRefused and left as it is. It
-// probes by itself before and after. When ctx ends mkfs.xfs is killed, and
-// Format may be called again.
+// Format makes an XFS on a device that is blank or holds our own unfinished XFS; anything
+// else is ErrRefused and left as it is. It probes before and after. When ctx ends, mkfs.xfs
+// is killed, and Format may be called again.
 func (d *Disk) Format(ctx context.Context, f Format) error {
 	if err := d.format(ctx, f); err != nil {
 		return fmt.Errorf("format %s: %w", d.device.Node, err)
@@ -56,14 +55,14 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 		return err
 	}
 	if !uuidForm.MatchString(f.UUID) {
-		return fmt.Errorf("no UUID given: %q", f.UUID)
+		return fmt.Errorf("not a UUID: %q", f.UUID)
 	}
 	if !filepath.IsAbs(d.device.Node) {
-		return fmt.Errorf("%q is no device node", d.device.Node) // and might be a flag
+		return fmt.Errorf("%q is not a device node", d.device.Node) // and might be a flag
 	}
 	for _, option := range f.Options {
-		if forces(option) {
-			return fmt.Errorf("mkfs.xfs option %q would overwrite data: never given", option)
+		if isForceFlag(option) {
+			return fmt.Errorf("mkfs.xfs option %q would overwrite data: not permitted", option)
 		}
 	}
 	if d.device.Size < mkfsMin {
@@ -78,7 +77,7 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 	}
 	if found.Kind == HalfMade {
 		if err := d.clear(*found.XFS); err != nil {
-			return fmt.Errorf("clear what an earlier mkfs.xfs left: %w", err)
+			return fmt.Errorf("clear the unfinished XFS: %w", err)
 		}
 		if found, err = d.Probe(f.UUID); err != nil {
 			return err
@@ -104,26 +103,25 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 	return nil
 }
 
-// forces reports whether an argument holds mkfs.xfs's flag -f, alone or behind
-// other flags that take no value.
-func forces(arg string) bool {
+// isForceFlag reports whether an argument contains mkfs.xfs's flag -f, alone or behind
+// other flags without a value.
+func isForceFlag(arg string) bool {
 	flags, ok := strings.CutPrefix(arg, "-")
 	return ok && strings.HasPrefix(strings.TrimLeft(flags, "qKNV"), "f")
 }
 
-// clear zeroes what an mkfs.xfs of ours wrote before it was stopped: the head
-// of every allocation group. The superblock that marks it as ours and
-// unfinished goes last, when all else is on the disk, so that a crash here
-// leaves it HalfMade or Blank.
+// clear zeroes what an unfinished mkfs.xfs of ours wrote: the head of every allocation
+// group. The superblock that marks it as ours and unfinished goes last, after a sync, so
+// that a crash here leaves the device HalfMade or Blank.
 func (d *Disk) clear(sb Superblock) error {
 	w, err := os.OpenFile(procFD(int(d.file.Fd())), os.O_WRONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	// mkfs.xfs fills the first few blocks of a group, where the log begins
-	// too, and in the first group inodes up to 96 KiB (xfsprogs 6.1, traced).
-	// An aligned log begins later, where the next mkfs.xfs overwrites it.
+	// mkfs.xfs writes the first few blocks of a group, where the log starts too, and in the
+	// first group inodes up to 96 KiB (xfsprogs 6.1, traced). An aligned log starts later,
+	// where the next mkfs.xfs overwrites it.
 	head := max(minAGBlocks*int64(sb.BlockSize), 256<<10)
 	zero := func(off, end int64) error {
 		if end = min(end, d.device.Size); off >= end {
@@ -150,11 +148,11 @@ func (d *Disk) clear(sb Superblock) error {
 	return w.Sync()
 }
 
-// run runs a program to its end; its error carries the arguments and what the
-// program printed. The program is killed when ctx ends, and when we die.
+// run runs a program; its error contains the arguments and the program's output. The
+// program is killed when ctx ends, and when this process ends.
 func run(ctx context.Context, name string, args ...string) error {
-	// The kernel sends Pdeathsig when the thread that forked ends, which the
-	// Go runtime may do at any time to a thread that isn't locked.
+	// The kernel sends Pdeathsig when the forking thread ends, and the Go runtime may end
+	// an unlocked thread at any time.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var output bytes.Buffer
@@ -173,11 +171,11 @@ func run(ctx context.Context, name string, args ...string) error {
 	return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(output.String()))
 }
 
-// labelMax is XFS's, in bytes.
+// labelMax is XFS's limit, in bytes.
 const labelMax = 12
 
-// label cuts a name to what XFS keeps, at a whole character. What can't be printed
-// is left out: a label ends up in others' tables and paths.
+// label truncates a name to XFS's limit at a character boundary, and drops unprintable
+// characters: a label ends up in tables and paths of others.
 func label(name string) string {
 	var l strings.Builder
 	for _, r := range name {

@@ -13,17 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountXFS mounts the XFS on a device at target. Missing directories are made,
-// the mountpoint with mode 000; an empty one gets that mode. The option nouuid
-// is added only when another XFS with the same UUID is mounted, as a copy from
-// the same snapshot is. A read-only device is mounted only when the options have
-// ro, and its log needs no replay.
+// MountXFS mounts the XFS on a device at target. It creates missing directories, the
+// mountpoint with mode 000; an empty one gets that mode. It adds the option nouuid only
+// when another XFS with the same UUID is mounted, such as a copy from the same snapshot. It
+// mounts a read-only device only if the options contain ro and its log needs no replay.
 //
-// Errors: ErrTarget when target is not empty, another mount or reached by a
-// link; ErrBusy when the file system is mounted elsewhere other than by a bind
-// of a directory; ErrRefused when there is no sound XFS, or none that this kernel
-// mounts; ErrOption and ErrNoXFS; ErrWrongDevice when the node is not the device
-// any more; *MountError with all that comes from the kernel.
+// Errors: ErrTarget when target is not empty, another mount, or behind a symbolic link;
+// ErrBusy when the file system is mounted elsewhere other than by a bind of a directory;
+// ErrRefused when there is no sound XFS, or none that this kernel mounts; ErrOption and
+// ErrNoXFS; ErrWrongDevice when the node is another device now; *MountError around all
+// errors of the kernel.
 func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	flags, data, err := splitOptions(options)
 	if err != nil {
@@ -36,7 +35,7 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	if t.State == Mounted && d.isMount(t.Mount) {
 		return XFSMount{Already: true, NoUUID: slices.Contains(strings.Split(t.Mount.SuperOptions, ","), "nouuid")}, nil
 	}
-	if err := t.fit(); err != nil {
+	if err := t.usable(); err != nil {
 		return XFSMount{}, err
 	}
 	if err := d.mountedElsewhere(); err != nil {
@@ -65,8 +64,9 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	}
 	err = d.mount(dir, target, flags, data)
 	if errors.Is(err, unix.EINVAL) && !copied && !asked {
-		// The superblock is sound. A twin may have been mounted since we looked, and
-		// may be gone again; or an XFS is mounted whose UUID can't be read from here.
+		// The superblock is sound. Either a file system with the same UUID was mounted
+		// after the check, and may be unmounted again by now, or an XFS is mounted whose
+		// UUID can't be read from here.
 		meanwhile, unreadable := uuidMounted(sb.UUID, filepath.Base(d.Node))
 		if copied = meanwhile || unreadable; copied {
 			data = append(data, "nouuid")
@@ -79,11 +79,11 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	if err := d.verifyMount(target); err != nil {
 		return XFSMount{}, errors.Join(err, unmountDir(dir, target))
 	}
-	return XFSMount{NoUUID: copied || asked}, coverIs000(dir)
+	return XFSMount{NoUUID: copied || asked}, checkCoveredMode(dir)
 }
 
-// mount calls mount(2) on the directory that is open, so that nobody can put
-// another in its place after the checks.
+// mount calls mount(2) on the open directory, so that nobody can replace it after the
+// checks.
 func (d Device) mount(dir *os.File, target string, flags uintptr, data []string) error {
 	options := strings.Join(data, ",")
 	if err := unix.Mount(d.Node, procFD(int(dir.Fd())), "xfs", flags, options); err != nil {
@@ -92,8 +92,8 @@ func (d Device) mount(dir *os.File, target string, flags uintptr, data []string)
 	return nil
 }
 
-// explain finds out what the kernel, which says more only in its log, may have
-// meant by an errno: it gives the same one for an option and for a file system.
+// explain adds the likely meaning of an errno: the kernel has the same one for an option
+// and for a file system, and writes more only to its log.
 func explain(err error, sb Superblock, options []string) error {
 	var refused *MountError
 	if !errors.As(err, &refused) {
@@ -107,12 +107,12 @@ func explain(err error, sb Superblock, options []string) error {
 		}
 		refused.Why = sb.obstacle()
 		if len(options) > 0 {
-			refused.Why += "; or an option asks for what this kernel was built without"
+			refused.Why += "; or an option needs a feature that this kernel was built without"
 		}
 	case errors.Is(err, unix.ENODEV) && sb.RTBlocks == 0:
-		// Not of this file system: the kernel has none.
+		// Not about this file system: the kernel has no XFS.
 	case errors.Is(err, unix.ENODEV):
-		// XFS's word for a realtime volume that was not given.
+		// XFS's errno for a missing realtime volume.
 		refused.Why = sb.obstacle()
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case errors.Is(err, unix.ENOSYS):
@@ -121,8 +121,8 @@ func explain(err error, sb Superblock, options []string) error {
 	return err
 }
 
-// unknownOption asks the kernel, without mounting anything, for an option of XFS
-// that it does not know; "" when it knows all, or does not tell.
+// unknownOption returns the first option that the kernel's XFS does not know, without
+// mounting anything; "" when it knows all or does not say.
 func unknownOption(options []string) string {
 	fd, err := unix.Fsopen("xfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -148,9 +148,9 @@ func (d Device) isMount(m Mount) bool {
 	return m.FSType == "xfs" && m.Root == "/" && m.Major == d.Major && m.Minor == d.Minor
 }
 
-// mountedElsewhere refuses a second mount of a whole file system: the kernel
-// would allow it, with the first one's options. A bind of one of its
-// directories may be there: it is what is left when only the mount was undone.
+// mountedElsewhere refuses a second mount of a whole file system: the kernel would allow
+// it, with the first one's options. A bind of one of its directories may remain after an
+// undone mount.
 func (d Device) mountedElsewhere() error {
 	mounts, err := Mounts()
 	if err != nil {
@@ -164,8 +164,8 @@ func (d Device) mountedElsewhere() error {
 	return nil
 }
 
-// verifyMount looks whether what is on top at target is the device's XFS: the
-// node may have been given to another disk between the checks and mount(2).
+// verifyMount checks that the topmost mount at target is the device's XFS: the node may
+// have become another disk between the checks and mount(2).
 func (d Device) verifyMount(target string) error {
 	mounts, err := Mounts()
 	if err != nil {
@@ -176,12 +176,12 @@ func (d Device) verifyMount(target string) error {
 		return fmt.Errorf("%w: %s was mounted, but %s is not a mountpoint now", ErrTarget, d.Node, target)
 	}
 	if !d.isMount(m) {
-		return fmt.Errorf("%w: mounted %s at %s, and device %d:%d (%s) is there", ErrWrongDevice, d.Node, target, m.Major, m.Minor, m.FSType)
+		return fmt.Errorf("%w: mounted %s at %s, but device %d:%d (%s) is there", ErrWrongDevice, d.Node, target, m.Major, m.Minor, m.FSType)
 	}
 	return nil
 }
 
-// superblock reads the device's own superblock.
+// superblock reads the device's superblock.
 func (d Device) superblock() (Superblock, error) {
 	f, err := os.Open(d.Node)
 	if err != nil {
@@ -211,9 +211,9 @@ func readSuperblock(r io.ReaderAt) (Superblock, error) {
 	return ParseSuperblock(b[:n])
 }
 
-// uuidMounted looks through every XFS that this kernel has mounted, in
-// whatever mount namespace, except that of the device called not. unknown
-// means that there are some whose UUID can't be read from here.
+// uuidMounted searches all XFS that this kernel has mounted, in every mount namespace,
+// except that of the device called not. unknown means that the UUID of some can't be read
+// from here.
 func uuidMounted(uuid, not string) (mounted, unknown bool) {
 	dirs, err := os.ReadDir("/sys/fs/xfs")
 	if err != nil {
@@ -224,7 +224,7 @@ func uuidMounted(uuid, not string) (mounted, unknown bool) {
 		if name == not {
 			continue
 		}
-		// stats and debug lie beside the devices, which have an error directory.
+		// Only devices have an error directory; stats and debug do not.
 		if _, err := os.Stat(filepath.Join("/sys/fs/xfs", name, "error")); err != nil {
 			continue
 		}
@@ -238,8 +238,8 @@ func uuidMounted(uuid, not string) (mounted, unknown bool) {
 	return false, unknown
 }
 
-// uuidOf reads the UUID of the mounted XFS on the device that the kernel calls
-// name. The UUID of a mounted XFS does not change, so the disk's word is good.
+// uuidOf reads the UUID of the mounted XFS on the device that the kernel calls name. The
+// UUID of a mounted XFS does not change, so that on the disk is current.
 func uuidOf(name string) (string, error) {
 	f, err := os.Open(filepath.Join("/dev", name))
 	if err != nil {
@@ -261,15 +261,14 @@ func uuidOf(name string) (string, error) {
 	return sb.UUID, err
 }
 
-// Unmount unmounts what is on top at target, and fails while it is in use. It
-// follows no symbolic link anywhere on the path. Errors: ErrTarget; *MountError,
-// which is ErrBusy too while it is in use.
+// Unmount unmounts the topmost mount at target, and fails while it is in use. It follows no
+// symbolic link on the path. Errors: ErrTarget; *MountError, which also is ErrBusy while
+// the mount is in use.
 func Unmount(target string) error {
 	if err := checkPath(target); err != nil {
 		return err
 	}
-	// By the directory above, which is open: one of the mount itself would keep
-	// it in use.
+	// Through the parent directory: a descriptor of the mount itself would keep it in use.
 	above, err := openDir(filepath.Dir(target))
 	if err != nil {
 		return fmt.Errorf("%w: unmount %s: %w", ErrTarget, target, err)

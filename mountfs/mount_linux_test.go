@@ -40,8 +40,8 @@ func TestMountXFS(t *testing.T) {
 	if !strings.Contains(m.SuperOptions, "discard") || strings.Contains(m.SuperOptions, "nouuid") {
 		t.Errorf("XFS options %s", m.SuperOptions)
 	}
-	if look, err := LookTarget(target); err != nil || look.State != Mounted || look.Mount != m {
-		t.Errorf("%+v, %v", look, err)
+	if found, err := LookTarget(target); err != nil || found.State != Mounted || found.Mount != m {
+		t.Errorf("%+v, %v", found, err)
 	}
 	if again := mountXFS(t, d, target); again != (XFSMount{Already: true}) {
 		t.Errorf("again: %+v", again)
@@ -59,118 +59,6 @@ func TestMountXFS(t *testing.T) {
 	}
 	if got := mode(t, filepath.Dir(target)); got != 0o755 {
 		t.Errorf("above the mountpoint: mode %03o", got)
-	}
-}
-
-func TestMountTargets(t *testing.T) {
-	needRoot(t)
-	d, _ := xfsDevice(t, testSize, testUUID)
-	mkdir := func(path string) {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, test := range []struct {
-		name  string
-		make  func(path string)
-		state TargetState
-		err   error
-	}{
-		{"absent", func(string) {}, Absent, nil},
-		{"empty", mkdir, Empty, nil},
-		{"empty, mode 000", func(p string) { mkdir(p); os.Chmod(p, 0) }, Empty, nil},
-		{"not empty", func(p string) { mkdir(p + "/x") }, Occupied, ErrTarget},
-		{"file", func(p string) { os.WriteFile(p, nil, 0o644) }, Unusable, ErrTarget},
-		{"link", func(p string) { mkdir(p + ".d"); os.Symlink(p+".d", p) }, Unusable, ErrTarget},
-		{"dangling link", func(p string) { os.Symlink("nowhere", p) }, Unusable, ErrTarget},
-		{"other mount", func(p string) {
-			mkdir(p)
-			if err := unix.Mount("tmpfs", p, "tmpfs", 0, "size=64k"); err != nil {
-				t.Fatal(err)
-			}
-			unmountAfter(t, p)
-		}, Mounted, ErrTarget},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "cp")
-			test.make(path)
-			before, _ := os.Lstat(path)
-			look, err := LookTarget(path)
-			if err != nil || look.State != test.state {
-				t.Fatalf("%+v, %v", look, err)
-			}
-			if after, _ := os.Lstat(path); (before == nil) != (after == nil) || after != nil && after.Mode() != before.Mode() {
-				t.Error("looking changed it")
-			}
-			_, err = MountXFS(d, path, nil)
-			unmountAfter(t, path)
-			if test.err != nil {
-				wantError(t, err, test.err)
-				if after, _ := os.Lstat(path); after.Mode() != before.Mode() {
-					t.Error("refused, and changed")
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := Unmount(path); err != nil {
-				t.Fatal(err)
-			}
-			if got := mode(t, path); got != 0 {
-				t.Errorf("below the mount: mode %03o", got)
-			}
-		})
-	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"", "/", "cp", "/a/../b", "/a/", link + "/cp"} {
-		if _, err := MountXFS(d, bad, nil); !errors.Is(err, ErrTarget) {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
-}
-
-// A mount that another mount on a directory above hides is not there.
-func TestLookTargetHidden(t *testing.T) {
-	needRoot(t)
-	above := filepath.Join(t.TempDir(), "above")
-	target := filepath.Join(above, "cp")
-	for _, path := range []string{target, above} {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=64k"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { unix.Unmount(path, unix.MNT_DETACH) })
-	}
-	if look, err := LookTarget(target); err != nil || look.State != Absent {
-		t.Errorf("%+v, %v", look, err)
-	}
-	if err := os.Mkdir(target, 0); err != nil {
-		t.Fatal(err)
-	}
-	if look, err := LookTarget(target); err != nil || look.State != Empty {
-		t.Errorf("%+v, %v", look, err)
-	}
-}
-
-func TestMountAtStacked(t *testing.T) {
-	mounts := []Mount{
-		{ID: 3, Parent: 2, Target: "/cp", Source: "top"},
-		{ID: 1, Parent: 1, Target: "/", Source: "root"},
-		{ID: 2, Parent: 1, Target: "/cp", Source: "under"},
-		{ID: 4, Parent: 3, Target: "/cp/x", Source: "inside"},
-		{ID: 5, Parent: 1, Target: "/srv", Source: "first"},
-		{ID: 6, Parent: 5, Target: "/srv", Source: "last"},
-	}
-	for target, want := range map[string]string{"/cp": "top", "/": "root", "/cp/x": "inside", "/srv": "last", "/c": ""} {
-		if m, ok := MountAt(mounts, target); m.Source != want || ok != (want != "") {
-			t.Errorf("%s: %+v, %v", target, m, ok)
-		}
 	}
 }
 
@@ -223,22 +111,6 @@ func TestMountKernelError(t *testing.T) {
 	}
 }
 
-func TestUnmountBusy(t *testing.T) {
-	needRoot(t)
-	d, _ := xfsDevice(t, testSize, testUUID)
-	target := filepath.Join(t.TempDir(), "cp")
-	mountXFS(t, d, target)
-	f, err := os.Create(filepath.Join(target, "open"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantError(t, Unmount(target), ErrBusy)
-	f.Close()
-	if err := Unmount(target); err != nil {
-		t.Error(err)
-	}
-}
-
 // The node may be given to another disk between the checks and mount(2).
 func TestVerifyMount(t *testing.T) {
 	needRoot(t)
@@ -252,27 +124,6 @@ func TestVerifyMount(t *testing.T) {
 	other.Minor++
 	wantError(t, other.verifyMount(target), ErrWrongDevice)
 	wantError(t, d.verifyMount(target+"x"), ErrTarget)
-}
-
-// What was mounted on an open directory is undone by that directory.
-func TestUnmountDir(t *testing.T) {
-	needRoot(t)
-	target := t.TempDir()
-	dir, err := openDir(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	if err := unix.Mount("tmpfs", target, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	unmountAfter(t, target)
-	if err := unmountDir(dir, target); err != nil {
-		t.Error(err)
-	}
-	if look, err := LookTarget(target); err != nil || look.State != Empty {
-		t.Errorf("%+v, %v", look, err)
-	}
 }
 
 // A copy of a mounted file system gets nouuid; nothing else does.

@@ -5,17 +5,17 @@ import "strings"
 // Mount is a line of /proc/self/mountinfo.
 type Mount struct {
 	ID, Parent            int
-	Target                string // where, as this process sees it
-	Root                  string // which directory of the file system is there
+	Target                string // the mountpoint, as this process sees it
+	Root                  string // the directory of the file system that is mounted
 	FSType                string
 	Source                string
 	Major, Minor          uint32
 	Options, SuperOptions string // of this mount; of the file system
 }
 
-// MountAt gives the topmost mount at target, which must be absolute and clean.
+// MountAt returns the topmost mount at target, which must be absolute and clean.
 func MountAt(mounts []Mount, target string) (Mount, bool) {
-	// Of mounts stacked on one target each is the parent of the next.
+	// In a stack of mounts on one target each is the parent of the next.
 	covered := make(map[int]bool)
 	for _, m := range mounts {
 		if m.Target == target && m.ID != m.Parent {
@@ -37,17 +37,17 @@ func MountedAt(mounts []Mount, target string, dev Device) bool {
 	return ok && m.Major == dev.Major && m.Minor == dev.Minor && m.Root == "/" && m.FSType == "xfs"
 }
 
-// MountAbove gives the mount that a path lies in, which must be absolute and clean.
+// MountAbove returns the mount that contains path, which must be absolute and clean.
 func MountAbove(mounts []Mount, path string) (above Mount) {
 	for _, m := range mounts {
-		if within(m.Target, path) && len(m.Target) >= len(above.Target) {
-			above = m // of those at one place the last is on top
+		if isBelow(path, m.Target) && len(m.Target) >= len(above.Target) {
+			above = m // of mounts on one target the last is on top
 		}
 	}
 	return above
 }
 
-// within reports whether path is dir or below it; both are clean.
-func within(dir, path string) bool {
+// isBelow reports whether path is dir or below it; both are clean.
+func isBelow(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }

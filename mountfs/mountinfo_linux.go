@@ -29,7 +29,7 @@ func mountsOf(infos []*mountinfo.Info) []Mount {
 	return mounts
 }
 
-// mounts gives the mounts of a device's file system.
+// mounts returns the mounts of the device's file system.
 func (d Device) mounts(all []Mount) []Mount {
 	var of []Mount
 	for _, m := range all {

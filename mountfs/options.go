@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// mountFlag is what a mount option does to the MS_ flags of mount(2).
+// mountFlag is the effect of a mount option on the MS_ flags of mount(2).
 type mountFlag struct {
 	set, clear uintptr
 }
 
-// The MS_ flags, from the kernel's include/uapi/linux/mount.h. They are here
-// so that options can be checked on every system.
+// The MS_ flags, from the kernel's include/uapi/linux/mount.h. Defined here so that options
+// can be checked on every system.
 const (
 	msReadOnly    = 1 << 0
 	msNoSUID      = 1 << 1
@@ -58,38 +58,38 @@ var mountFlags = map[string]mountFlag{
 	"loud":        {clear: msSilent},
 }
 
-// notForMount are options that turn mount(2) into something else than a mount.
+// notForMount are options that make mount(2) do something other than a mount.
 var notForMount = map[string]bool{
 	"bind": true, "rbind": true, "move": true, "remount": true,
 	"shared": true, "rshared": true, "private": true, "rprivate": true,
 	"slave": true, "rslave": true, "unbindable": true, "runbindable": true,
 }
 
-// elsewhere are options of XFS that name another device: a volume has all of its
-// file system, and no option may have XFS write to anything else.
-var elsewhere = []string{"logdev=", "rtdev="}
+// deviceOptions are XFS options that name another device. A volume contains its whole file
+// system, and no option may make XFS write to anything else.
+var deviceOptions = []string{"logdev=", "rtdev="}
 
-// CheckOptions reports the first mount option that MountXFS would not take.
+// CheckOptions returns an error for the first mount option that MountXFS does not accept.
 // Options that only XFS knows are left to the kernel.
 func CheckOptions(options []string) error {
 	_, _, err := splitOptions(options)
 	return err
 }
 
-// splitOptions sorts mount options into MS_ flags and those of XFS itself, in
-// order, so that a later one overrides an earlier one.
+// splitOptions splits mount options into MS_ flags and XFS options, in order: a later one
+// overrides an earlier one.
 func splitOptions(options []string) (flags uintptr, data []string, err error) {
 	for _, o := range options {
 		if o == "" || len(o) > optionMax || strings.ContainsFunc(o, notInOption) {
 			return 0, nil, fmt.Errorf("mount option %q: give one option, without commas or spaces", o)
 		}
-		for _, device := range elsewhere {
+		for _, device := range deviceOptions {
 			if strings.HasPrefix(o, device) {
 				return 0, nil, fmt.Errorf("mount option %q names another device", o)
 			}
 		}
 		if notForMount[o] {
-			return 0, nil, fmt.Errorf("mount option %q is not for mounting a file system", o)
+			return 0, nil, fmt.Errorf("mount option %q does not mount a file system", o)
 		}
 		if f, ok := mountFlags[o]; ok {
 			flags = flags&^f.clear | f.set
@@ -100,8 +100,8 @@ func splitOptions(options []string) (flags uintptr, data []string, err error) {
 	return flags, data, nil
 }
 
-// optionMax is far above what any option of XFS needs; all of them share a page.
+// optionMax is far longer than any XFS option; all of them share one page.
 const optionMax = 255
 
-// notInOption keeps out what would end an option, or not be seen in an error.
+// notInOption matches characters that would end an option or be invisible in an error.
 func notInOption(r rune) bool { return r <= ' ' || r == ',' || r == '\\' || r >= 0x7f }

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Host is where the kernel shows its devices.
+// Host is the location of sysfs and /dev.
 type Host struct {
 	Sys string
 	Dev string
 }
 
-// Disk is a device held while it is decided what to do with it.
+// Disk is an open and locked device.
 type Disk struct{}
 
 // Waiter waits for a volume's device.
@@ -32,7 +32,7 @@ func Find(Volume) (Device, error) { return Device{}, unsupported("find a device"
 // Find needs Linux.
 func (Host) Find(Volume) (Device, error) { return Device{}, unsupported("find a device") }
 
-// NewWaiter gives a Waiter whose Wait needs Linux.
+// NewWaiter returns a Waiter whose Wait needs Linux.
 func NewWaiter(Volume) *Waiter { return &Waiter{} }
 
 // Wait needs Linux.
@@ -68,7 +68,7 @@ func Mounts() ([]Mount, error) { return nil, unsupported("list mounts") }
 
 // LookTarget needs Linux.
 func LookTarget(path string) (Target, error) {
-	return Target{Path: path}, unsupported("look at a mountpoint")
+	return Target{Path: path}, unsupported("inspect a mountpoint")
 }
 
 // MountXFS needs Linux.
@@ -104,7 +104,7 @@ func NotFrozen(string, time.Duration) error { return unsupported("freeze a file 
 
 // Users needs Linux.
 func Users(context.Context, Device) ([]string, error) {
-	return nil, unsupported("look for users of a device")
+	return nil, unsupported("list the users of a device")
 }
 
 // Flush needs Linux.

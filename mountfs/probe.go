@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Kind is what a device holds, as far as it decides what we may do with it.
+// Kind classifies the contents of a device by what we may do with it.
 type Kind int
 
-// The kinds of contents. The zero Kind is none of them, so that a forgotten
-// result is never taken for a blank device.
+// The kinds of contents. The zero Kind is none of them, so a forgotten result is never
+// taken as a blank device.
 const (
 	// Blank: every byte read was zero.
 	Blank Kind = iota + 1
 	// XFS: a whole XFS superblock.
 	XFS
-	// HalfMade: an XFS with the UUID that we give, which mkfs did not finish.
+	// HalfMade: an unfinished XFS with our UUID.
 	HalfMade
-	// Foreign: anything else, damaged XFS included. Hands off.
+	// Foreign: anything else, including a damaged XFS. Never written to.
 	Foreign
 )
 
@@ -41,7 +41,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Contents is what a probe found.
+// Contents is the result of a probe.
 type Contents struct {
 	Kind Kind
 	What string      // for people: "ext4", "XFS, superblock checksum wrong", "unknown data at byte 1234"
@@ -49,47 +49,46 @@ type Contents struct {
 }
 
 const (
-	// edge is read whole at both ends. The farthest signatures known lie below
-	// 4 MiB: VMFS at 2 MiB; LUKS2's last header copy at 4 MiB has its first at 0.
+	// edge bytes are read at both ends. The farthest known signatures lie below 4 MiB: VMFS
+	// at 2 MiB; LUKS2, whose last header copy lies at 4 MiB, has its first at 0.
 	edge = 4 << 20
-	// sampleSize is read at each place between the edges: one page.
+	// sampleSize is the size of a sample between the edges: one page.
 	sampleSize = 4 << 10
-	// samples between the edges, spread evenly.
+	// samples is the number of evenly spread samples between the edges.
 	samples = 64
-	// chunk is the most that one read asks for: EBS splits at 256 KiB, and a
-	// few of these in flight fill its throughput.
+	// chunk is the size of one read: EBS splits at 256 KiB, and a few of these in parallel
+	// use its throughput.
 	chunk = 1 << 20
-	// parallel reads hide the latency of EBS, half a millisecond each.
+	// parallel reads hide the latency of EBS, half a millisecond per read.
 	parallel = 16
 )
 
-// Probe tells what a device of size bytes holds. ours is the UUID that our
-// mkfs gives on this volume, "" for none.
+// Probe classifies a device of size bytes. ours is the UUID that our mkfs gives this
+// volume, "" for none.
 //
-// XFS is believed on a sound superblock at byte 0. Blank is believed only when
-// the first and last 4 MiB, the places where the copies of a zeroed superblock
-// would lie (XFS, ext4, btrfs), and 64 samples in between are all zeros. A failed or
-// short read is an error, never Blank.
+// XFS requires a sound superblock at byte 0. Blank requires that all of these are zeros:
+// the first and last 4 MiB, the places where copies of a zeroed superblock would lie (XFS,
+// ext4, btrfs), and 64 samples in between. A failed or short read is an error, never Blank.
 //
-// mkfs.xfs writes the first superblock before anything else, marked as in
-// progress, and clears that mark with its last write. So only that mark
-// together with our UUID is HalfMade; a file system whose first superblock was
-// wiped is Foreign, even with our UUID in the copies.
+// mkfs.xfs writes the first superblock before anything else, marked as in progress, and
+// clears that mark with its last write. So only that mark together with our UUID is
+// HalfMade; a file system whose first superblock was wiped is Foreign, even with our UUID
+// in the copies.
 func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	if size <= 0 {
 		return Contents{}, fmt.Errorf("probe: device of %d bytes", size)
 	}
-	// The superblock first and alone: on a volume that EBS still loads from a
-	// snapshot every further block read costs time.
+	// Read the superblock first and alone: on a volume that EBS still loads from a snapshot
+	// every other block costs time.
 	first := make([]byte, min(size, sectorMax))
 	if err := readFull(r, first, 0); err != nil {
 		return Contents{}, fmt.Errorf("probe: %w", err)
 	}
 	switch sb, err := ParseSuperblock(first); {
 	case err == nil && sb.InProgress && ours != "" && sb.UUID == ours:
-		return Contents{Kind: HalfMade, What: "XFS of ours that mkfs did not finish", XFS: &sb}, nil
+		return Contents{Kind: HalfMade, What: "our own unfinished XFS", XFS: &sb}, nil
 	case err == nil && sb.InProgress:
-		return Contents{Kind: Foreign, What: "XFS that mkfs did not finish, not ours: UUID " + sb.UUID}, nil
+		return Contents{Kind: Foreign, What: "unfinished XFS, not ours: UUID " + sb.UUID}, nil
 	case err == nil:
 		return Contents{Kind: XFS, What: fmt.Sprintf("XFS %q", sb.Label), XFS: &sb}, nil
 	case !errors.Is(err, errNoMagic):
@@ -99,11 +98,11 @@ func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	if err != nil {
 		return Contents{}, fmt.Errorf("probe: %w", err)
 	}
-	return im.judge(), nil
+	return im.classify(), nil
 }
 
-// judge decides between Blank and Foreign.
-func (im *image) judge() Contents {
+// classify decides between Blank and Foreign.
+func (im *image) classify() Contents {
 	at, found := im.firstNonZero()
 	if !found {
 		return Contents{Kind: Blank, What: "blank"}
@@ -116,7 +115,7 @@ func (im *image) judge() Contents {
 	return Contents{Kind: Foreign, What: fmt.Sprintf("unknown data at byte %d", at)}
 }
 
-// image is the parts of a device that were read.
+// image holds the parts of a device that were read.
 type image struct {
 	size  int64
 	parts []part // by offset; samples may touch an edge
@@ -127,7 +126,7 @@ type part struct {
 	data []byte
 }
 
-// readImage reads what a proof of blankness needs, several reads at a time.
+// readImage reads all parts that a proof of blankness needs, in parallel.
 func readImage(r io.ReaderAt, size int64) (*image, error) {
 	im := &image{size: size}
 	head := min(size, edge)
@@ -155,9 +154,9 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 	return im, reads.Wait()
 }
 
-// sampleOffsets gives the places between the edges, sorted: evenly spread
-// ones, where mkfs.xfs would begin its allocation groups, and where others keep
-// copies of their superblocks.
+// sampleOffsets returns the sorted offsets of samples between the edges: evenly spread
+// ones, the starts of mkfs.xfs's allocation groups, and the places where other file systems
+// keep copies of their superblocks.
 func sampleOffsets(size int64) []int64 {
 	var offs []int64
 	for i := range int64(samples) {
@@ -183,7 +182,7 @@ func sampleOffsets(size int64) []int64 {
 	return slices.Compact(offs)
 }
 
-// readFull fills b from off; a read that ends early is an error.
+// readFull fills b from off; a short read is an error.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
@@ -195,8 +194,8 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	return fmt.Errorf("read %d bytes at %d: got %d: %w", len(b), off, n, err)
 }
 
-// at gives n bytes from off, or nil when they lie outside or were not read. A
-// negative off counts from the device's end.
+// at returns n bytes from off, or nil if they lie outside or were not read. A negative off
+// counts from the device's end.
 func (im *image) at(off, n int64) []byte {
 	if off < 0 {
 		off += im.size
@@ -209,13 +208,13 @@ func (im *image) at(off, n int64) []byte {
 	return nil
 }
 
-// firstNonZero gives the offset of the first byte read that is not zero.
+// firstNonZero returns the offset of the first non-zero byte.
 func (im *image) firstNonZero() (int64, bool) {
 	var zero [sampleSize]byte
 	for _, p := range im.parts {
 		off := p.off
 		for b := range slices.Chunk(p.data, len(zero)) {
-			// Comparing whole pages is many times faster than byte by byte.
+			// Comparing pages is many times faster than comparing bytes.
 			if !bytes.Equal(b, zero[:len(b)]) {
 				i := slices.IndexFunc(b, func(c byte) bool { return c != 0 })
 				return off + int64(i), true

@@ -204,7 +204,7 @@ func TestProbeXFS(t *testing.T) {
 	}{
 		"whole":               {craft(testUUID, nil), "", XFS, `XFS "codepen-app"`},
 		"whole, ours":         {craft(testUUID, nil), testUUID, XFS, "XFS"},
-		"unfinished, ours":    {craft(testUUID, inProgress), testUUID, HalfMade, "did not finish"},
+		"unfinished, ours":    {craft(testUUID, inProgress), testUUID, HalfMade, "our own unfinished XFS"},
 		"unfinished, other's": {craft(testUUID, inProgress), otherUUID, Foreign, "not ours"},
 		"unfinished, no ours": {craft(testUUID, inProgress), "", Foreign, "not ours"},
 		"torn":                {torn, testUUID, Foreign, "checksum wrong"},

@@ -85,7 +85,7 @@ func (tr trap) untouched() {
 		tr.t.Fatal(err)
 	}
 	for _, m := range mounts {
-		if within(tr.dir, m.Target) {
+		if isBelow(m.Target, tr.dir) {
 			tr.t.Fatalf("%s is mounted at %s", m.Source, m.Target)
 		}
 	}
@@ -174,8 +174,8 @@ func TestUnmountRacesLinks(t *testing.T) {
 			t.Fatal("unmounted through a link")
 		}
 	}
-	if look, err := LookTarget(filepath.Join(other, "cp")); err != nil || look.State != Mounted {
-		t.Errorf("%+v, %v", look, err)
+	if found, err := LookTarget(filepath.Join(other, "cp")); err != nil || found.State != Mounted {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
 
@@ -212,9 +212,9 @@ func TestBindRacesLinks(t *testing.T) {
 				_, err := Bind(cp, test.sub, target, true)
 				tr.untouched()
 				s.still(func() {
-					if look, lookErr := LookTarget(target); lookErr == nil && look.State == Mounted {
-						if look.Mount.Minor != d.Minor || look.Mount.Major != d.Major || !strings.HasPrefix(look.Mount.Root, "/code") {
-							t.Errorf("bound %+v", look.Mount)
+					if found, lookErr := LookTarget(target); lookErr == nil && found.State == Mounted {
+						if found.Mount.Minor != d.Minor || found.Mount.Major != d.Major || !strings.HasPrefix(found.Mount.Root, "/code") {
+							t.Errorf("bound %+v", found.Mount)
 						}
 						if err == nil {
 							bound++

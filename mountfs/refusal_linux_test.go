@@ -135,7 +135,7 @@ func TestMountQuotaOption(t *testing.T) {
 	_, err := MountXFS(d, target, []string{"uquota"})
 	unmountAfter(t, target)
 	if err != nil { // without CONFIG_XFS_QUOTA
-		wantRefusal(t, err, "an option asks for what this kernel was built without")
+		wantRefusal(t, err, "an option needs a feature that this kernel was built without")
 	}
 }
 

@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// A signature looks for one format and names it, or gives "".
+// A signature returns the name of one format if it finds it, else "".
 type signature func(*image) string
 
-// signatures are the formats that we can name, most certain first: a disk with
-// a GPT also has an MBR, and FAT ends its boot sector like one. Offsets are
-// those of util-linux's libblkid (src/superblocks, src/partitions).
+// signatures are the known formats, most certain first: a disk with a GPT also has an MBR,
+// and FAT ends its boot sector like one. Offsets are those of util-linux's libblkid
+// (src/superblocks, src/partitions).
 var signatures = []signature{
 	magic("LUKS2 encrypted volume", "LUKS\xba\xbe\x00\x02", 0),
 	magic("LUKS1 encrypted volume", "LUKS\xba\xbe", 0),
@@ -100,14 +100,14 @@ var signatures = []signature{
 // swapMagics are the ends of the first page, for page sizes of 4 to 64 KiB.
 var swapMagics = []int64{0x1000 - 10, 0x2000 - 10, 0x4000 - 10, 0x8000 - 10, 0x10000 - 10}
 
-// Where mkfs.ext4, with its blocks of 4 KiB, and mkfs.btrfs put the first copies of
-// their superblocks.
+// Offsets of the first superblock copies of mkfs.ext4, with its blocks of 4 KiB, and of
+// mkfs.btrfs.
 var (
 	extCopies   = []int64{128 << 20, 3 * 128 << 20}
 	btrfsCopies = []int64{64 << 20, 256 << 30}
 )
 
-// magic is a format known by a string at any of some offsets.
+// magic returns a signature: a string at any of some offsets.
 func magic(what, want string, offs ...int64) signature {
 	return func(im *image) string {
 		for _, off := range offs {
@@ -119,7 +119,7 @@ func magic(what, want string, offs ...int64) signature {
 	}
 }
 
-// lvm2 finds the label that LVM puts into one of the first four sectors.
+// lvm2 finds LVM's label in one of the first four sectors.
 func lvm2(im *image) string {
 	for off := int64(0); off < 4*512; off += 512 {
 		if string(im.at(off, 8)) == "LABELONE" && string(im.at(off+0x18, 8)) == "LVM2 001" {
@@ -168,7 +168,7 @@ func drbd(im *image) string {
 	return ""
 }
 
-// firmwareRAID finds what the RAID firmware of servers leaves at the end.
+// firmwareRAID finds the metadata that server RAID firmware writes at the end.
 func firmwareRAID(im *image) string {
 	const intel = "Intel Raid ISM Cfg Sig. "
 	switch {
@@ -199,9 +199,8 @@ func zfs(im *image) string {
 	return ""
 }
 
-// ext tells ext2, ext3 and ext4 apart by the features they need (libblkid
-// superblocks/ext.c): ext3 is ext2 with a journal, ext4 has any feature that
-// ext3 does not know.
+// ext tells ext2, ext3 and ext4 apart by their feature bits (libblkid superblocks/ext.c):
+// ext3 is ext2 with a journal, ext4 has any feature that ext3 does not know.
 func ext(im *image) string {
 	sb := im.at(0x400, 0x100)
 	if sb == nil || string(sb[0x38:0x3a]) != "\x53\xef" {
@@ -226,9 +225,8 @@ func ext(im *image) string {
 	return "ext2"
 }
 
-// wipedExt finds a copy of an ext superblock, which begins a block group. The
-// magic number alone is two bytes, so the copy must also say which group it is
-// in.
+// wipedExt finds a copy of an ext superblock, which starts a block group. The magic number
+// is only two bytes, so the copy must also contain its group number.
 func wipedExt(im *image) string {
 	for i, off := range extCopies {
 		sb := im.at(off, 0x100)
@@ -239,8 +237,8 @@ func wipedExt(im *image) string {
 	return ""
 }
 
-// mbr tells a partition table from another boot sector: each of the four
-// entries begins with 0 or 0x80, and one has a type.
+// mbr tells a partition table from another boot sector: each of the four entries starts
+// with 0 or 0x80, and one has a type.
 func mbr(im *image) string {
 	b := im.at(0, 512)
 	if b == nil || b[510] != 0x55 || b[511] != 0xaa {

@@ -9,9 +9,8 @@ import (
 	"math/bits"
 )
 
-// Superblock is the part of an XFS superblock that decides what we do.
-// Offsets and rules are those of the kernel's fs/xfs/libxfs/xfs_format.h and
-// xfs_sb.c.
+// Superblock is the part of an XFS superblock that our decisions need. Offsets and rules
+// are those of the kernel's fs/xfs/libxfs/xfs_format.h and xfs_sb.c.
 type Superblock struct {
 	UUID, Label string
 	BlockSize   uint32 // bytes
@@ -21,27 +20,27 @@ type Superblock struct {
 	SectorSize  uint16 // bytes
 	Version     int    // 4, or 5 with checksums
 	InProgress  bool   // mkfs has not finished
-	LogStart    uint64 // block number of the log, 0 when it is on another device
+	LogStart    uint64 // block number of the log, 0 if it is on another device
 	RTBlocks    uint64 // of the realtime volume, which is on another device
 	Features    Features
 
-	agLog byte // bits of a block number that count within its allocation group
+	agLog byte // bits of a block number within its allocation group
 }
 
-// Features are the feature bits of version 5. A kernel that does not know one of
-// Incompat does not mount the file system; of ROCompat, only read-only.
+// Features are the feature bits of version 5. A kernel that does not know a bit of Incompat
+// does not mount the file system; with an unknown bit of ROCompat it mounts it only
+// read-only.
 type Features struct {
 	ROCompat, Incompat, LogIncompat uint32
 }
 
-// needsRepair is XFS_SB_FEAT_INCOMPAT_NEEDSREPAIR, which xfs_repair leaves when it
-// was stopped.
+// needsRepair is XFS_SB_FEAT_INCOMPAT_NEEDSREPAIR, set by an interrupted xfs_repair.
 const needsRepair = 1 << 4
 
-// Size is what the file system occupies, in bytes.
+// Size returns the size of the file system in bytes.
 func (sb Superblock) Size() int64 { return int64(sb.DataBlocks) * int64(sb.BlockSize) }
 
-// Why an XFS superblock was not accepted.
+// Errors of ParseSuperblock.
 var (
 	errNoMagic  = errors.New("no XFS superblock")
 	errShort    = errors.New("XFS superblock cut short")
@@ -52,7 +51,7 @@ var (
 
 const (
 	superblockMagic = "XFSB"
-	// superblockBytes is what version 5 defines; the rest of the sector is zero.
+	// superblockBytes is the length of version 5; the rest of the sector is zero.
 	superblockBytes = 264
 	// sectorMax is XFS_MAX_SECTORSIZE: the checksum covers a whole sector.
 	sectorMax = 32 << 10
@@ -63,9 +62,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ParseSuperblock reads an XFS superblock from the start of b, which must hold
-// the whole sector (32 KiB always does). It checks the magic number, that the
-// geometry is possible, and for version 5 the CRC32C.
+// ParseSuperblock parses the XFS superblock at the start of b, which must contain the whole
+// sector (32 KiB always does). It checks the magic number, that the geometry is possible,
+// and in version 5 the CRC32C.
 func ParseSuperblock(b []byte) (Superblock, error) {
 	if len(b) < len(superblockMagic) || string(b[:4]) != superblockMagic {
 		return Superblock{}, errNoMagic
@@ -129,14 +128,15 @@ func (sb Superblock) checkGeometry(blockLog, sectorLog byte) error {
 	return nil
 }
 
-// checksum is the CRC32C of a superblock's sector with its own field as zeros.
+// checksum returns the CRC32C of a superblock's sector, computed with a zeroed checksum
+// field.
 func checksum(sector []byte) uint32 {
 	c := crc32.Update(0, castagnoli, sector[:crcOffset])
 	c = crc32.Update(c, castagnoli, []byte{0, 0, 0, 0})
 	return crc32.Update(c, castagnoli, sector[crcOffset+4:])
 }
 
-// obstacle says what in a sound superblock may keep a kernel from mounting it.
+// obstacle returns a reason why a kernel may not mount a sound superblock.
 func (sb Superblock) obstacle() string {
 	switch {
 	case sb.LogStart == 0:
@@ -144,21 +144,21 @@ func (sb Superblock) obstacle() string {
 	case sb.RTBlocks != 0:
 		return "it has a realtime volume, on another device"
 	case sb.Features.Incompat&needsRepair != 0:
-		return "an xfs_repair of it was not finished"
+		return "an xfs_repair of it was interrupted"
 	case sb.Version == 4:
-		return "it has the old format, version 4 (crc=0), without which newer kernels are built"
+		return "it has the old format, version 4 (crc=0), which newer kernels do not support"
 	}
 	f := sb.Features
 	return fmt.Sprintf("damaged, or made with features that this kernel lacks (it has ro_compat %#x, incompat %#x, log_incompat %#x)", f.ROCompat, f.Incompat, f.LogIncompat)
 }
 
-// NeedsGrow reports whether growing to a device of deviceSize bytes would add
-// space. The kernel drops a last allocation group of less than 64 blocks, so
-// smaller differences don't count.
+// NeedsGrow reports whether growing to a device of deviceSize bytes would add space. The
+// kernel drops a last allocation group of less than 64 blocks, so a smaller difference does
+// not count.
 func NeedsGrow(sb Superblock, deviceSize int64) bool {
 	return deviceSize > 0 && uint64(deviceSize)/uint64(sb.BlockSize) >= sb.DataBlocks+minAGBlocks
 }
 
-// LargerThan reports whether the file system claims more than a device of size
-// bytes has: its end is missing.
+// LargerThan reports whether the file system is larger than a device of size bytes, so that
+// its end is missing.
 func LargerThan(sb Superblock, size int64) bool { return sb.Size() > size }

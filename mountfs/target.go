@@ -2,24 +2,24 @@ package mountfs
 
 import "io/fs"
 
-// TargetState is what is at a place where we want to mount.
+// TargetState is the state of a mountpoint or bind target.
 type TargetState int
 
 // The states of a target. The zero TargetState is none of them.
 const (
-	Absent   TargetState = iota + 1 // nothing there, all existing parents are directories
+	Absent   TargetState = iota + 1 // missing; all existing parents are directories
 	Empty                           // an empty directory
-	Occupied                        // a directory with something in it
-	Mounted                         // something is mounted there
+	Occupied                        // a directory that is not empty
+	Mounted                         // a mountpoint
 	Unusable                        // not a directory, or a symbolic link on the path
 )
 
-// Target is what LookTarget found.
+// Target is the result of LookTarget.
 type Target struct {
 	Path     string
 	State    TargetState
 	Mount    Mount       // for a mounted target, the topmost
-	Mode     fs.FileMode // permissions, of what is mounted if something is
+	Mode     fs.FileMode // permissions; of the mount, if there is one
 	Dev, Ino uint64
-	Detail   string // for people, why it is Occupied or Unusable
+	Detail   string // for people: why it is Occupied or Unusable
 }

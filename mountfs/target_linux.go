@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LookTarget tells what is at a path where we want to mount. It changes
-// nothing, and follows no symbolic link anywhere on the path.
+// LookTarget inspects a mountpoint or bind target. It changes nothing and follows no
+// symbolic link on the path.
 func LookTarget(path string) (Target, error) {
 	t := Target{Path: path}
 	if err := checkPath(path); err != nil {
@@ -31,20 +31,20 @@ func LookTarget(path string) (Target, error) {
 		t.State, t.Detail = Unusable, "not a directory"
 		return t, nil
 	case errors.Is(err, unix.ENAMETOOLONG):
-		t.State, t.Detail = Unusable, "a name longer than file systems take"
+		t.State, t.Detail = Unusable, "a name longer than file systems permit"
 		return t, nil
 	case err != nil:
-		return t, fmt.Errorf("look at %s: %w", path, err)
+		return t, fmt.Errorf("inspect %s: %w", path, err)
 	}
 	defer dir.Close()
-	if err := t.look(dir); err != nil {
-		return t, fmt.Errorf("look at %s: %w", path, err)
+	if err := t.inspect(dir); err != nil {
+		return t, fmt.Errorf("inspect %s: %w", path, err)
 	}
 	return t, nil
 }
 
-// look fills in what an open directory is.
-func (t *Target) look(dir *os.File) error {
+// inspect fills in the state of an open directory.
+func (t *Target) inspect(dir *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return err
@@ -70,9 +70,9 @@ func (t *Target) look(dir *os.File) error {
 	return nil
 }
 
-// mountOf gives the mount whose top is the open directory at path. The mount
-// id of the descriptor decides, where the kernel tells it (Linux 5.8): in
-// mountinfo alone a mount hidden below another of a parent looks alive.
+// mountOf returns the mount whose root is the open directory at path. The descriptor's
+// mount id decides, if the kernel reports it (Linux 5.8): in mountinfo alone a mount that
+// is hidden below another mount of a parent looks visible.
 func mountOf(mounts []Mount, path string, dir *os.File) (Mount, bool) {
 	var st unix.Statx_t
 	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st)
@@ -87,7 +87,7 @@ func mountOf(mounts []Mount, path string, dir *os.File) (Mount, bool) {
 	return Mount{}, false
 }
 
-// openDir opens a directory without following any link.
+// openDir opens a directory without following symbolic links.
 func openDir(path string) (*os.File, error) {
 	return openBelow(unix.AT_FDCWD, path, unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
 }
@@ -106,8 +106,8 @@ func openBelow(dirFD int, path string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// makeDir opens a directory below base and makes what is missing of it: the
-// directory itself with mode last, those above it 0755. base is closed.
+// makeDir opens a directory below base and creates what is missing: the directory itself
+// with mode last, its parents with 0755. It closes base.
 func makeDir(base *os.File, path string, last uint32, resolve uint64) (*os.File, error) {
 	names := strings.Split(path, "/")
 	for i, name := range names {
@@ -128,7 +128,7 @@ func makeDir(base *os.File, path string, last uint32, resolve uint64) (*os.File,
 	return base, nil
 }
 
-// makeOne makes a directory with exactly this mode, whatever the umask.
+// makeOne creates a directory with exactly this mode, regardless of the umask.
 func makeOne(base *os.File, name string, mode uint32, resolve uint64) (*os.File, error) {
 	err := unix.Mkdirat(int(base.Fd()), name, mode)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -145,11 +145,11 @@ func makeOne(base *os.File, name string, mode uint32, resolve uint64) (*os.File,
 	return dir, nil
 }
 
-// prepareTarget gives an empty directory of mode 000 at path, made if missing.
-// Mode 000 keeps everybody but root from writing below a mount that is not
-// there. A target that LookTarget finds unfit is ErrTarget.
+// prepareTarget opens the empty directory at path, with mode 000, and creates it if
+// missing. Mode 000 keeps everybody but root from writing below the mountpoint while
+// nothing is mounted. An unusable target is ErrTarget.
 func prepareTarget(t Target) (*os.File, error) {
-	if err := t.fit(); err != nil {
+	if err := t.usable(); err != nil {
 		return nil, err
 	}
 	const noLinks = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
@@ -161,10 +161,10 @@ func prepareTarget(t Target) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrTarget, t.Path, err)
 	}
-	// Look again at what is open now: it may have been filled meanwhile.
+	// Inspect the descriptor: the directory may not be empty any more.
 	now := Target{Path: t.Path}
-	if err = now.look(dir); err == nil {
-		err = now.fit()
+	if err = now.inspect(dir); err == nil {
+		err = now.usable()
 	}
 	if err == nil && now.Mode != 0 {
 		err = dir.Chmod(0)
@@ -176,19 +176,20 @@ func prepareTarget(t Target) (*os.File, error) {
 	return dir, nil
 }
 
-// fit tells why nothing can be mounted at the target.
-func (t Target) fit() error {
+// usable returns an error if nothing can be mounted at the target.
+func (t Target) usable() error {
 	switch t.State {
 	case Absent, Empty:
 		return nil
 	case Mounted:
-		return fmt.Errorf("%w: %s is a mount of %s (%s) already", ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)
+		return fmt.Errorf("%w: %s is already a mount of %s (%s)", ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)
 	}
 	return fmt.Errorf("%w: %s: %s", ErrTarget, t.Path, t.Detail)
 }
 
-// coverIs000 checks what lies below a new mount, which dir still holds open.
-func coverIs000(dir *os.File) error {
+// checkCoveredMode checks the mode of the directory below a new mount, which dir still
+// holds open.
+func checkCoveredMode(dir *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return err
@@ -199,7 +200,7 @@ func coverIs000(dir *os.File) error {
 	return nil
 }
 
-// checkPath refuses what can't be a mountpoint whatever is there.
+// checkPath refuses a path that can't be a mountpoint.
 func checkPath(path string) error {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" || strings.ContainsRune(path, 0) {
 		return fmt.Errorf("%w: %q is not a clean absolute path below /", ErrTarget, path)

@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// usersLeave is how long users that are about to leave may take: the kernel takes a
-	// file system down with its last user, and udev looks at a device for milliseconds.
-	usersLeave = 2 * time.Second
+	// usersTimeout is how long remaining users may take: the kernel shuts a file system
+	// down after its last user ends, and udev probes a device for milliseconds.
+	usersTimeout = 2 * time.Second
 
-	// usersMax is how many users are named.
+	// usersMax is the most users in a message.
 	usersMax = 5
 )
 
-// Users names who still uses a device after its file system was unmounted in this mount
-// namespace: "nginx (pid 4711)", one for each mount namespace; none if nobody does. A
-// container keeps a file system alive that was mounted when it was started; EC2 can't
-// detach the volume then. (moby#40642, kubernetes#37854)
+// Users lists the processes that still use a device after its file system was unmounted in
+// this mount namespace, one per mount namespace: "nginx (pid 4711)". It is empty if there
+// are none. A container keeps the file systems alive that were mounted when it started, and
+// EC2 can't detach their volumes. (moby#40642, kubernetes#37854)
 func Users(ctx context.Context, d Device) ([]string, error) {
-	for end := time.Now().Add(usersLeave); ; {
+	for end := time.Now().Add(usersTimeout); ; {
 		used, err := d.used()
 		if err != nil || !used {
 			return nil, err
@@ -38,26 +38,26 @@ func Users(ctx context.Context, d Device) ([]string, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the users of %s to leave: %w", d.Node, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for the users of %s to end: %w", d.Node, context.Cause(ctx))
 		case <-time.After(lockPoll):
 		}
 	}
 	users := d.users()
 	if len(users) == 0 {
-		users = []string{"no process that /proc shows"}
+		users = []string{"no process visible in /proc"}
 	}
 	return users, nil
 }
 
-// used asks the kernel: a device with a mounted file system can't be opened exclusively,
-// and XFS lists its own.
+// used says whether the device is in use: a device with a mounted file system can't be
+// opened exclusively, and XFS lists its devices in sysfs.
 func (d Device) used() (bool, error) {
 	fd, err := unix.Open(d.Node, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return true, nil
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
-		return false, nil // it is gone
+		return false, nil // the device is gone
 	case err != nil:
 		return false, fmt.Errorf("open %s: %w", d.Node, err)
 	}
@@ -66,8 +66,7 @@ func (d Device) used() (bool, error) {
 	return err == nil, nil
 }
 
-// users looks for processes that have the device's file system mounted, or a file of it
-// open.
+// users lists processes that have the device's file system mounted or a file of it open.
 func (d Device) users() (users []string) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -113,7 +112,7 @@ func (d Device) usedBy(dir string) bool {
 		}
 	}
 	for _, path := range paths {
-		// Without asking a server, which may not answer.
+		// DONT_SYNC: a network file system may not respond.
 		var st unix.Statx_t
 		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
 		if err == nil && st.Dev_major == d.Major && st.Dev_minor == d.Minor {

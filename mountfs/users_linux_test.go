@@ -42,21 +42,8 @@ func TestUsers(t *testing.T) {
 	}
 	check("nobody")
 
-	// As a container: a mount namespace of its own, made while it was mounted.
 	mount()
-	container := exec.CommandContext(t.Context(), needTool(t, "unshare"), "--mount", "--propagation", "private", "sleep", "60")
-	if err := container.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(lockPoll) {
-		name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(container.Process.Pid), "comm"))
-		if string(name) == "sleep\n" {
-			break
-		}
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("the container is %q: %v", name, err)
-		}
-	}
+	container := startContainer(t)
 	if err := Unmount(at); err != nil {
 		t.Fatal(err)
 	}
@@ -74,19 +61,44 @@ func TestUsers(t *testing.T) {
 	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	name, err := os.ReadFile("/proc/self/comm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	check("an open file", strings.TrimSpace(string(name))+" (pid ")
+	check("an open file", ownName(t)+" (pid ")
 	file.Close()
 	check("it is closed")
 
-	// Who leaves soon is waited for.
+	// A user that ends soon is waited for.
 	held, err := unix.Open(d.Node, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(usersLeave/4, func() { unix.Close(held) })
+	time.AfterFunc(usersTimeout/4, func() { unix.Close(held) })
 	check("held for a moment")
+}
+
+// startContainer starts a process in a mount namespace of its own, as a container has.
+func startContainer(t *testing.T) *exec.Cmd {
+	t.Helper()
+	container := exec.CommandContext(t.Context(), needTool(t, "unshare"), "--mount", "--propagation", "private", "sleep", "60")
+	if err := container.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(lockPoll) {
+		name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(container.Process.Pid), "comm"))
+		if string(name) == "sleep\n" {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the container is %q: %v", name, err)
+		}
+	}
+	return container
+}
+
+// ownName returns this process's name, as /proc has it.
+func ownName(t *testing.T) string {
+	t.Helper()
+	name, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(name))
 }

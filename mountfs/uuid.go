@@ -6,16 +6,15 @@ import (
 	"strings"
 )
 
-// uuidNamespace is where our file systems' UUIDs live (RFC 4122 §4.3). It was
-// drawn at random once and must never change: a half-made file system is
-// known to be ours by it.
+// uuidNamespace is the namespace of our file systems' UUIDs (RFC 4122 §4.3). It is a random
+// constant and must never change: it identifies an unfinished file system as ours.
 var uuidNamespace = [16]byte{
 	0x5d, 0x0e, 0x9c, 0x41, 0x1b, 0x7a, 0x4f, 0x36,
 	0x9b, 0x42, 0xe6, 0x70, 0x2c, 0x8f, 0x13, 0xd5,
 }
 
-// UUIDFor gives the UUID that the file system we make on a volume has: the
-// version 5 UUID of its id, so that every run computes the same.
+// UUIDFor returns the UUID of the file system that we make on a volume: the version 5 UUID
+// of the volume id, so every run computes the same.
 func UUIDFor(volumeID string) string {
 	h := sha1.New()
 	h.Write(uuidNamespace[:])

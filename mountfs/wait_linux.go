@@ -12,36 +12,36 @@ import (
 )
 
 const (
-	// slowScan stands behind the events: datagrams are dropped when the
-	// socket's buffer is full (ENOBUFS), and containers may get none.
-	slowScan = 250 * time.Millisecond
-	// uevents is the netlink group of the kernel itself; udev's is 2.
+	// scanInterval is the interval of scans beside the events: datagrams are dropped when
+	// the socket's buffer is full (ENOBUFS), and containers may get none.
+	scanInterval = 250 * time.Millisecond
+	// uevents is the kernel's netlink group; udev's is 2.
 	uevents = 1
 )
 
-// settle is when to look again after an event: udev makes its links some
-// milliseconds after the kernel's event, and says so only to its own group.
-func settle() []time.Duration {
+// rescanDelays are the delays of further scans after an event: udev makes its links some
+// milliseconds after the kernel's event, and reports that only to its own group.
+func rescanDelays() []time.Duration {
 	return []time.Duration{2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
 }
 
-// Waiter waits for a volume's device. Made before the volume is attached, it
+// Waiter waits for a volume's device. If it is created before the volume is attached, it
 // can't miss the event.
 type Waiter struct {
 	volume Volume
 	host   Host
 	scan   time.Duration
-	events *os.File // nil where the kernel gives us none
+	events *os.File // nil if the kernel sends us none
 }
 
-// NewWaiter starts to collect the kernel's device events. Where the kernel
-// refuses, Wait scans only. The caller closes the Waiter.
+// NewWaiter starts to collect the kernel's device events. Where the kernel refuses, Wait
+// only scans. The caller closes the Waiter.
 func NewWaiter(v Volume) *Waiter {
-	return &Waiter{volume: v, host: thisHost(), scan: slowScan, events: listen()}
+	return &Waiter{volume: v, host: thisHost(), scan: scanInterval, events: listen()}
 }
 
-// Wait gives the volume's device as soon as the kernel shows it. It is
-// NewWaiter, Waiter.Wait and Close in one.
+// Wait returns the volume's device as soon as the kernel shows it. It combines
+// NewWaiter, Waiter.Wait and Close.
 func Wait(ctx context.Context, v Volume) (Device, error) {
 	w := NewWaiter(v)
 	defer w.Close()
@@ -56,15 +56,15 @@ func (w *Waiter) Close() error {
 	return w.events.Close()
 }
 
-// Wait gives the volume's device as soon as the kernel shows it. When ctx ends
-// first, the error wraps ctx's and the last reason: ErrNoDevice, or
-// ErrWrongDevice, which may pass while udev replaces a stale link.
+// Wait returns the volume's device as soon as the kernel shows it. When ctx ends
+// first, the error wraps its cause and the last reason: ErrNoDevice, or
+// ErrWrongDevice, which may be transient while udev replaces a stale link.
 func (w *Waiter) Wait(ctx context.Context) (Device, error) {
 	if w.events != nil {
 		// A deadline in the past wakes the read below.
 		defer context.AfterFunc(ctx, func() { w.events.SetReadDeadline(time.Unix(1, 0)) })() //nolint:errcheck // a closed socket ends the read too
 	}
-	var soon []time.Duration
+	var rescans []time.Duration
 	for {
 		d, reason := w.host.Find(w.volume)
 		if reason == nil {
@@ -74,8 +74,8 @@ func (w *Waiter) Wait(ctx context.Context) (Device, error) {
 			return Device{}, reason
 		}
 		pause := w.scan
-		if len(soon) > 0 {
-			pause, soon = soon[0], soon[1:]
+		if len(rescans) > 0 {
+			pause, rescans = rescans[0], rescans[1:]
 		}
 		happened, err := w.next(ctx, pause)
 		if ctx.Err() != nil {
@@ -85,7 +85,7 @@ func (w *Waiter) Wait(ctx context.Context) (Device, error) {
 			return Device{}, fmt.Errorf("wait for device of %s: %w", w.volume.ID, err)
 		}
 		if happened {
-			soon = settle()
+			rescans = rescanDelays()
 		}
 	}
 }
@@ -117,23 +117,23 @@ func (w *Waiter) next(ctx context.Context, pause time.Duration) (bool, error) {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return false, nil
 		case errors.Is(err, unix.ENOBUFS):
-			return true, nil // events were lost: look
+			return true, nil // events were lost: scan
 		case err != nil:
 			return false, err
-		case ofBlockDevice(datagram[:n]):
+		case isBlockEvent(datagram[:n]):
 			return true, nil
 		}
 	}
 }
 
-// ofBlockDevice reports whether an event of the kernel's is about a block device:
-// "add@/devices/…", then properties, each ended by a NUL.
-func ofBlockDevice(event []byte) bool {
+// isBlockEvent reports whether a kernel event is about a block device: "add@/devices/…",
+// then properties, each ended by a NUL.
+func isBlockEvent(event []byte) bool {
 	return bytes.Contains(event, []byte("\x00SUBSYSTEM=block\x00"))
 }
 
-// listen opens a socket for the kernel's events, nil if that can't be. Events
-// only make us look, so the sender needs no check.
+// listen opens a socket for the kernel's events, or returns nil. An event only triggers a
+// scan, so its sender needs no check.
 func listen() *os.File {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {

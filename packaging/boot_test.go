@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,15 +104,7 @@ for link in *; do echo "$link $(readlink $link)"; done; echo; exec sleep infinit
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Signal(syscall.SIGTERM); cmd.Wait() })
-	environment, links, loop := "[Service]\n", "d /dev/disk 0755\nd /dev/disk/by-id 0755\n", ""
-	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != ""; {
-		if link, to, found := strings.Cut(lines.Text(), " "); found {
-			links += fmt.Sprintf("L /dev/disk/by-id/%s - - - - %s\n", link, to)
-			loop = filepath.Base(to)
-		} else {
-			environment += "Environment=" + lines.Text() + "\n"
-		}
-	}
+	environment, links, loop := readInstance(out)
 	m.put(units+"snapsource.service.d/ec2.conf", environment)
 	m.put("/etc/tmpfiles.d/ebs.conf", links)
 
@@ -141,6 +134,21 @@ snapsource uninstall | tail -1; systemctl is-enabled snapsource`, "--bind=/dev/"
 	if t.Failed() {
 		t.Log(report)
 	}
+}
+
+// readInstance reads an instance's AWS variables and device links, and returns them as a
+// unit's drop-in and as a tmpfiles.d file, with the name of the loop device.
+func readInstance(out io.Reader) (environment, links, loop string) {
+	environment, links, loop = "[Service]\n", "d /dev/disk 0755\nd /dev/disk/by-id 0755\n", ""
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != ""; {
+		if link, to, found := strings.Cut(lines.Text(), " "); found {
+			links += fmt.Sprintf("L /dev/disk/by-id/%s - - - - %s\n", link, to)
+			loop = filepath.Base(to)
+		} else {
+			environment += "Environment=" + lines.Text() + "\n"
+		}
+	}
+	return environment, links, loop
 }
 
 // retries replaces the program by one that ends with one exit code after the other.

@@ -154,14 +154,7 @@ func life(t *testing.T, f format, first, newer string) {
 		t.Helper()
 		return command(t, "chroot", root, "sh", "-ec", script)
 	}
-	source := filepath.Join(root, "cp")
-	if err := os.Mkdir(source, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("none", source, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(source, 0) })
+	source := mountSource(t, root)
 	mounted := func(after string) {
 		t.Helper()
 		var st unix.Statfs_t
@@ -172,23 +165,9 @@ func life(t *testing.T, f format, first, newer string) {
 
 	run(f.install, first)
 	mounted("the installation")
-	for _, file := range append(slices.Clone(files), f.zsh) {
-		if info, err := os.Lstat(root + file); err != nil || !info.Mode().IsRegular() {
-			t.Errorf("%s: %v", file, err)
-		}
-	}
-	if out := chroot("snapsource version"); !strings.HasPrefix(out, "snapsource 0.") && !strings.HasPrefix(out, "snapsource 1.") {
-		t.Errorf("version says %q", out)
-	}
-	if out := chroot("man snapsource"); !strings.Contains(out, "EXIT STATUS") || !strings.Contains(out, "snapsource up") {
-		t.Errorf("man says\n%s", out)
-	}
-	const link = "/etc/systemd/system/multi-user.target.wants/snapsource.service"
-	if _, err := os.Lstat(root + link); err == nil {
-		t.Error("the installation enabled the unit")
-	}
+	checkInstalled(t, f, root, chroot)
 
-	chroot("echo 'timeout: 5m' >>/etc/snapsource.yaml; snapsource install --before puma.service; ln -s /usr/lib/systemd/system/snapsource.service " + link)
+	chroot("echo 'timeout: 5m' >>/etc/snapsource.yaml; snapsource install --before puma.service; ln -s /usr/lib/systemd/system/snapsource.service " + unitLink)
 	const configured = "cd /etc; find . -name '*snapsource*' -o -name '*puma*' | sort; cat snapsource.yaml"
 	before := chroot(configured)
 	run(f.install, newer)
@@ -241,4 +220,40 @@ func checkRPM(t *testing.T, rpm, arch string) {
 		t.Errorf("its scripts:\n%s", scripts)
 	}
 	command(t, "rpm", "--root", t.TempDir(), "--ignorearch", "--nodeps", "-i", "--test", rpm)
+}
+
+// unitLink exists while the unit is enabled.
+const unitLink = "/etc/systemd/system/multi-user.target.wants/snapsource.service"
+
+// checkInstalled checks a fresh installation.
+func checkInstalled(t *testing.T, f format, root string, chroot func(script string) string) {
+	t.Helper()
+	for _, file := range append(slices.Clone(files), f.zsh) {
+		if info, err := os.Lstat(root + file); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	if out := chroot("snapsource version"); !strings.HasPrefix(out, "snapsource 0.") && !strings.HasPrefix(out, "snapsource 1.") {
+		t.Errorf("version says %q", out)
+	}
+	if out := chroot("man snapsource"); !strings.Contains(out, "EXIT STATUS") || !strings.Contains(out, "snapsource up") {
+		t.Errorf("man says\n%s", out)
+	}
+	if _, err := os.Lstat(root + unitLink); err == nil {
+		t.Error("the installation enabled the unit")
+	}
+}
+
+// mountSource mounts a file system where the Source is mounted.
+func mountSource(t *testing.T, root string) string {
+	t.Helper()
+	source := filepath.Join(root, "cp")
+	if err := os.Mkdir(source, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", source, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(source, 0) })
+	return source
 }

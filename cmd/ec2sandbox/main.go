@@ -26,15 +26,15 @@ const (
 	exitInternal = 70
 )
 
-// version is stamped in by the build.
+// version is set by the build.
 var version = "devel"
 
 const long = `ec2sandbox runs a command as if on an EC2 instance of its own.
 
-The same --instance is the same instance after a reboot, a new one is a new
-launch, and several may run at once on one --state. An instance that is already
-running is joined. What an instance writes to its root file system stays in the
-state directory; the host is not changed.
+The same --instance is the same instance after a reboot, a new name is a new
+launch, and several instances may run at once on one --state. A second run of a
+running instance joins it. An instance's writes to its root file system stay in
+the state directory; the host is not changed.
 
 Inside, the AWS CLI and SDKs talk to a simulated EC2 and metadata service, and
 volumes are real block devices.`
@@ -101,62 +101,66 @@ func rootCommand() *cobra.Command {
 	return root
 }
 
+const runLong = `Run a command on an instance, launching it if it is new.
+
+The exit code is the command's own, 128+N if signal N ended it, 127 if it was
+not found; 64 for wrong usage; 70 if the sandbox itself failed.
+
+--fault EFFECT=CALL[@FOR][:VALUE] makes API calls fail. CALL is N (the Nth call of
+this run), ACTION, ACTION#N or *. With FOR, a duration, the fault applies to that call
+and to all calls within that time. Effects before the call reaches EC2:
+
+  delay        the call takes longer; VALUE is a duration
+  drop-before  the connection is reset
+  kill-before  the connection is reset and the caller is killed by SIGKILL
+  refuse       the connection is reset, and so is every later one
+  status       the response is a bare HTTP status, VALUE, with an HTML page
+  error        the response is EC2's error code VALUE
+
+Changes of the effect:
+
+  stale        Describe does not find the new resource for the duration VALUE
+  lag          Describe shows the previous state for the duration VALUE
+  unattached   DescribeVolumes shows volumes as available, without attachments
+  broken       CreateVolume: the volume ends up in the state error
+  stuck        AttachVolume, DetachVolume: attaching or detaching never ends
+  unplugged    AttachVolume: EC2 says attached, but no device appears
+  taken-back   CreateVolume: the volume vanishes after creating, as one whose KMS key
+               can't be used; its client token is then a mismatch
+  old-answer   CreateVolume: the client token of a deleted volume gets the first
+               response again, creating
+  unlisted     DescribeAutoScalingInstances: the instance is not listed
+  lifecycle    DescribeAutoScalingInstances lists it in the state VALUE, and
+               CompleteLifecycleAction uses that state
+
+Effects after the call has taken effect:
+
+  drop-after, kill-after  as above
+  hang         there is no response
+  cut          the connection is reset in the middle of the response
+  garble       the response is truncated
+  empty        the response is 200 and empty
+  body         the response is 200 and the text VALUE
+  huge         8 MiB of blanks precede the response
+
+Requests to the metadata service are calls too, but N and * do not count them:
+metadata (each), metadata-token, metadata-document, metadata-role, metadata-target
+(the target lifecycle state).`
+
+const runExample = `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
+    --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh
+  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
+    --fault error=*@20s:RequestLimitExceeded --fault refuse=metadata@10s -- sh boot.sh`
+
 func runCommand() *cobra.Command {
 	var o runOptions
 	var latency string
 	var faults []string
 	cmd := &cobra.Command{
-		Use:   "run --state DIR --instance NAME [flags] -- CMD [ARG]...",
-		Short: "Run a command on an instance, launching it if it is new",
-		Long: `Run a command on an instance, launching it if it is new.
-
-The exit code is the command's own, 128+N if signal N ended it, 127 if it was
-not found; 64 for wrong usage; 70 if the sandbox itself failed.
-
---fault EFFECT=CALL[@FOR][:VALUE] makes API calls go wrong. CALL is N (the Nth call
-of this run), ACTION, ACTION#N or *. With FOR, a duration, it is that call and all
-that follow for so long. Effects before the call reaches EC2, so that it does nothing:
-
-  delay        it takes longer; VALUE is a duration
-  drop-before  the connection breaks
-  kill-before  the connection breaks and the caller is killed, by SIGKILL
-  refuse       the connection is reset, and so is every one after it
-  status       the answer is a bare HTTP status, VALUE, with a page of HTML
-  error        the answer is EC2's error code VALUE
-
-on what the call does:
-
-  stale        Describe does not know what it makes for the duration VALUE
-  lag          Describe shows what it changes as it was for the duration VALUE
-  unattached   DescribeVolumes: attachments are not shown, volumes are available
-  broken       CreateVolume: the volume ends up in the state error
-  stuck        AttachVolume, DetachVolume: attaching, detaching for ever
-  unplugged    AttachVolume: EC2 says attached, but no device appears
-  taken-back   CreateVolume: the volume vanishes when it is no longer creating, as one
-               whose KMS key can't be used; its client token is then a mismatch
-  old-answer   CreateVolume: a client token whose volume is gone gets the first
-               answer again, creating
-  unlisted     DescribeAutoScalingInstances: the instance is not listed
-  lifecycle    DescribeAutoScalingInstances lists it in the state VALUE, and
-               CompleteLifecycleAction goes by that state
-
-and when it has had its effect:
-
-  drop-after, kill-after  as above
-  hang         no answer comes
-  cut          the connection is reset in the middle of the answer
-  garble       the answer lacks its end
-  empty        the answer is 200 and empty
-  body         the answer is 200 and the text VALUE
-  huge         8 MiB of blanks come before the answer
-
-Requests to the metadata service are calls too, which N and * do not count:
-metadata (each), metadata-token, metadata-document, metadata-role, metadata-target
-(the target lifecycle state).`,
-		Example: `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
-    --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh
-  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
-    --fault error=*@20s:RequestLimitExceeded --fault refuse=metadata@10s -- sh boot.sh`,
+		Use:     "run --state DIR --instance NAME [flags] -- CMD [ARG]...",
+		Short:   "Run a command on an instance, launching it if it is new",
+		Long:    runLong,
+		Example: runExample,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("no command given: put it after --")
@@ -181,10 +185,10 @@ metadata (each), metadata-token, metadata-document, metadata-role, metadata-targ
 	cmd.Flags().SetInterspersed(false)
 	stateFlag(cmd, &o.state)
 	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
-	cmd.Flags().StringVar(&latency, "latency", "none", "how long EC2 takes: none or realistic")
-	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "a number with which EC2 takes the same time in every run that has it; 0 for none")
-	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls go wrong (repeatable)")
-	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "an action that the instance's role does not allow (repeatable)")
+	cmd.Flags().StringVar(&latency, "latency", "none", "duration of EC2's operations: none or realistic")
+	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "seed of the durations: the same seed gives the same durations; 0 for none")
+	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls fail (repeatable)")
+	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "deny an action to the instance's role (repeatable)")
 	return cmd
 }
 
@@ -197,7 +201,7 @@ func exit(code int, err error) error {
 }
 
 func terminateCommand() *cobra.Command {
-	return namedCommand("terminate", "Terminate an instance and what is to be deleted with it", terminate)
+	return namedCommand("terminate", "Terminate an instance and the volumes marked for deletion", terminate)
 }
 
 func stopCommand() *cobra.Command {
@@ -230,7 +234,7 @@ func callsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "calls --state DIR",
-		Short: "Print the API calls that were made: time, instance, action, resource, result",
+		Short: "Print all API calls: time, instance, action, resource, result",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
@@ -298,6 +302,6 @@ func stateFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "state", "", "directory that holds the control plane, volumes and root disks (required)")
 }
 
-// teardownTimeout bounds the waits for the kernel to take down an instance
-// whose processes are dead: unmounting flushes file systems first.
+// teardownTimeout bounds the wait for the kernel to unmount the file systems of an
+// instance whose processes have ended: unmounting flushes first.
 const teardownTimeout = 30 * time.Second

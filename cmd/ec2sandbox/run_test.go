@@ -69,8 +69,8 @@ func TestInstanceIsPrivate(t *testing.T) {
 	out := s.must("web-1", `
 		hostname
 		pwd
-		mkdir /cp /home/deploy
-		echo x >/cp/x
+		mkdir /ec2sandbox-test /home/ec2sandbox-test
+		echo x >/ec2sandbox-test/x
 		test ! -e /dev/vda && test ! -e /dev/loop-control && echo no host devices
 		env | grep -c -e AKIAHOST -e AWS_PROFILE || :
 		test -w /dev/null && test -c /dev/urandom && test -d /dev/shm && test -L /dev/stdin && echo devices
@@ -83,22 +83,22 @@ func TestInstanceIsPrivate(t *testing.T) {
 	if want := "web-1\n" + dir + "\nno host devices\n0\ndevices\n"; out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
-	// newSandbox checks that the host has neither /cp nor the mounts.
+	// newSandbox checks that the host has neither /ec2sandbox-test nor the mounts.
 }
 
 func TestRebootKeepsAttachmentsAndRootDisk(t *testing.T) {
 	needProgram(t, "mkfs.xfs")
 	s := newSandbox(t)
-	s.must("web-1", "mkdir -m 000 /cp; echo kept >/etc/kept; touch /run/lost")
+	s.must("web-1", "mkdir -m 000 /ec2sandbox-test; echo kept >/etc/kept; touch /run/lost")
 	v := s.attach("web-1", "")
-	s.must("web-1", "mount | grep -q ' /cp ' && exit 1\n"+format(v)+"echo data >/cp/file")
+	s.must("web-1", "mount | grep -q ' /ec2sandbox-test ' && exit 1\n"+format(v)+"echo data >/ec2sandbox-test/file")
 	out := s.must("web-1", `
 		cat /etc/kept
-		stat -c %a /cp
+		stat -c %a /ec2sandbox-test
 		test ! -e /run/lost
-		if grep -q ' /cp ' /proc/mounts; then exit 1; fi
-		mount `+byID(v)+`_1 /cp
-		cat /cp/file`)
+		if grep -q ' /ec2sandbox-test ' /proc/mounts; then exit 1; fi
+		mount `+byID(v)+`_1 /ec2sandbox-test
+		cat /ec2sandbox-test/file`)
 	if want := "kept\n0\ndata\n"; out != want {
 		t.Errorf("after the reboot: got %q, want %q", out, want)
 	}
@@ -125,7 +125,7 @@ func TestRunsShareOneControlPlane(t *testing.T) {
 	if got := s.volumeState(v); got != "in-use" {
 		t.Errorf("a mounted volume that is being detached is %s, want in-use", got)
 	}
-	s.must("web-1", "umount /cp; for i in $(seq 100); do test -b /dev/loop? || break; sleep 0.1; done")
+	s.must("web-1", "umount /ec2sandbox-test; for i in $(seq 100); do test -b /dev/loop? || break; sleep 0.1; done")
 	for range 1000 { // the run of web-1 tells EC2 right after it has removed the node
 		if s.volumeState(v) == "available" {
 			break
@@ -172,13 +172,13 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 	s.must("web-1", "true")
 	v := s.attach("web-1", "")
 	id := s.instanceID("web-1")
-	b := s.start("web-1", format(v)+"echo data >/cp/file; sync; (sleep 1000 &); echo ready; sleep 1000")
+	b := s.start("web-1", format(v)+"echo data >/ec2sandbox-test/file; sync; (sleep 1000 &); echo ready; sleep 1000")
 	if err := b.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = b.cmd.Wait()
 	// At once, and without anything to clean up.
-	if out := s.must("web-1", "mount "+byID(v)+" /cp; cat /cp/file"); out != "data\n" {
+	if out := s.must("web-1", "mount "+byID(v)+" /ec2sandbox-test; cat /ec2sandbox-test/file"); out != "data\n" {
 		t.Errorf("after the kill: got %q", out)
 	}
 	if got := s.instanceID("web-1"); got != id {
@@ -257,19 +257,19 @@ func TestTerminate(t *testing.T) {
 func TestSnapshotWhileWriting(t *testing.T) {
 	needProgram(t, "mkfs.xfs")
 	for name, load := range map[string]string{
-		"with gaps": "dd if=/dev/urandom of=/cp/big bs=64k count=16 conv=notrunc status=none; sync /cp/$((i % 100))",
-		"without":   "dd if=/dev/urandom of=/cp/big bs=4k count=100000 conv=notrunc oflag=direct status=none",
+		"with gaps": "dd if=/dev/urandom of=/ec2sandbox-test/big bs=64k count=16 conv=notrunc status=none; sync /ec2sandbox-test/$((i % 100))",
+		"without":   "dd if=/dev/urandom of=/ec2sandbox-test/big bs=4k count=100000 conv=notrunc oflag=direct status=none",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSandbox(t)
 			s.must("web-1", "true")
 			v := s.attach("web-1", "")
 			s.start("web-1", format(v)+`
-				echo kept >/cp/kept; sync
+				echo kept >/ec2sandbox-test/kept; sync
 				sleep 1000 & kill -STOP $!; echo $! >/tmp/stopped
-				(i=0; while :; do i=$((i+1)); echo $i >/cp/$((i % 100)); `+load+`; done) >/dev/null 2>&1 &
+				(i=0; while :; do i=$((i+1)); echo $i >/ec2sandbox-test/$((i % 100)); `+load+`; done) >/dev/null 2>&1 &
 				(while :; do read up _ </proc/uptime; echo $up >/tmp/beat.new; mv /tmp/beat.new /tmp/beat; done) &
-				until test -s /cp/big && test -s /tmp/beat; do sleep 0.05; done
+				until test -s /ec2sandbox-test/big && test -s /tmp/beat; do sleep 0.05; done
 				echo ready; read line || :`)
 			snap := s.snapshot(v)
 			// Whoever was held up goes on, and who was not going does not.
@@ -279,7 +279,7 @@ func TestSnapshotWhileWriting(t *testing.T) {
 			// One kernel has both file systems mounted, hence nouuid.
 			s.must("web-2", "true")
 			copied := s.attach("web-2", snap)
-			out := s.must("web-2", "mkdir /cp; mount -o nouuid "+byID(copied)+" /cp; cat /cp/kept; umount /cp; xfs_repair -n "+byID(copied)+" >/dev/null 2>&1; echo $?")
+			out := s.must("web-2", "mkdir /ec2sandbox-test; mount -o nouuid "+byID(copied)+" /ec2sandbox-test; cat /ec2sandbox-test/kept; umount /ec2sandbox-test; xfs_repair -n "+byID(copied)+" >/dev/null 2>&1; echo $?")
 			if want := "kept\n0\n"; out != want {
 				t.Errorf("on the copy: got %q, want %q", out, want)
 			}

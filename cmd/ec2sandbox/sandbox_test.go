@@ -317,9 +317,9 @@ func byID(volumeID string) string {
 	return "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(volumeID, "-", "")
 }
 
-// format is a script that makes a file system on a volume, mounted at /cp.
+// format is a script that makes a file system on a volume, mounted at /ec2sandbox-test.
 func format(volumeID string) string {
-	return "mkfs.xfs -q " + byID(volumeID) + "\nmkdir -p /cp\nmount " + byID(volumeID) + " /cp\n"
+	return "mkfs.xfs -q " + byID(volumeID) + "\nmkdir -p /ec2sandbox-test\nmount " + byID(volumeID) + " /ec2sandbox-test\n"
 }
 
 // killInit kills the pid 1 of an instance.

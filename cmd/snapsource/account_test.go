@@ -223,7 +223,7 @@ exit $code`)
 		s.thawAfter()
 		out, code := s.try("web-2", "snapsource up --role app >/dev/null\nfsfreeze -f /cp\nsnapsource down --role app\ncode=$?"+facts+
 			"\nsnapsource hosts --role app\nfsfreeze -u /cp\nsnapsource down --role app || exit 1\nexit $code")
-		if contains(t, out, "it is frozen already", "fsfreeze --unfreeze /cp", "xfs", "127.77.", "Source is down"); code != 75 || detached(s) != 1 {
+		if contains(t, out, "it is already frozen", "fsfreeze --unfreeze /cp", "xfs", "127.77.", "Source is down"); code != 75 || detached(s) != 1 {
 			t.Errorf("exit code %d, %d detached\n%s", code, detached(s), out)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -108,6 +107,14 @@ func TestCrashMatrix(t *testing.T) {
 			})
 		}
 	})
+	t.Log(crashTable(matrix))
+	if len(matrix) < 60 {
+		t.Errorf("%d points; they are to be found by looking at whole runs", len(matrix))
+	}
+}
+
+// crashTable prints the matrix, sorted by command, and its sums.
+func crashTable(matrix []crash) string {
 	slices.SortStableFunc(matrix, func(a, b crash) int {
 		order := func(name string) int {
 			return slices.IndexFunc(allCrashes, func(c crashes) bool { return c.name == name })
@@ -135,90 +142,7 @@ func TestCrashMatrix(t *testing.T) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d ms\n", m.command, m.point, outcome, m.volumes, m.recovery.Milliseconds())
 	}
 	w.Flush()
-	t.Logf("\n%s%d points tried, %d recovered, %d leaked, %d hung", &table, len(matrix), recovered, leaked, hung)
-	if len(matrix) < 60 {
-		t.Errorf("%d points; they are to be found by looking at whole runs", len(matrix))
-	}
-}
-
-// point is a moment at which a run is killed, and how.
-type point struct {
-	name    string
-	flag    string // of the sandbox
-	earlier int    // calls that are made before the command, which the flag counts too
-	env     string // of the run
-}
-
-// points looks at whole runs of the command to find its moments.
-func (c crashes) points(s *sandbox, killing string) []point {
-	var points []point
-	c.prepareFor(s, "whole")
-	out := s.run("whole", c.shell("whole", c.before+"\n"+listMoments+"=/run/moments snapsource "+c.command+" -v --output json >/dev/null 2>&1\n"+
-		"cat /run/moments 2>/dev/null || true"))
-	_, list, _ := strings.Cut(out, momentsBelow)
-	for line := range strings.Lines(list) {
-		m := strings.TrimSpace(line)
-		points = append(points, point{name: "at: " + strings.TrimSuffix(m, " #1"), env: killAtMoment + "='" + m + "'"})
-		if m == "before mkfs.xfs #1" {
-			points = append(points, c.whileFormatting(s, killing)...)
-		}
-	}
-	earlier := 0
-	if c.before != "" {
-		s.run("earlier", c.shell("earlier", c.before))
-		earlier = len(s.calls("earlier"))
-	}
-	for n, call := range s.calls("whole")[earlier:] {
-		for _, when := range []string{"before", "after"} {
-			points = append(points, point{
-				name: fmt.Sprintf("%s call %d, %s", when, n+1, call.Action),
-				flag: fmt.Sprintf("--fault=kill-%s=%d", when, earlier+n+1), earlier: earlier,
-			})
-		}
-	}
-	return points
-}
-
-// formatWrites is at how many of mkfs.xfs's writes it is killed; there are some 30.
-const formatWrites = 8
-
-// whileFormatting are moments while mkfs.xfs writes.
-func (c crashes) whileFormatting(s *sandbox, killing string) []point {
-	out := s.run("traced", c.shell("traced", `strace -f -qq -o /run/writes -e trace=pwrite64 snapsource `+c.command+` >/dev/null
-grep -c pwrite64 /run/writes`))
-	_, count, _ := strings.Cut(out, momentsBelow)
-	writes, err := strconv.Atoi(strings.TrimSpace(count))
-	if err != nil || writes < formatWrites {
-		s.t.Fatalf("mkfs.xfs writes %q times: %v", count, err)
-	}
-	var points []point
-	for i := range formatWrites {
-		n := 1 + i*(writes-1)/(formatWrites-1)
-		points = append(points, point{name: fmt.Sprintf("at: write %d of %d of mkfs.xfs", n, writes), env: fmt.Sprintf("PATH=%s:$PATH KILL_AT_WRITE=%d", killing, n)})
-	}
-	return points
-}
-
-// killedMkfs is a mkfs.xfs that is killed at one of its writes, with its parent.
-const killedMkfs = `#!/bin/sh
-strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=$KILL_AT_WRITE /usr/sbin/mkfs.xfs "$@"
-kill -9 $PPID
-`
-
-const momentsBelow = "--- moments\n"
-
-// shell is what every run on an instance begins with.
-func (c crashes) shell(instance, script string) string {
-	quiet := "exec 3>&1 >/dev/null\n" + c.before + "\nexec >&3\n"
-	script = strings.TrimPrefix(script, c.before)
-	return strings.ReplaceAll(quiet+"printf -- '"+strings.ReplaceAll(momentsBelow, "\n", `\n`)+"'\n"+script, "INSTANCE", instance)
-}
-
-func (c crashes) prepareFor(s *sandbox, instance string) {
-	if c.prepare != nil {
-		s.run(instance, "true")
-		c.prepare(s, instance)
-	}
+	return fmt.Sprintf("\n%s%d points tried, %d recovered, %d leaked, %d hung", &table, len(matrix), recovered, leaked, hung)
 }
 
 // crashAt kills the command at a point, runs it again, and looks at what is there.
@@ -258,17 +182,7 @@ STATE='`+s.dir+`'`+look), flags...)
 	nanoseconds, _ := strconv.ParseInt(took, 10, 64)
 	result.recovery = time.Duration(nanoseconds)
 
-	me := instanceID(s, instance)
-	s.change(func(w *ec2test.World) {
-		for _, v := range w.Volumes {
-			if state := v.State(time.Now()); v.Tags["snapsource:instance"] == me && state != "" && state != "deleting" {
-				result.volumes++
-				if v.Attachment == nil || v.Attachment.InstanceID != me || v.Attachment.State(time.Now()) != "attached" || !v.Attachment.DeleteOnTermination {
-					result.leaked, result.failure = true, fmt.Sprintf("%s is left over: %+v", v.ID, v.Attachment)
-				}
-			}
-		}
-	})
+	result.countVolumes(s, instance)
 	loops := s.loops()
 	switch {
 	case code == -1:
@@ -289,84 +203,19 @@ STATE='`+s.dir+`'`+look), flags...)
 	return result
 }
 
-// copy is a sandbox with the same state, for a test of its own.
-func (s *sandbox) copy(t *testing.T) *sandbox {
-	t.Helper()
-	copied := &sandbox{t: t, dir: t.TempDir(), program: s.program}
-	if out, err := exec.CommandContext(t.Context(), "cp", "-a", "--sparse=always", s.dir+"/.", copied.dir).CombinedOutput(); err != nil {
-		t.Fatalf("copy the sandbox: %v\n%s", err, out)
-	}
-	return copied
-}
-
-// loops are the loop devices that show an image of this sandbox.
-func (s *sandbox) loops() []string {
-	s.t.Helper()
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var found []string
-	for _, file := range files {
-		if image, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(image), s.dir+"/") {
-			found = append(found, strings.Split(file, "/")[3])
-		}
-	}
-	return found
-}
-
-func (s *sandbox) roles(instance string) (roles string) {
-	s.t.Helper()
-	s.change(func(w *ec2test.World) { roles = w.Live(instance, time.Now()).Tags["Roles"] })
-	return roles
-}
-
-func hasRole(s *sandbox, instance string) error {
-	if r := s.roles(instance); r != "app" {
-		return fmt.Errorf("its roles are %q, want app", r)
-	}
-	return nil
-}
-
-func hasNoRole(s *sandbox, instance string) error {
-	if r := s.roles(instance); r != "" {
-		return fmt.Errorf("it has the roles %q still", r)
-	}
-	return nil
-}
-
-// oldAndOrphaned gives a source of the instance's name four snapshots and a volume of
-// an instance that is gone.
-func oldAndOrphaned(s *sandbox, source string) {
-	s.t.Helper()
+// countVolumes counts the instance's live volumes. One that is not attached as it should be
+// is leaked.
+func (result *crash) countVolumes(s *sandbox, instance string) {
+	me := instanceID(s, instance)
 	s.change(func(w *ec2test.World) {
-		for n := range 4 {
-			id := fmt.Sprintf("snap-%s-%d", source, n)
-			at := time.Now().Add(-time.Duration(n) * time.Hour)
-			w.Snapshots[id] = &ec2test.Snapshot{ID: id, Owner: ec2test.DefaultAccount, Tier: "standard", Size: 1,
-				Started: at, Completed: at, Tags: ec2test.Tags{"Name": source}}
-		}
-		id := "vol-" + source
-		at := time.Now().Add(-time.Hour)
-		w.Volumes[id] = &ec2test.Volume{ID: id, Zone: ec2test.DefaultZone, Type: "gp3", Size: 1, Created: at, Available: at,
-			Tags: ec2test.Tags{"snapsource:source": source, "snapsource:instance": "i-00000000000000000"}}
-	})
-}
-
-func isPruned(s *sandbox, source string) error {
-	var left []string
-	s.change(func(w *ec2test.World) {
-		for id, snap := range w.Snapshots {
-			if snap.Tags["Name"] == source && snap.State(time.Now()) != "" {
-				left = append(left, id)
+		for _, v := range w.Volumes {
+			if state := v.State(time.Now()); v.Tags["snapsource:instance"] != me || state == "" || state == "deleting" {
+				continue
+			}
+			result.volumes++
+			if v.Attachment == nil || v.Attachment.InstanceID != me || v.Attachment.State(time.Now()) != "attached" || !v.Attachment.DeleteOnTermination {
+				result.leaked, result.failure = true, fmt.Sprintf("%s is left over: %+v", v.ID, v.Attachment)
 			}
 		}
 	})
-	for _, v := range s.volumes(source) {
-		left = append(left, v.ID)
-	}
-	if want := "snap-" + source + "-0"; len(left) != 1 || left[0] != want {
-		return fmt.Errorf("left are %v, want %s", left, want)
-	}
-	return nil
 }

@@ -27,7 +27,7 @@ func TestFaults(t *testing.T) {
 		{"broken", "broken=CreateVolume#1", "", 0, "went to the state error"},
 		{"stale", "stale=CreateVolume:1s", "", 0, "Source is ready"},
 		{"refused", "refuse=metadata@1s", "", 0, "Source is ready"},
-		{"empty", "empty=DescribeSnapshots", "--timeout 2s", 75, "DescribeSnapshots tagged Name=codepen-app: the answer is not EC2's"},
+		{"empty", "empty=DescribeSnapshots", "--timeout 2s", 75, "DescribeSnapshots tagged Name=codepen-app: the response is not EC2's"},
 		{"hangs", "hang=CreateVolume", "--timeout 2s", 75, "CreateVolume from snap-"},
 		{"denied", "error=AttachVolume:UnauthorizedOperation", "", 77, "allow ec2:AttachVolume"},
 		{"late-role", "status=metadata-role@2s:404", "", 0, "Source is ready"},

@@ -23,10 +23,17 @@ func atWorkstation(t *testing.T, endpoint string) {
 	}
 }
 
-// TestHosts: who is listed, how, and with which exit code.
-func TestHosts(t *testing.T) {
-	store, launched := ec2test.NewMemory(), time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	fake := ec2test.New(t, ec2test.Options{Store: store})
+type hostsTest struct {
+	args   string
+	stdout string
+	says   []string // on stderr; nothing else may be there if empty
+	code   int
+}
+
+// hostsTests launches instances and returns tests of the command on them.
+func hostsTests(t *testing.T, fake *ec2test.Fake, store ec2test.Store) map[string]hostsTest {
+	t.Helper()
+	launched := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	launch := func(name, roles, stages string) *ec2test.Host {
 		host := fake.LaunchWith(name, ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": roles, "Stages": stages, "Project": "pens"}})
 		launched = launched.Add(time.Second) // as EC2 tells launch times apart
@@ -44,12 +51,7 @@ func TestHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	production := web1.PrivateIP + "\n" + web2.PrivateIP + "\n"
-	for name, tc := range map[string]struct {
-		args   string
-		stdout string
-		says   []string // on stderr; nothing else may be there if empty
-		code   int
-	}{
+	return map[string]hostsTest{
 		"role":           {"--role app", production + staging.PrivateIP + "\n", nil, 0},
 		"stage":          {"--role app --stage production", production, nil, 0},
 		"roles":          {"--role web --role worker", web1.PrivateIP + "\n" + worker.PrivateIP + "\n", nil, 0},
@@ -67,7 +69,14 @@ func TestHosts(t *testing.T) {
 		"an argument":    {"app", "", []string{`no argument "app"`}, 64},
 		"unknown filter": {"--role app --filter colour=red", "", []string{"'colour' is invalid"}, 64},
 		"verbose":        {"--role worker -v", worker.PrivateIP + "\n", []string{"DescribeInstances"}, 0},
-	} {
+	}
+}
+
+// TestHosts: the listed instances, their form, and the exit code.
+func TestHosts(t *testing.T) {
+	store := ec2test.NewMemory()
+	fake := ec2test.New(t, ec2test.Options{Store: store})
+	for name, tc := range hostsTests(t, fake, store) {
 		t.Run(name, func(t *testing.T) {
 			atWorkstation(t, fake.EC2URL)
 			var stdout, stderr bytes.Buffer

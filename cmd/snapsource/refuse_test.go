@@ -151,6 +151,39 @@ func TestForeignDataOnOurVolume(t *testing.T) {
 	}
 }
 
+var badInputs = map[string]struct {
+	script string
+	flags  []string
+	code   int
+	says   string
+}{
+	"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 75, says: "connection refused"},
+	"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
+	"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
+	"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "1 pending"},
+	"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
+	"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
+	"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
+	"mountpoint mounted":   {script: "mkdir -p /cp; mount -t tmpfs mine /cp; snapsource up", code: 65, says: "mountpoint of mine (tmpfs)"},
+	"mountpoint a file":    {script: "rm -rf /cp; echo >/cp; snapsource up", code: 65, says: "/cp"},
+	"mountpoint a link":    {script: "rm -rf /cp; mkdir /elsewhere; ln -s /elsewhere /cp; snapsource up", code: 65, says: "symbolic link"},
+	"target not empty":     {script: "mkdir -p /home/deploy/codepen/x; snapsource up", code: 65, says: "/home/deploy/codepen is not empty"},
+	"source outside":       {script: "snapsource up --bind ../etc:/srv/etc", code: 64, says: "not a directory below the mountpoint"},
+	"target inside":        {script: "snapsource up --bind codepen:/cp/x", code: 64, says: "inside the mountpoint"},
+	"unknown key":          {script: "printf 'sources:\\n- sauce: x\\n' >/etc/snapsource.yaml; snapsource up", code: 64, says: "/etc/snapsource.yaml: line 2: there is no such key"},
+	"size 0":               {script: "snapsource up --size 0", code: 64, says: "--size: 0 is less than 1"},
+	"size negative":        {script: "snapsource up --size=-1", code: 64, says: "--size: -1 is less than 1"},
+	"size below":           {script: "snapsource up --size 4", code: 64, says: "4 GiB is less than the 5 GiB of snap-"},
+	"a device name":        {script: "snapsource up --device /dev/nonsense", code: 64, says: "EC2 takes no volume as \"/dev/nonsense\""},
+	"two sources, one device": {script: "printf 'sources:\\n- {source: a, mount: /a, binds: []}\\n- {source: b, mount: /b, binds: []}\\n' >/run/c; snapsource up --config /run/c",
+		code: 64, says: "have the same device /dev/sdf"},
+	"mkfs.xfs missing":     {script: "PATH=$(dirname $(command -v snapsource)):/bin; mount -t tmpfs none /usr/sbin; mkdir -p /run/b; snapsource init --source first", code: 64, says: "xfsprogs"},
+	"config file missing":  {script: "snapsource up --config /none.yaml", code: 64, says: "/none.yaml"},
+	"unknown flag":         {script: "snapsource up --szie 3", code: 64, says: "unknown flag: --szie"},
+	"unknown command":      {script: "snapsource upp", code: 64, says: `no command "upp"`},
+	"an argument too many": {script: "snapsource up now", code: 64, says: `takes no argument "now"`},
+}
+
 // TestBadInput: each is refused with its exit code and in clear words, before
 // anything is changed in EC2.
 func TestBadInput(t *testing.T) {
@@ -169,40 +202,8 @@ func TestBadInput(t *testing.T) {
 		add("snap-00000000000000002", ec2test.Snapshot{Tier: "archive", Completed: time.Now().Add(-hour), Tags: ec2test.Tags{"Name": "only-archived"}})
 		add("snap-00000000000000003", ec2test.Snapshot{Tier: "standard", Completed: time.Now().Add(-hour), Owner: "999999999999", Public: true, Tags: ec2test.Tags{"Name": "only-foreign"}})
 	})
-	tests := map[string]struct {
-		script string
-		flags  []string
-		code   int
-		says   string
-	}{
-		"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 75, says: "connection refused"},
-		"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
-		"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
-		"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "1 pending"},
-		"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
-		"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
-		"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
-		"mountpoint mounted":   {script: "mkdir -p /cp; mount -t tmpfs mine /cp; snapsource up", code: 65, says: "mountpoint of mine (tmpfs)"},
-		"mountpoint a file":    {script: "rm -rf /cp; echo >/cp; snapsource up", code: 65, says: "/cp"},
-		"mountpoint a link":    {script: "rm -rf /cp; mkdir /elsewhere; ln -s /elsewhere /cp; snapsource up", code: 65, says: "symbolic link"},
-		"target not empty":     {script: "mkdir -p /home/deploy/codepen/x; snapsource up", code: 65, says: "/home/deploy/codepen is not empty"},
-		"source outside":       {script: "snapsource up --bind ../etc:/srv/etc", code: 64, says: "not a directory below the mountpoint"},
-		"target inside":        {script: "snapsource up --bind codepen:/cp/x", code: 64, says: "inside the mountpoint"},
-		"unknown key":          {script: "printf 'sources:\\n- sauce: x\\n' >/etc/snapsource.yaml; snapsource up", code: 64, says: "/etc/snapsource.yaml: line 2: there is no such key"},
-		"size 0":               {script: "snapsource up --size 0", code: 64, says: "--size: 0 is less than 1"},
-		"size negative":        {script: "snapsource up --size=-1", code: 64, says: "--size: -1 is less than 1"},
-		"size below":           {script: "snapsource up --size 4", code: 64, says: "4 GiB is less than the 5 GiB of snap-"},
-		"a device name":        {script: "snapsource up --device /dev/nonsense", code: 64, says: "EC2 takes no volume as \"/dev/nonsense\""},
-		"two sources, one device": {script: "printf 'sources:\\n- {source: a, mount: /a, binds: []}\\n- {source: b, mount: /b, binds: []}\\n' >/run/c; snapsource up --config /run/c",
-			code: 64, says: "have the same device /dev/sdf"},
-		"mkfs.xfs missing":     {script: "PATH=$(dirname $(command -v snapsource)):/bin; mount -t tmpfs none /usr/sbin; mkdir -p /run/b; snapsource init --source first", code: 64, says: "xfsprogs"},
-		"config file missing":  {script: "snapsource up --config /none.yaml", code: 64, says: "/none.yaml"},
-		"unknown flag":         {script: "snapsource up --szie 3", code: 64, says: "unknown flag: --szie"},
-		"unknown command":      {script: "snapsource upp", code: 64, says: `no command "upp"`},
-		"an argument too many": {script: "snapsource up now", code: 64, says: `takes no argument "now"`},
-	}
 	n := 0
-	for name, tc := range tests {
+	for name, tc := range badInputs {
 		n++
 		t.Run(name, func(t *testing.T) {
 			instance := fmt.Sprintf("bad-%d", n)

@@ -27,18 +27,18 @@ func modify(t *testing.T, c *ec2.Client, instanceID, device string, value *bool)
 	}
 }
 
-func TestCreateVolumeChecks(t *testing.T) {
-	fake := ec2test.New(t, ec2test.Options{})
-	c := client(fake.Launch("web-1").EC2URL)
+type createVolumeTest struct {
+	change func(*ec2.CreateVolumeInput)
+	want   string
+}
+
+func createVolumeTests(fake *ec2test.Fake) map[string]createVolumeTest {
+	type in = *ec2.CreateVolumeInput
 	snapshot := func(s ec2test.Snapshot) func(*ec2.CreateVolumeInput) {
 		id := fake.AddSnapshot(s)
 		return func(in *ec2.CreateVolumeInput) { in.SnapshotId = aws.String(id) }
 	}
-	type in = *ec2.CreateVolumeInput
-	for name, test := range map[string]struct {
-		change func(*ec2.CreateVolumeInput)
-		want   string
-	}{
+	return map[string]createVolumeTest{
 		"plain":                  {nil, "ok"},
 		"no size":                {func(in in) { in.Size = nil }, "MissingParameter"},
 		"zero":                   {func(in in) { in.Size = aws.Int32(0) }, "InvalidParameterValue"},
@@ -73,7 +73,13 @@ func TestCreateVolumeChecks(t *testing.T) {
 		"pending snapshot":       {snapshot(ec2test.Snapshot{Pending: true}), "IncorrectState"},
 		"broken snapshot":        {snapshot(ec2test.Snapshot{Broken: true}), "IncorrectState"},
 		"archived snapshot":      {snapshot(ec2test.Snapshot{Tier: "archive"}), "IncorrectState"},
-	} {
+	}
+}
+
+func TestCreateVolumeChecks(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	c := client(fake.Launch("web-1").EC2URL)
+	for name, test := range createVolumeTests(fake) {
 		t.Run(name, func(t *testing.T) {
 			before := len(fake.World().Volumes)
 			_, err := create(t, c, func(in *ec2.CreateVolumeInput) {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// deviceName is what EC2 takes as a device name: the names of the user guide's
-// "Device names" page and those the EBS CSI driver found by trial and error
-// (pkg/cloud/devicemanager/device_names.go). The /dev/ may be left out.
+// deviceName matches the device names that EC2 accepts: those on the user guide's "Device
+// names" page and those that the EBS CSI driver found by trial and error
+// (pkg/cloud/devicemanager/device_names.go). The prefix /dev/ is optional.
 var deviceName = regexp.MustCompile(`^(/dev/)?(sd[a-z]([1-9]|1[0-5])?|xvd[a-z]|xvd[abc][a-z]|xvdd[a-x])$`)
 
 func (s *Server) attachVolume(c *call) (any, error) {
@@ -25,10 +25,10 @@ func (s *Server) attachVolume(c *call) (any, error) {
 		if err != nil {
 			return err
 		}
-		took := c.chance.attach()
+		took := c.random.attach()
 		v.Attachment = &Attachment{
 			InstanceID: instanceID, Device: device, Asked: c.now,
-			Plugged: c.now.Add(took - s.chance.plugged()), Attached: c.now.Add(took),
+			Plugged: c.now.Add(took - s.random.plugged()), Attached: c.now.Add(took),
 		}
 		if c.hit.has(Stuck) {
 			v.Attachment.Attached = c.now.Add(never)
@@ -93,7 +93,7 @@ func attachedTo(w *World, instanceID string, now time.Time) []*Volume {
 	return attachments(w, []string{instanceID}, now)[instanceID]
 }
 
-// attachments returns the volumes of some instances, sorted by id, in one go.
+// attachments returns the volumes of some instances, sorted by id.
 func attachments(w *World, instanceIDs []string, now time.Time) map[string][]*Volume {
 	volumes := make(map[string][]*Volume, len(instanceIDs))
 	for _, id := range instanceIDs {
@@ -160,8 +160,8 @@ func (s *Server) detachVolume(c *call) (any, error) {
 	return item, nil
 }
 
-// Released tells EC2 that the kernel has let go of a volume's device. It does
-// nothing for a volume whose detachment nobody asked for, or that is detached.
+// Released reports that the kernel has released a volume's device. It does nothing unless a
+// detachment was requested and is not complete.
 func (s *Server) Released(ctx context.Context, volumeID string) error {
 	return s.store.Update(ctx, func(w *World) error {
 		if v := w.Volumes[volumeID]; v != nil && v.Attachment != nil && v.Attachment.Busy {
@@ -176,7 +176,7 @@ func (s *Server) release(a *Attachment, now time.Time) {
 		return
 	}
 	a.Busy = false
-	a.Detached = now.Add(s.chance.detach())
+	a.Detached = now.Add(s.random.detach())
 	if a.Stuck {
 		a.Detached = now.Add(never)
 	}

@@ -30,7 +30,7 @@ var groupActions = handlers{
 	"DescribeWarmPool":                    (*Server).describeWarmPool,
 }
 
-// of gives the handler of an action, or nil.
+// of returns the handler of an action, or nil.
 func (h handlers) of(s *Server, action string) func(*call) (any, error) {
 	handle := h[action]
 	if handle == nil {
@@ -39,10 +39,10 @@ func (h handlers) of(s *Server, action string) func(*call) (any, error) {
 	return func(c *call) (any, error) { return handle(s, c) }
 }
 
-// errAsItWas leaves the World unwritten.
-var errAsItWas = errors.New("nothing has changed")
+// errUnchanged leaves the World unwritten.
+var errUnchanged = errors.New("nothing has changed")
 
-// settle brings the groups up to now.
+// settle computes the groups' present states.
 func (s *Server) settle(ctx context.Context) error {
 	any := false
 	if err := s.store.View(ctx, func(w *World) error { any = len(w.Groups) > 0; return nil }); err != nil || !any {
@@ -56,20 +56,20 @@ func (s *Server) settle(ctx context.Context) error {
 		}
 		deleted = x.deleted
 		if !x.changed {
-			return errAsItWas
+			return errUnchanged
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errAsItWas) {
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return err
 	}
 	return s.forget(ctx, deleted)
 }
 
-// invalid is Auto Scaling's word for most errors.
+// invalid returns ValidationError, Auto Scaling's code for most errors.
 func invalid(format string, args ...any) *Error { return fail("ValidationError", format, args...) }
 
-// change changes a group, and has the change take effect.
+// change changes a group and computes the effects.
 func (s *Server) change(c *call, name string, do func(w *World, g *Group) error) error {
 	if err := c.check(); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *Server) change(c *call, name string, do func(w *World, g *Group) error)
 	return s.settle(c.ctx)
 }
 
-// sizes reads the numbers of a group over those that it has.
+// sizes reads a group's size parameters; absent ones stay.
 func (g *Group) sizes(c *call) {
 	for name, n := range map[string]*int64{"MinSize": &g.Min, "MaxSize": &g.Max, "DesiredCapacity": &g.Desired} {
 		if c.has(name) {
@@ -108,7 +108,7 @@ func (g *Group) sizes(c *call) {
 	}
 }
 
-// sound says what is wrong with a group's numbers.
+// sound returns an error for an invalid combination of sizes.
 func (g *Group) sound() error {
 	switch {
 	case g.Min > g.Max || g.Min < 0:
@@ -160,7 +160,7 @@ func (s *Server) createGroup(c *call) (any, error) {
 
 func (s *Server) updateGroup(c *call) (any, error) {
 	name := c.required("AutoScalingGroupName")
-	(&Group{}).sizes(c) // what it has is read once the group is known
+	(&Group{}).sizes(c) // reads the parameters; the group's own sizes are not known yet
 	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error {
 		changed := g.clone()
 		changed.sizes(c)

@@ -21,14 +21,7 @@ func TestCLI(t *testing.T) {
 	}
 	fake := ec2test.New(t, ec2test.Options{})
 	web := fake.Launch("web-1")
-	environment := append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir()}, web.Env()...)
-	aws := func(line string) (string, error) {
-		args := append([]string{"--endpoint-url", web.EC2URL, "--output", "text", "ec2"}, strings.Fields(line)...)
-		cmd := exec.CommandContext(t.Context(), cli, args...)
-		cmd.Env = environment
-		out, err := cmd.CombinedOutput()
-		return strings.Join(strings.Fields(string(out)), " "), err
-	}
+	aws := awsEC2(t, web)
 	must := func(line string) string {
 		t.Helper()
 		out, err := aws(line)
@@ -76,6 +69,18 @@ func TestCLI(t *testing.T) {
 		if c.Caller != "web-1" {
 			t.Errorf("%s was recorded as called by %q", c.Action, c.Caller)
 		}
+	}
+}
+
+// awsEC2 returns a function that runs an aws ec2 command on an instance.
+func awsEC2(t *testing.T, web *ec2test.Host) func(line string) (string, error) {
+	environment := append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir()}, web.Env()...)
+	return func(line string) (string, error) {
+		args := append([]string{"--endpoint-url", web.EC2URL, "--output", "text", "ec2"}, strings.Fields(line)...)
+		cmd := exec.CommandContext(t.Context(), cli, args...)
+		cmd.Env = environment
+		out, err := cmd.CombinedOutput()
+		return strings.Join(strings.Fields(string(out)), " "), err
 	}
 }
 

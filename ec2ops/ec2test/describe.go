@@ -16,7 +16,7 @@ type instancesAnswer struct {
 	Next         string           `xml:"nextToken,omitempty"`
 }
 
-// seen is an instance with what Describe shows of its volumes.
+// seen is an instance and the volumes that Describe shows.
 type seen struct {
 	Instance
 	mappings []mapping

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// members is a list element of Auto Scaling's.
+// members is a list element of Auto Scaling.
 type members[T any] struct {
 	Items []T `xml:"member"`
 }
@@ -20,7 +20,7 @@ type memberItem struct {
 	Protected  bool   `xml:"ProtectedFromScaleIn"`
 }
 
-// items describes those members that are wanted.
+// items describes the members that match.
 func (g *Group) items(w *World, now time.Time, want func(*Member) bool) (items []memberItem) {
 	for _, m := range g.Members {
 		if i := w.Instances[m.InstanceID]; want(m) {
@@ -34,7 +34,7 @@ func (g *Group) items(w *World, now time.Time, want func(*Member) bool) (items [
 	return items
 }
 
-// groups gives the groups that a call asks for, or all.
+// groups returns the groups that a call names, or all.
 func (w *World) groups(names []string) (all []*Group) {
 	for _, name := range sortedKeys(w.Groups) {
 		if len(names) == 0 || slices.Contains(names, name) {

@@ -23,22 +23,22 @@ const (
 	ledgerFile = "calls.jsonl"
 )
 
-// lockTimeout bounds the wait for the world's lock. It is held for the reading
-// and writing of one small file, never for the copying of data.
+// lockTimeout bounds the wait for the World's lock. It is held while one small file is read
+// and written, never while data is copied.
 const lockTimeout = 30 * time.Second
 
-// lockPoll is how often a taken lock is tried again: flock has no deadline of
-// its own, and nothing announces that a lock was released.
+// lockPoll is the poll interval for the lock: flock has no deadline, and no event reports a
+// release.
 const lockPoll = 2 * time.Millisecond
 
-// Dir is a Store in a directory, which any number of processes may share. The
-// World is replaced by rename, so a writer that dies never leaves half of one.
+// Dir is a Store in a directory that any number of processes may share. It replaces the
+// World by rename, so a killed writer never leaves half a file.
 type Dir struct {
 	path string
 }
 
-// OpenDir returns the Store in a directory, which must exist. An empty
-// directory is a World in which nothing exists.
+// OpenDir returns the Store in a directory, which must exist. An empty directory is an
+// empty World.
 func OpenDir(path string) (*Dir, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -86,8 +86,8 @@ func (d *Dir) Record(_ context.Context, c Call) error {
 	if err != nil {
 		return fmt.Errorf("record call %s: %w", c.Action, err)
 	}
-	// The newline comes first, so that a line torn by a crash ends where the
-	// next one begins.
+	// The newline comes first, so that a line truncated by a crash ends where the next one
+	// starts.
 	_, err = f.Write(append([]byte("\n"), line...))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("record call %s: %w", c.Action, err)
@@ -95,7 +95,7 @@ func (d *Dir) Record(_ context.Context, c Call) error {
 	return nil
 }
 
-// Calls implements [Store]. A line torn by a crash is left out.
+// Calls implements [Store]. It skips a line truncated by a crash.
 func (d *Dir) Calls(context.Context) ([]Call, error) {
 	f, err := os.Open(filepath.Join(d.path, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// never is longer than any test or sandbox lasts.
+// never is longer than any test or sandbox run.
 const never = 100 * 365 * 24 * time.Hour
 
-// before does what goes wrong before EC2 or the metadata service sees a call. It says
-// whether it has answered.
+// before applies the faults that precede a call to EC2 or to the metadata service. It says
+// whether it has responded.
 func (s *Server) before(w http.ResponseWriter, r *http.Request, hit faults, took time.Duration) (answered bool) {
 	if hit.has(Refuse) {
 		reset(w)
@@ -47,7 +47,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, hit faults, took
 	return has
 }
 
-// after does what goes wrong between the effect of a call and its answer.
+// after applies the faults between a call's effect and its response.
 func (s *Server) after(r *http.Request, hit faults) {
 	if hit.has(KillAfter) {
 		s.kill(r)
@@ -61,10 +61,10 @@ func (s *Server) after(r *http.Request, hit faults) {
 	}
 }
 
-// ErrGone is what Options.Kill says of a client that has closed its connection.
+// ErrGone is Options.Kill's error for a client that has closed its connection.
 var ErrGone = errors.New("the client has closed the connection")
 
-// kill kills the client and breaks the connection: nobody is left to answer.
+// kill kills the client and closes the connection.
 func (s *Server) kill(r *http.Request) {
 	if s.opts.Kill == nil {
 		panic("ec2test: a kill fault needs Options.Kill")
@@ -75,12 +75,11 @@ func (s *Server) kill(r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// hugeBlanks is more than anybody should have to read for a document of some hundred
-// bytes.
-const hugeBlanks = 8 << 20
+// hugePadding is far longer than a client should read for a document of some hundred bytes.
+const hugePadding = 8 << 20
 
-// spoilt has an answer written, and does what goes wrong with the answer itself.
-func spoilt(w http.ResponseWriter, hit faults, write func(http.ResponseWriter)) {
+// writeFaulty writes the response with the faults that apply to it.
+func writeFaulty(w http.ResponseWriter, hit faults, write func(http.ResponseWriter)) {
 	body, replaced := hit.find(Body)
 	if !replaced && !hit.has(Cut) && !hit.has(Garble) && !hit.has(Empty) && !hit.has(Huge) {
 		write(w)
@@ -100,7 +99,7 @@ func spoilt(w http.ResponseWriter, hit faults, write func(http.ResponseWriter)) 
 	case hit.has(Garble):
 		text = text[:len(text)*2/3]
 	case hit.has(Huge):
-		text = strings.Repeat(" ", hugeBlanks) + text
+		text = strings.Repeat(" ", hugePadding) + text
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
@@ -111,7 +110,7 @@ func spoilt(w http.ResponseWriter, hit faults, write func(http.ResponseWriter)) 
 	fmt.Fprint(w, text)
 }
 
-// reset breaks the connection at once, so that the client is told of it.
+// reset resets the connection, so that the client notices at once.
 func reset(w http.ResponseWriter) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

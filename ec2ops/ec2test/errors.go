@@ -5,9 +5,8 @@ import (
 	"net/http"
 )
 
-// Error is an error of the EC2 API. Codes and their HTTP statuses are those of
-// the API reference's "Error codes" page; messages are worded as EC2 words them
-// where its wording is known.
+// Error is an error of the EC2 API. Codes and HTTP statuses are those of the API
+// reference's "Error codes" page; messages have EC2's wording where it is known.
 type Error struct {
 	Code    string
 	Message string
@@ -17,13 +16,13 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// fail returns a client error of EC2. EC2 answers almost all of them, the
-// NotFound codes included, with status 400.
+// fail returns a client error of EC2. EC2 responds to almost all of them, including the
+// NotFound codes, with status 400.
 func fail(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: statusOf(code)}
 }
 
-// statusOf returns the HTTP status that EC2 answers an error code with.
+// statusOf returns EC2's HTTP status for an error code.
 func statusOf(code string) int {
 	switch code {
 	case "AuthFailure":

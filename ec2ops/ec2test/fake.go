@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Fake is a [Server] for one test, which it fails on any error.
+// Fake is a [Server] for one test. Any error fails the test.
 type Fake struct {
-	// Server gives access to what Fake has no shorter way for.
+	// Server has all methods; Fake has shorter ones for some.
 	Server *Server
 	// EC2URL is the endpoint for an operator outside the instances.
 	EC2URL string
@@ -20,7 +20,7 @@ type Fake struct {
 	network *Network // nil: loopback
 }
 
-// Host is an instance with the endpoints that it sees.
+// Host is an instance and its endpoints.
 type Host struct {
 	Instance
 	EC2URL  string
@@ -40,9 +40,9 @@ func New(t testing.TB, opts Options) *Fake {
 	return f
 }
 
-// NewInMemory is New without sockets, for a test inside a testing/synctest bubble.
-// All instances have the same endpoints, so that many of them can be in one process;
-// what tells them apart is each one's Dial.
+// NewInMemory is New without sockets, for a test inside a testing/synctest bubble. All
+// instances have the same endpoints, so many of them can run in one process; the fake tells
+// them apart by their Dial.
 func NewInMemory(t testing.TB, opts Options) *Fake {
 	f := &Fake{Server: NewServer(opts), t: t, EC2URL: "http://" + memoryEC2}
 	f.network = NewNetwork(f.Server)
@@ -50,7 +50,7 @@ func NewInMemory(t testing.TB, opts Options) *Fake {
 	return f
 }
 
-// Launch starts an instance of the given name.
+// Launch starts an instance with the given name.
 func (f *Fake) Launch(name string) *Host {
 	f.t.Helper()
 	return f.LaunchWith(name, LaunchOptions{})
@@ -64,7 +64,7 @@ func (f *Fake) LaunchWith(name string, o LaunchOptions) *Host {
 	return f.host(i)
 }
 
-// Join gives an instance that a group has launched.
+// Join returns an instance that a group has launched.
 func (f *Fake) Join(name string) *Host {
 	f.t.Helper()
 	w := f.World()
@@ -85,16 +85,15 @@ func (f *Fake) host(i Instance) *Host {
 	return &Host{Instance: i, EC2URL: ec2.URL, IMDSURL: imds.URL, region: f.Server.opts.Region}
 }
 
-// Env returns the environment that makes an AWS SDK or CLI talk to the fake as
-// this instance: the standard variables, and no credentials, which come from
-// the metadata service.
+// Env returns the standard variables that make an AWS SDK or CLI call the fake as this
+// instance. It sets no credentials: they come from the metadata service.
 func (h *Host) Env() []string {
 	return Env(h.EC2URL, h.IMDSURL, h.region)
 }
 
-// Env returns the AWS SDKs' standard variables for a pair of endpoints. No
-// configuration or credentials of the user are read. The metadata endpoint ends
-// in a slash, because botocore before 2023 joins paths to it as they are.
+// Env returns the AWS SDKs' standard variables for a pair of endpoints, and disables the
+// user's own configuration and credentials. The metadata endpoint ends in a slash, because
+// botocore before 2023 appends paths to it as they are.
 func Env(ec2URL, imdsURL, region string) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + ec2URL,
@@ -109,13 +108,13 @@ func Env(ec2URL, imdsURL, region string) []string {
 	}
 }
 
-// MemoryEnv is [Env] for the instances of a fake in memory, which all have the same.
+// MemoryEnv is [Env] for all instances of a fake in memory.
 func MemoryEnv(region string) []string {
 	return Env("http://"+memoryEC2, "http://"+memoryIMDS, region)
 }
 
-// AddVolume makes a volume outside the API and returns its id. What is not set
-// is a gp3 volume of 5 GiB that is available in the fake's zone.
+// AddVolume creates a volume outside the API and returns its id. The default is an
+// available gp3 volume of 5 GiB in the fake's zone.
 func (f *Fake) AddVolume(v Volume) string {
 	f.t.Helper()
 	id, err := f.Server.AddVolume(context.Background(), v)
@@ -123,9 +122,8 @@ func (f *Fake) AddVolume(v Volume) string {
 	return id
 }
 
-// AddSnapshot makes a snapshot outside the API and returns its id. What is not
-// set is a completed snapshot of this account in the standard tier, of 5 GiB,
-// started now.
+// AddSnapshot creates a snapshot outside the API and returns its id. The default is a
+// completed snapshot of this account in the standard tier, of 5 GiB, started now.
 func (f *Fake) AddSnapshot(s Snapshot) string {
 	f.t.Helper()
 	id, err := f.Server.AddSnapshot(context.Background(), s)
@@ -133,8 +131,8 @@ func (f *Fake) AddSnapshot(s Snapshot) string {
 	return id
 }
 
-// AddGroup makes an Auto Scaling group outside the API. What is not set is its Max, which
-// is Desired then, and its hooks' Default, which is ABANDON.
+// AddGroup creates an Auto Scaling group outside the API. Max defaults to Desired, and a
+// hook's Default to ABANDON.
 func (f *Fake) AddGroup(g Group) {
 	f.t.Helper()
 	g = *g.clone()
@@ -153,7 +151,7 @@ func (f *Fake) AddGroup(g Group) {
 	}))
 }
 
-// Scale changes how many instances a group wants.
+// Scale sets a group's desired capacity.
 func (f *Fake) Scale(name string, desired int64) {
 	f.t.Helper()
 	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
@@ -162,7 +160,7 @@ func (f *Fake) Scale(name string, desired int64) {
 	}))
 }
 
-// World returns a copy of all that the control plane knows.
+// World returns a copy of the control plane's state.
 func (f *Fake) World() World {
 	f.t.Helper()
 	w, err := f.Server.World(context.Background())
@@ -200,7 +198,7 @@ func (f *Fake) check(err error) {
 // AddVolume makes a volume outside the API; see [Fake.AddVolume].
 func (s *Server) AddVolume(ctx context.Context, v Volume) (string, error) {
 	now := time.Now()
-	setDefault(&v.ID, s.chance.id("vol"))
+	setDefault(&v.ID, s.random.id("vol"))
 	setDefault(&v.Zone, s.opts.Zone)
 	setDefault(&v.Type, "gp3")
 	setDefault(&v.Size, 5)
@@ -217,8 +215,8 @@ func (s *Server) AddVolume(ctx context.Context, v Volume) (string, error) {
 
 // AddSnapshot makes a snapshot outside the API; see [Fake.AddSnapshot].
 func (s *Server) AddSnapshot(ctx context.Context, snap Snapshot) (string, error) {
-	setDefault(&snap.ID, s.chance.id("snap"))
-	setDefault(&snap.VolumeID, s.chance.id("vol"))
+	setDefault(&snap.ID, s.random.id("snap"))
+	setDefault(&snap.VolumeID, s.random.id("vol"))
 	setDefault(&snap.Owner, s.opts.Account)
 	setDefault(&snap.Tier, "standard")
 	setDefault(&snap.Size, 5)

@@ -14,35 +14,35 @@ type Effect string
 
 // The effects, in the order in which they apply to one call.
 const (
-	Refuse     Effect = "refuse"      // the connection breaks, and new ones are refused
+	Refuse     Effect = "refuse"      // the connection is reset, and new ones are refused
 	Delay      Effect = "delay"       // the call takes longer
-	DropBefore Effect = "drop-before" // the connection breaks before EC2 sees the call
+	DropBefore Effect = "drop-before" // the connection is reset before EC2 sees the call
 	KillBefore Effect = "kill-before" // the client is killed before EC2 sees the call
-	Status     Effect = "status"      // a web server's bare status is the answer, the call does nothing
-	Fail       Effect = "error"       // the call is answered with an error and does nothing
+	Status     Effect = "status"      // the response is a bare HTTP status, the call has no effect
+	Fail       Effect = "error"       // the response is an error, the call has no effect
 
-	Stale      Effect = "stale"      // what the call makes stays unknown to Describe for a while
-	Lag        Effect = "lag"        // what the call changes is shown by Describe as it was, for a while
+	Stale      Effect = "stale"      // Describe does not find the new resource for a while
+	Lag        Effect = "lag"        // Describe shows the previous state for a while
 	Unattached Effect = "unattached" // volumes are shown as available, without their attachments
 	Broken     Effect = "broken"     // the volume ends up in the state error
-	Stuck      Effect = "stuck"      // attaching, or detaching, goes on for ever
-	Unplugged  Effect = "unplugged"  // EC2 says attached, but the kernel never sees the device
-	TakenBack  Effect = "taken-back" // the volume vanishes when it is no longer creating, as without a grant on its KMS key
-	OldAnswer  Effect = "old-answer" // a client token whose volume is gone gets the first answer again: creating
+	Stuck      Effect = "stuck"      // attaching or detaching never ends
+	Unplugged  Effect = "unplugged"  // EC2 says attached, but the device never appears
+	TakenBack  Effect = "taken-back" // the volume vanishes after creating, as without a grant on its KMS key
+	OldAnswer  Effect = "old-answer" // a client token of a deleted volume gets the first response again: creating
 	Unlisted   Effect = "unlisted"   // Auto Scaling does not list the instance
-	Lifecycle  Effect = "lifecycle"  // Auto Scaling takes the instance for one in another state
+	Lifecycle  Effect = "lifecycle"  // Auto Scaling reports another state of the instance
 
-	KillAfter Effect = "kill-after" // the client is killed when the call has taken effect
-	DropAfter Effect = "drop-after" // the connection breaks when the call has taken effect
-	Hang      Effect = "hang"       // the call takes effect, but its answer never comes
-	Cut       Effect = "cut"        // the connection is reset in the middle of the answer
-	Garble    Effect = "garble"     // the answer's end is missing, though its length is right
-	Empty     Effect = "empty"      // the answer is 200 and empty
-	Body      Effect = "body"       // the answer is 200 and some other text
-	Huge      Effect = "huge"       // before the answer come 8 MiB of blanks
+	KillAfter Effect = "kill-after" // the client is killed after the effect
+	DropAfter Effect = "drop-after" // the connection is reset after the effect
+	Hang      Effect = "hang"       // the call takes effect, but there is no response
+	Cut       Effect = "cut"        // the connection is reset in the middle of the response
+	Garble    Effect = "garble"     // the response's end is missing, although its length is right
+	Empty     Effect = "empty"      // the response is 200 and empty
+	Body      Effect = "body"       // the response is 200 and another text
+	Huge      Effect = "huge"       // 8 MiB of blanks precede the response
 )
 
-// effects are all of them, by what their value is: nothing, a duration, or a text.
+// effects are all effects, by the kind of their value: none, a duration, or a text.
 var effects = map[Effect]string{
 	Refuse: "", DropBefore: "", KillBefore: "", Unattached: "", Broken: "", Stuck: "", Unplugged: "", KillAfter: "", DropAfter: "",
 	TakenBack: "", OldAnswer: "", Unlisted: "", Lifecycle: "state",
@@ -50,8 +50,8 @@ var effects = map[Effect]string{
 	Delay: "duration", Stale: "duration", Lag: "duration", Fail: "error code", Status: "HTTP status", Body: "text",
 }
 
-// Requests to the metadata service are calls as well, with names of their own. They
-// are not counted among all calls.
+// Requests to the metadata service are calls too, with names of their own. The count of all
+// calls excludes them.
 const (
 	AnyMetadata      = "metadata"          // every request to it
 	MetadataToken    = "metadata-token"    // PUT of a session token
@@ -60,12 +60,12 @@ const (
 	MetadataTarget   = "metadata-target"   // the target lifecycle state
 )
 
-// Fault makes some calls go wrong.
+// Fault makes some calls fail.
 type Fault struct {
 	Effect Effect
 	Action string        // "" is every action of the API
-	Nth    int           // of the calls with that action, counted from 1; 0 is every one
-	For    time.Duration // all calls from the first that is hit, for so long; 0: no such limit
+	Nth    int           // the nth call of the action, from 1; 0 is every one
+	For    time.Duration // duration from the first affected call; 0: no limit
 	Code   string        // for Fail: EC2's error code
 	Status int           // for Status: the HTTP status
 	Delay  time.Duration // for Delay, Stale and Lag
@@ -112,7 +112,7 @@ func ParseFault(spec string) (Fault, error) {
 	return f, nil
 }
 
-// parseValue reads what stands after the colon.
+// parseValue parses the value after the colon.
 func (f *Fault) parseValue(value string) (good bool) {
 	var err error
 	switch f.Effect {
@@ -147,7 +147,7 @@ func (f *Fault) parseCall(call string) (err error) {
 		return fmt.Errorf("call %q is not N, ACTION, ACTION#N or *", call)
 	}
 	if counted && f.Effect == Refuse {
-		return fmt.Errorf("call %q: refuse goes on after the call it begins with; say for how long: %s@20s", call, action)
+		return fmt.Errorf("call %q: refuse needs a duration: %s@20s", call, action)
 	}
 	if action != "*" {
 		f.Action = action
@@ -162,7 +162,7 @@ func (f *Fault) parseCall(call string) (err error) {
 	return nil
 }
 
-// is says whether an action is the one that the fault is for.
+// is says whether the fault applies to an action.
 func (f *Fault) is(action string) bool {
 	metadata := strings.HasPrefix(action, AnyMetadata)
 	switch f.Action {
@@ -174,7 +174,7 @@ func (f *Fault) is(action string) bool {
 	return f.Action == action
 }
 
-// faults are the faults that hit one call.
+// faults are the faults that apply to one call.
 type faults []Fault
 
 func (fs faults) find(e Effect) (Fault, bool) {
@@ -191,13 +191,13 @@ func (fs faults) has(e Effect) bool {
 	return has
 }
 
-// armed is a fault, and when it hit for the first time.
+// armed is a fault and the time of its first effect.
 type armed struct {
 	Fault
 	began time.Time
 }
 
-// SetFaults replaces the faults; calls are counted anew.
+// SetFaults replaces the faults and resets the counts of calls.
 func (s *Server) SetFaults(fs ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +208,7 @@ func (s *Server) SetFaults(fs ...Fault) {
 	}
 }
 
-// count notes that an action is called and returns the faults that hit it.
+// count counts a call and returns the faults that apply to it.
 func (s *Server) count(action string, now time.Time) faults {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +227,7 @@ func (s *Server) count(action string, now time.Time) faults {
 	return hit
 }
 
-// hits says whether the fault hits the nth call of its action.
+// hits says whether the fault applies to the nth call of its action.
 func (f *armed) hits(nth int, now time.Time) bool {
 	if f.began.IsZero() && nth < f.Nth {
 		return false
@@ -241,8 +241,8 @@ func (f *armed) hits(nth int, now time.Time) bool {
 	return f.Nth == 0 || nth == f.Nth
 }
 
-// refuses says whether connections to the API, or to the metadata service, are
-// refused now. A fault that is for all calls begins with the first connection.
+// refuses says whether connections to the API, or to the metadata service, are refused now.
+// A fault for all calls starts with the first connection.
 func (s *Server) refuses(metadata bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,8 +22,8 @@ func (p *params) filters() []filter {
 	return filters
 }
 
-// attributes are what filters look at: names to values. A name with no values
-// exists but matches nothing.
+// attributes are a resource's values by filter name. A name without values is known but
+// matches nothing.
 type attributes map[string][]string
 
 // withTags adds the tag filters.

@@ -20,7 +20,7 @@ type Group struct {
 	Hooks            map[string]Hook
 	Pool             *WarmPool
 	Members          []*Member
-	Launches         int // instances that it ever launched, for their names
+	Launches         int // instances launched so far, for their names
 	Activities       []Activity
 }
 
@@ -30,37 +30,37 @@ type Hook struct {
 	Default string // CONTINUE or ABANDON
 }
 
-// WarmPool is a group's pool of instances that have been initialized.
+// WarmPool is a group's pool of initialized instances.
 type WarmPool struct {
 	State   string // of its instances: Stopped or Running
 	Least   int64
 	Reaches int64 // group and pool together; negative: the group's Max
 }
 
-// Member is an instance in a group. Its State is Auto Scaling's without Warmed: in
-// front, which Warm stands for.
+// Member is an instance in a group. Its State is Auto Scaling's without the prefix Warmed:,
+// which Warm stands for.
 type Member struct {
 	InstanceID, Name string
 	State            string
 	Warm             bool
 	Since            time.Time       // of the state
-	Until            time.Time       // a Pending:Proceed goes on then
+	Until            time.Time       // the end of Pending:Proceed
 	Waits            map[string]Wait // by hook, of a Pending:Wait
 }
 
-// Wait is a lifecycle action.
+// Wait is a lifecycle action in progress.
 type Wait struct {
-	Began, Times time.Time // out of time then
-	Result       string    // "" while it is under way
+	Began, Times time.Time // the start, and the timeout
+	Result       string    // "" while it is in progress
 }
 
-// Activity tells why an instance came or went.
+// Activity is the reason of a launch or termination.
 type Activity struct {
 	ID, Description, Cause, Status, Message string
 	Began, Ended                            time.Time
 }
 
-// Lifecycle states, and where an instance stops in a pool.
+// Lifecycle states, and the states of instances in a pool.
 const (
 	pending     = "Pending"
 	waiting     = "Pending:Wait"
@@ -73,7 +73,7 @@ const (
 	givesUp     = "ABANDON"
 )
 
-// Lifecycle is the state as Auto Scaling writes it.
+// Lifecycle returns the state in Auto Scaling's notation.
 func (m *Member) Lifecycle() string {
 	if m.Warm {
 		return "Warmed:" + m.State
@@ -81,7 +81,7 @@ func (m *Member) Lifecycle() string {
 	return m.State
 }
 
-// leaving says whether the member no longer counts.
+// leaving says whether the member is being terminated.
 func (m *Member) leaving() bool { return m.State == terminating }
 
 func (g *Group) clone() *Group {
@@ -100,7 +100,7 @@ func (g *Group) clone() *Group {
 	return &c
 }
 
-// member finds an instance in the groups.
+// member returns an instance's group and member.
 func (w *World) member(instanceID string) (*Group, *Member) {
 	for _, g := range w.Groups {
 		for _, m := range g.Members {
@@ -112,8 +112,7 @@ func (w *World) member(instanceID string) (*Group, *Member) {
 	return nil, nil
 }
 
-// target is what the metadata service calls target-lifecycle-state; "" outside of a
-// group.
+// target returns the metadata service's target-lifecycle-state; "" outside a group.
 func (w *World) target(instanceID string) string {
 	switch g, m := w.member(instanceID); {
 	case m == nil:
@@ -126,7 +125,7 @@ func (w *World) target(instanceID string) string {
 	return inService
 }
 
-// settling is a group on its way to where it is wanted, by the time that has passed.
+// settling computes a group's present state from the time that has passed.
 type settling struct {
 	s       *Server
 	w       *World
@@ -135,7 +134,7 @@ type settling struct {
 	deleted []string // volumes
 }
 
-// group brings one group up to now.
+// group computes the present state of one group.
 func (x *settling) group(g *Group) {
 	for again := true; again; {
 		before := x.changed
@@ -158,7 +157,7 @@ func (x *settling) enter(m *Member, state string, at time.Time) {
 	m.State, m.Since, x.changed = state, at, true
 }
 
-// member takes the next step of a member, if it is due.
+// member makes a member's next transition, if it is due.
 func (x *settling) member(g *Group, m *Member) {
 	i := x.w.Instances[m.InstanceID]
 	if !i.Terminated.IsZero() {
@@ -186,7 +185,7 @@ func (x *settling) member(g *Group, m *Member) {
 	}
 }
 
-// await begins the lifecycle actions of a member that runs.
+// await starts the lifecycle actions of a running member.
 func (x *settling) await(g *Group, m *Member, at time.Time) {
 	m.Waits = map[string]Wait{}
 	for name, h := range g.Hooks {
@@ -199,11 +198,11 @@ func (x *settling) await(g *Group, m *Member, at time.Time) {
 }
 
 func (x *settling) proceed(m *Member, at time.Time) {
-	m.Waits, m.Until = nil, at.Add(x.s.chance.launch())
+	m.Waits, m.Until = nil, at.Add(x.s.random.launch())
 	x.enter(m, proceeding, at)
 }
 
-// wait ends the lifecycle actions that have timed out, and the wait with the last.
+// wait ends timed-out lifecycle actions, and with the last one the member's wait.
 func (x *settling) wait(g *Group, m *Member) {
 	at, under := m.Since, false
 	for name, wait := range m.Waits {
@@ -223,7 +222,7 @@ func (x *settling) wait(g *Group, m *Member) {
 	}
 }
 
-// arrive puts a member into service, or into the pool.
+// arrive puts a member into service or into the pool.
 func (x *settling) arrive(g *Group, m *Member, i *Instance) {
 	if !m.Warm || g.Pool == nil {
 		m.Warm = false
@@ -243,7 +242,7 @@ func (x *settling) terminate(g *Group, m *Member, cause, result string) {
 	x.tell(g, m, "Terminating EC2 instance: "+m.InstanceID, cause, x.now, result)
 }
 
-// scale launches and terminates until the numbers are those that are wanted.
+// scale launches and terminates up to the desired sizes.
 func (x *settling) scale(g *Group) {
 	desired := g.Desired
 	if !g.Deleted.IsZero() {
@@ -269,7 +268,7 @@ func (x *settling) scale(g *Group) {
 		warm = slices.Delete(warm, ready, ready+1)
 		m.Warm = false
 		if i := x.w.Instances[m.InstanceID]; !i.Stopped.IsZero() {
-			i.start(x.now, x.now.Add(x.s.chance.launch()))
+			i.start(x.now, x.now.Add(x.s.random.launch()))
 		}
 		x.enter(m, pending, x.now)
 		x.tell(g, m, "Launching a new EC2 instance from warm pool: "+m.InstanceID, "an instance was started in response to a difference between desired and actual capacity.", x.now, "")
@@ -286,7 +285,7 @@ func (x *settling) scale(g *Group) {
 	}
 }
 
-// wants is how many instances the pool holds. (PutWarmPool, API reference)
+// wants returns the desired size of the pool. (PutWarmPool, API reference)
 func (p *WarmPool) wants(g *Group) int64 {
 	if p == nil || !g.Deleted.IsZero() {
 		return 0

@@ -22,7 +22,7 @@ const (
 // maxForm bounds a request's body, in bytes.
 const maxForm = 1 << 20
 
-// call is one call while it is being answered.
+// call is one call in progress.
 type call struct {
 	*params
 	ctx      context.Context
@@ -30,11 +30,11 @@ type call struct {
 	caller   *Instance // nil for the operator
 	resource string    // for the ledger
 	hit      faults
-	chance   *chance
+	random   *random
 }
 
-// EC2 returns the endpoint for the calls that one instance makes. The instance
-// id "" stands for an operator outside the instances, whom nothing is denied.
+// EC2 returns the endpoint for one instance's calls. The instance id "" is an operator
+// outside the instances, who is denied nothing.
 func (s *Server) EC2(instanceID string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -52,11 +52,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	}
 	action := r.Form.Get("Action")
 	hit := s.count(action, time.Now())
-	chance := s.chance.of(instanceID, action)
-	if s.before(w, r, hit, chance.call()) {
+	random := s.random.of(instanceID, action)
+	if s.before(w, r, hit, random.call()) {
 		return
 	}
-	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now(), hit: hit, chance: chance}
+	c := &call{params: newParams(r.Form), ctx: r.Context(), now: time.Now(), hit: hit, random: random}
 	var body any
 	err := s.identify(c, instanceID)
 	if err == nil {
@@ -64,7 +64,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	}
 	c.record(s, action, err)
 	s.after(r, hit)
-	spoilt(w, hit, func(w http.ResponseWriter) {
+	writeFaulty(w, hit, func(w http.ResponseWriter) {
 		if err != nil {
 			writeError(w, action, s.requestID(), err)
 			return
@@ -88,7 +88,7 @@ func (s *Server) identify(c *call, instanceID string) error {
 	})
 }
 
-// answer checks all that EC2 checks of every call, and then handles it.
+// answer makes the checks that EC2 makes for every call, then handles it.
 func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	if err := s.signed(r); err != nil {
 		return nil, err
@@ -123,8 +123,8 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	return handle(c)
 }
 
-// signed checks that a call is signed with some credential for this region.
-// The signature itself is not checked: the secret is everyone's.
+// signed checks that a call is signed with a credential for this region. It does not check
+// the signature: all credentials have the same secret.
 func (s *Server) signed(r *http.Request) error {
 	const scheme = "AWS4-HMAC-SHA256 "
 	_, credential, has := strings.Cut(r.Header.Get("Authorization"), "Credential=")
@@ -191,8 +191,8 @@ func (s *Server) action(name string) func(*call) (any, error) {
 	return nil
 }
 
-// record writes the call to the ledger. An error there becomes the answer of
-// no call: the ledger of a Server that cannot write is simply short.
+// record writes the call to the ledger. It ignores errors: without a writable ledger the
+// record is incomplete.
 func (c *call) record(s *Server, action string, err error) {
 	line := Call{Time: c.now, Caller: operator, Action: action, Resource: c.resource, Result: ok, Params: map[string]string{}}
 	if c.caller != nil {
@@ -201,7 +201,7 @@ func (c *call) record(s *Server, action string, err error) {
 	if err != nil {
 		line.Result = asError(err).Code
 	}
-	// A describe call is about the first id that it asks for.
+	// A describe call's resource is its first id.
 	for _, key := range []string{"VolumeId.1", "SnapshotId.1", "InstanceId.1", "InstanceId", "InstanceIds.member.1", "AutoScalingGroupName"} {
 		if line.Resource == "" {
 			line.Resource = c.form.Get(key)
@@ -216,12 +216,11 @@ func (c *call) record(s *Server, action string, err error) {
 }
 
 func (s *Server) requestID() string {
-	h := s.chance.hex(32)
+	h := s.random.hex(32)
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// asError returns the EC2 error for any error: our own failures are EC2's
-// InternalError.
+// asError returns the EC2 error for any error: our own failures become InternalError.
 func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -230,11 +229,11 @@ func asError(err error) *Error {
 	return fail("InternalError", "An internal error has occurred: %v", err)
 }
 
-// writeBody writes an answer in the envelope of its API.
+// writeBody writes a response in the envelope of its API.
 func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 	var inner strings.Builder
 	if err := xml.NewEncoder(&inner).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: "x"}}); err != nil {
-		writeError(w, action, requestID, fmt.Errorf("encode the answer: %w", err))
+		writeError(w, action, requestID, fmt.Errorf("encode the response: %w", err))
 		return
 	}
 	content := strings.TrimSuffix(strings.TrimPrefix(inner.String(), "<x>"), "</x>")

@@ -62,7 +62,7 @@ func (s *Server) deleteHook(c *call) (any, error) {
 	})
 }
 
-// action finds the lifecycle action that is under way and that a call is about.
+// action finds the lifecycle action in progress that a call names.
 func (c *call) action(g *Group, hook, instanceID string) (*Member, error) {
 	other, has := c.hit.find(Lifecycle)
 	for _, m := range g.Members {

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// MetadataMode says how the metadata service behaves.
+// MetadataMode is the behaviour of the metadata service.
 type MetadataMode string
 
 // Modes of the metadata service.
 const (
 	MetadataOn        MetadataMode = ""        // version 2 only
 	MetadataOff       MetadataMode = "off"     // HttpEndpoint disabled: 403
-	MetadataV1        MetadataMode = "v1"      // no tokens to be had, none needed
-	MetadataRejecting MetadataMode = "reject"  // tokens are given out and then refused
-	MetadataMissing   MetadataMode = "missing" // not EC2 at all: 404 for everything
+	MetadataV1        MetadataMode = "v1"      // version 1: no tokens, none needed
+	MetadataRejecting MetadataMode = "reject"  // issues tokens and then refuses them
+	MetadataMissing   MetadataMode = "missing" // not EC2's: 404 for everything
 )
 
 // Metadata are the options of the metadata service.
@@ -46,10 +46,10 @@ type imdsToken struct {
 	expires    time.Time
 }
 
-// versions are the names under which the metadata tree is found.
+// versions are the top-level names of the metadata tree.
 var versions = regexp.MustCompile(`^(latest|\d{4}-\d{2}-\d{2}|1\.0)$`)
 
-// IMDS returns the metadata service as one instance sees it.
+// IMDS returns the metadata service of one instance.
 func (s *Server) IMDS(instanceID string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.refuses(true, time.Now()) {
@@ -62,11 +62,11 @@ func (s *Server) IMDS(instanceID string) http.Handler {
 		w.Header().Set("Server", "EC2ws")
 		w.Header().Set("Content-Type", "text/plain")
 		s.after(r, hit)
-		spoilt(w, hit, func(w http.ResponseWriter) { s.serveMetadata(w, r, instanceID) })
+		writeFaulty(w, hit, func(w http.ResponseWriter) { s.serveMetadata(w, r, instanceID) })
 	})
 }
 
-// metadataCall gives the name under which faults know a request.
+// metadataCall returns the name of a request in faults.
 func metadataCall(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodPut:
@@ -117,7 +117,7 @@ func (s *Server) putToken(w http.ResponseWriter, r *http.Request, instanceID str
 		plainError(w, http.StatusBadRequest)
 		return
 	}
-	now, token := time.Now(), "AQAEA"+s.chance.hex(48)+"=="
+	now, token := time.Now(), "AQAEA"+s.random.hex(48)+"=="
 	s.mu.Lock()
 	for old, t := range s.tokens {
 		if reached(t.expires, now) {
@@ -174,8 +174,8 @@ func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID 
 	fmt.Fprint(w, content)
 }
 
-// lookUp returns a leaf's content or a directory's listing, in which the names
-// of directories end in a slash.
+// lookUp returns the content of a leaf, or a directory's listing, in which the names of
+// directories end in a slash.
 func lookUp(leaves map[string]string, path string) (content string, found bool) {
 	if content, found := leaves[path]; found {
 		return content, true
@@ -200,7 +200,7 @@ func lookUp(leaves map[string]string, path string) (content string, found bool) 
 	return strings.Join(slices.Compact(names), "\n"), len(names) > 0
 }
 
-// metadata returns what the service knows of an instance itself, by path.
+// metadata returns an instance's own metadata by path.
 func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 	leaves := map[string]string{
 		"dynamic/instance-identity/document":       s.identityDocument(i),
@@ -257,7 +257,7 @@ func (s *Server) identityDocument(i *Instance) string {
 	})
 }
 
-// macOf makes a locally administered address of the instance's id.
+// macOf derives a locally administered MAC address from the instance's id.
 func macOf(i *Instance) string {
 	digits := i.ID[len(i.ID)-10:]
 	mac := "02"

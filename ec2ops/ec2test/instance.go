@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// rootSize is the size of an instance's root volume, in GiB: what Debian's and
-// Ubuntu's images have.
+// rootSize is the size of an instance's root volume, in GiB: that of Debian's and Ubuntu's
+// images.
 const rootSize = 8
 
-// LaunchOptions say how an instance differs from the default.
+// LaunchOptions override the defaults of an instance.
 type LaunchOptions struct {
 	Zone, Type string
 	UserData   string
 	Tags       Tags
 }
 
-// Launch starts an instance. Its name is also its Name tag. A name that a live
-// instance has is an error, as an aid to tests; EC2 allows it.
+// Launch starts an instance. Its name is also its Name tag. Unlike EC2 it refuses the name
+// of a live instance, which helps tests.
 func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Instance, error) {
 	var launched Instance
 	err := s.store.Update(ctx, func(w *World) error {
@@ -33,22 +33,22 @@ func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Inst
 	return launched, err
 }
 
-// launch is Launch in a World that may be changed.
+// launch implements Launch on a writable World.
 func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (*Instance, error) {
 	setDefault(&o.Zone, s.opts.Zone)
 	setDefault(&o.Type, s.opts.InstanceType)
-	running := now.Add(s.chance.launch())
+	running := now.Add(s.random.launch())
 	i := &Instance{
-		ID: s.chance.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.chance.hex(16), Zone: o.Zone,
+		ID: s.random.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.random.hex(16), Zone: o.Zone,
 		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
-		Launched: now, Running: running, RootVolumeID: s.chance.id("vol"),
+		Launched: now, Running: running, RootVolumeID: s.random.id("vol"),
 	}
 	for key, value := range o.Tags {
 		i.Tags[key] = value
 	}
 	root := &Volume{
 		ID: i.RootVolumeID, Zone: i.Zone, Type: "gp3", Size: rootSize, IOPS: gp3BaseIOPS, Throughput: gp3MinThroughput,
-		SnapshotID: "snap-0" + s.chance.hex(16), Root: true, Tags: Tags{}, Created: now, Available: now, Visible: now,
+		SnapshotID: "snap-0" + s.random.hex(16), Root: true, Tags: Tags{}, Created: now, Available: now, Visible: now,
 		Attachment: &Attachment{
 			InstanceID: i.ID, Device: i.RootDevice, DeleteOnTermination: true, Asked: now, Plugged: now, Attached: now,
 		},
@@ -56,8 +56,8 @@ func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (
 	if live := w.Live(name, now); live != nil {
 		return nil, fmt.Errorf("launch %s: instance %s has that name", name, live.ID)
 	}
-	// The address after those of all instances that ever were; the first
-	// addresses of a subnet are AWS's own.
+	// The address follows those of all instances so far; the first addresses of a subnet
+	// are AWS's own.
 	address := s.opts.Network.Addr()
 	for range len(w.Instances) + firstAddress {
 		address = address.Next()
@@ -84,8 +84,8 @@ func (w *World) Live(name string, now time.Time) *Instance {
 	return nil
 }
 
-// Terminate terminates an instance: its volumes are deleted if they are marked
-// so, and detached otherwise. Terminating one again does nothing.
+// Terminate terminates an instance. Volumes marked for deletion are deleted, others
+// detached. A second call does nothing.
 func (s *Server) Terminate(ctx context.Context, instanceID string) error {
 	now := time.Now()
 	var deleted []string
@@ -103,14 +103,13 @@ func (s *Server) Terminate(ctx context.Context, instanceID string) error {
 	return s.forget(ctx, deleted)
 }
 
-// terminate is Terminate in a World that may be changed; it gives the volumes that are
-// deleted.
+// terminate implements Terminate on a writable World; it returns the deleted volumes.
 func (s *Server) terminate(w *World, i *Instance, now time.Time) (deleted []string) {
 	if !i.Terminated.IsZero() {
 		return nil
 	}
 	i.Terminated = now
-	i.ShutDown = now.Add(s.chance.remove())
+	i.ShutDown = now.Add(s.random.remove())
 	for _, v := range attachedTo(w, i.ID, now) {
 		if v.Attachment.DeleteOnTermination {
 			v.Deleted, v.Gone = now, i.ShutDown

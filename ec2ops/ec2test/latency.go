@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Latency says how long EC2 takes.
+// Latency is the durations of EC2's operations.
 type Latency int
 
 const (
-	// None makes every state follow at once. What an action itself answers
-	// still says creating, pending, attaching or detaching.
+	// None makes every transition immediate. An action's own response still says creating,
+	// pending, attaching or detaching.
 	None Latency = iota
-	// Realistic takes the times that EC2 takes.
+	// Realistic has EC2's durations.
 	Realistic
 )
 
@@ -33,37 +33,36 @@ func ParseLatency(s string) (Latency, error) {
 	return None, fmt.Errorf("latency %q is neither none nor realistic", s)
 }
 
-// chance draws the durations and ids. It is safe for concurrent use.
-type chance struct {
+// random draws durations and ids. It is safe for concurrent use.
+type random struct {
 	latency Latency
 	seed    uint64
-	times   uint64 // a seed of the durations' own; 0: they have none
+	times   uint64 // the seed of durations; 0: none of their own
 	ids     *draws
 	*durations
 
 	mu      sync.Mutex
-	streams map[string]*chance
+	streams map[string]*random
 }
 
-// durations are of what takes time.
+// durations are random numbers for durations.
 type durations struct {
 	calls, volumes, attachments, detachments, snapshots, removals, launches *draws
 }
 
-// draws are random numbers for one purpose: how many of them have been drawn for
-// another changes nothing.
+// draws are random numbers for one purpose, independent of the draws for others.
 type draws struct {
 	mu   sync.Mutex
 	rand *rand.Rand
 }
 
-// newChance returns a chance that is repeatable for a seed other than 0; one of the
-// durations alone for a times other than 0.
-func newChance(seed, times uint64, latency Latency) *chance {
+// newRandom returns a random that is repeatable for a seed other than 0; for a times other
+// than 0 only its durations are.
+func newRandom(seed, times uint64, latency Latency) *random {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	c := &chance{latency: latency, seed: seed, times: times, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))}, streams: map[string]*chance{}}
+	c := &random{latency: latency, seed: seed, times: times, ids: &draws{rand: rand.New(rand.NewPCG(seed, seed))}, streams: map[string]*random{}}
 	if times == 0 {
 		times = seed
 	}
@@ -74,10 +73,9 @@ func newChance(seed, times uint64, latency Latency) *chance {
 	return c
 }
 
-// of returns the chance of one caller's calls of one action: what it draws is the same in
-// whichever order all callers come. Durations with a seed of their own are the same for
-// each caller.
-func (c *chance) of(caller, action string) *chance {
+// of returns the random of one caller's calls of one action: its draws do not depend on the
+// order of callers. Durations with a seed of their own are the same for each caller.
+func (c *random) of(caller, action string) *random {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := caller + "\x00" + action
@@ -86,12 +84,12 @@ func (c *chance) of(caller, action string) *chance {
 		if times != 0 {
 			times = derived(times, action)
 		}
-		c.streams[name] = newChance(derived(c.seed, name), times, c.latency)
+		c.streams[name] = newRandom(derived(c.seed, name), times, c.latency)
 	}
 	return c.streams[name]
 }
 
-// derived gives a seed, other than 0, of what has a name.
+// derived returns a seed other than 0 for a name.
 func derived(seed uint64, name string) uint64 {
 	sum := fnv.New64a()
 	_, _ = io.WriteString(sum, name) // a hash never fails
@@ -99,7 +97,7 @@ func derived(seed uint64, name string) uint64 {
 }
 
 // hex returns n hexadecimal digits.
-func (c *chance) hex(n int) string {
+func (c *random) hex(n int) string {
 	c.ids.mu.Lock()
 	defer c.ids.mu.Unlock()
 	const digits = "0123456789abcdef"
@@ -110,11 +108,10 @@ func (c *chance) hex(n int) string {
 	return string(b)
 }
 
-// id returns a new resource id: 17 digits, of which the first is 0, as ids have
-// been since 2016.
-func (c *chance) id(prefix string) string { return prefix + "-0" + c.hex(16) }
+// id returns a new resource id: 17 digits, the first of them 0, as in EC2's ids since 2016.
+func (c *random) id(prefix string) string { return prefix + "-0" + c.hex(16) }
 
-func (c *chance) between(d *draws, least, most time.Duration) time.Duration {
+func (c *random) between(d *draws, least, most time.Duration) time.Duration {
 	if c.latency == None {
 		return 0
 	}
@@ -123,16 +120,16 @@ func (c *chance) between(d *draws, least, most time.Duration) time.Duration {
 	return least + time.Duration(d.rand.Int64N(int64(most-least)+1))
 }
 
-// call is the time one API call takes. 40–120 ms is what callers inside the
-// region commonly see; no published figure is known.
-func (c *chance) call() time.Duration {
+// call is the duration of one API call. Callers inside the region commonly see 40–120 ms;
+// there is no published figure.
+func (c *random) call() time.Duration {
 	return c.between(c.calls, 40*time.Millisecond, 120*time.Millisecond)
 }
 
 // create is the time from CreateVolume to available: median 1.5 s, p99 4 s, as
 // the EBS CSI driver observed (pkg/cloud/cloud.go). Log-normal: 2.326 standard
 // deviations lie between the median and p99.
-func (c *chance) create() time.Duration {
+func (c *random) create() time.Duration {
 	if c.latency == None {
 		return 0
 	}
@@ -144,10 +141,10 @@ func (c *chance) create() time.Duration {
 
 // attach is the time from AttachVolume to attached. The EBS CSI driver: most
 // finish within 1–4 s.
-func (c *chance) attach() time.Duration { return c.between(c.attachments, time.Second, 2*time.Second) }
+func (c *random) attach() time.Duration { return c.between(c.attachments, time.Second, 2*time.Second) }
 
 // plugged is how long before that the kernel shows the device.
-func (c *chance) plugged() time.Duration {
+func (c *random) plugged() time.Duration {
 	if c.latency == None {
 		return 0
 	}
@@ -156,19 +153,19 @@ func (c *chance) plugged() time.Duration {
 
 // detach is the time from DetachVolume to available, as the EBS CSI driver
 // observed for both.
-func (c *chance) detach() time.Duration { return c.between(c.detachments, time.Second, 3*time.Second) }
+func (c *random) detach() time.Duration { return c.between(c.detachments, time.Second, 3*time.Second) }
 
 // snapshot is the time from CreateSnapshot to completed, for little data.
-func (c *chance) snapshot() time.Duration {
+func (c *random) snapshot() time.Duration {
 	return c.between(c.snapshots, 3*time.Second, 8*time.Second)
 }
 
-// remove is the time a deleted volume or terminated instance is still shown.
-func (c *chance) remove() time.Duration { return c.between(c.removals, time.Second, 5*time.Second) }
+// remove is how long a deleted volume or terminated instance is still shown.
+func (c *random) remove() time.Duration { return c.between(c.removals, time.Second, 5*time.Second) }
 
-// launch is how long an instance that already runs user-data is still shown as
-// pending: boot agents meet that state.
-func (c *chance) launch() time.Duration {
+// launch is how long an instance that already runs user-data is still shown as pending, a
+// state that boot agents encounter.
+func (c *random) launch() time.Duration {
 	return c.between(c.launches, 500*time.Millisecond, time.Second)
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Call is one line of the ledger: a call that reached EC2, and its answer.
+// Call is an entry of the ledger: a call that reached EC2, and its result.
 type Call struct {
 	Time     time.Time
 	Caller   string // name of the instance that made the call, or "operator"
@@ -18,8 +18,8 @@ type Call struct {
 // OK says whether the call succeeded.
 func (c Call) OK() bool { return c.Result == ok }
 
-// Mutating says whether the call can change anything: all but the Describe and
-// Get actions can.
+// Mutating says whether the call can change anything: all actions except Describe and Get
+// can.
 func (c Call) Mutating() bool {
 	return !strings.HasPrefix(c.Action, "Describe") && !strings.HasPrefix(c.Action, "Get")
 }

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// The endpoints of every instance on a [Network]. Which instance it is that calls
-// follows from the way in which it dials.
+// The endpoints of every instance on a [Network]. The Dial function identifies the calling
+// instance.
 const (
 	memoryEC2  = "ec2.ec2test.internal"
 	memoryIMDS = "metadata.ec2test.internal"
 )
 
-// Network connects the clients of one process with a [Server], without sockets: real
-// HTTP over pipes in memory. It works inside a testing/synctest bubble, if it is made
-// and closed there, and serves thousands of instances.
+// Network connects the clients of one process to a [Server] without sockets: real HTTP over
+// pipes in memory. It works inside a testing/synctest bubble, if it is created and closed
+// there, and serves thousands of instances.
 type Network struct {
 	server *Server
 	http   *http.Server
@@ -29,13 +29,13 @@ type Network struct {
 	closed chan struct{}
 }
 
-// NewNetwork returns a Network that is up until it is closed.
+// NewNetwork returns a Network that serves until it is closed.
 func NewNetwork(s *Server) *Network {
 	n := &Network{server: s, dialed: make(chan net.Conn), closed: make(chan struct{})}
 	n.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			select {
-			case <-time.After(wireTime):
+			case <-time.After(requestTime):
 			case <-n.closed: // a bubble that ends has no more time
 				return
 			}
@@ -49,18 +49,17 @@ func NewNetwork(s *Server) *Network {
 	return n
 }
 
-// wireTime is how long a request is under way. An answer that took no time at all could
-// come before net/http is through with sending the request, which then breaks off.
-const wireTime = time.Millisecond
+// requestTime is the transit time of a request. A response without any delay could arrive
+// before net/http has sent the whole request, and the request would fail.
+const requestTime = time.Millisecond
 
 // endpoint is the key of a connection's handler.
 type endpoint struct{}
 
-// Close breaks all connections. Whoever dials after that is refused.
+// Close closes all connections and refuses new ones.
 func (n *Network) Close() { _ = n.http.Close() } // pipes close without an error
 
-// Dial opens an instance's connections; "" is the operator's. It can be used as
-// DialContext of an http.Transport.
+// Dial returns the DialContext of an instance's http.Transport; "" is the operator.
 func (n *Network) Dial(instanceID string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		failed := func(err error) error {
@@ -94,7 +93,7 @@ func (n *Network) Dial(instanceID string) func(ctx context.Context, network, add
 	}
 }
 
-// pipes is the Network as its HTTP server listens to it.
+// pipes is the Network as a net.Listener.
 type pipes struct{ *Network }
 
 func (p pipes) Accept() (net.Conn, error) {
@@ -131,7 +130,7 @@ func newPipe(client, server pipeAddr) (near, far *pipe) {
 func (p *pipe) LocalAddr() net.Addr  { return p.near }
 func (p *pipe) RemoteAddr() net.Addr { return p.far }
 
-// reset breaks the connection as a TCP reset does.
+// reset closes the connection like a TCP reset.
 func (p *pipe) reset() {
 	p.broken.Store(true)
 	_ = p.Close() // a pipe closes without an error

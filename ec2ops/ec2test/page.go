@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// EC2 takes MaxResults from 5 to 1,000 (API reference, DescribeVolumes).
+// EC2 accepts MaxResults from 5 to 1,000 (API reference, DescribeVolumes).
 const (
 	minPage = 5
 	maxPage = 1000
 )
 
-// selection is what the Describe actions have in common: ids, filters, pages.
+// selection holds the common parameters of Describe actions: ids, filters, pages.
 type selection struct {
 	ids     []string
 	filters []filter
@@ -46,9 +46,9 @@ func (p *params) selection(idName string) selection {
 	return s
 }
 
-// candidates returns the ids, sorted, of all that a selection can hold: those asked for,
-// or else those whose tags pass its filters. It spares the rest of a large world the
-// closer look. For short pages nothing is left out, as they are cut before.
+// candidates returns the sorted ids that a selection can match: the given ids, or those
+// whose tags pass its filters. It saves evaluating the rest of a large World. With short
+// pages it returns all, since pages are cut before filters.
 func candidates[V any](s selection, short bool, all map[string]V, tags func(V) Tags) []string {
 	var ids []string
 	for _, id := range s.ids {
@@ -78,11 +78,10 @@ func (s selection) tagsMatch(tags Tags) bool {
 	return true
 }
 
-// selected applies a selection to all resources that the caller may see, which
-// must be sorted by id, and returns a page and the token of the next one.
-// If short is set the page is cut before the filters are applied, so that pages
-// hold fewer than MaxResults, or none, with more to come: EC2 allows itself
-// that.
+// selected applies a selection to all resources visible to the caller, which must be sorted
+// by id, and returns a page and the token of the next one. If short is set, it cuts the
+// page before it applies the filters, so pages may have fewer than MaxResults items, or
+// none, with more to come. EC2 permits itself that.
 func selected[T any](s selection, all []T, short bool, id func(T) string, attrs func(T) attributes, notFound func(string) *Error) (page []T, next string, err error) {
 	var none T
 	if err := knownFilters(s.filters, attrs(none)); err != nil {

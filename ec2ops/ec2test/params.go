@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// params reads the parameters of one call. It remembers which it was asked for
-// and the first that was bad, so that a handler reads all it knows and then
-// asks check once, before it does anything.
+// params reads the parameters of one call. It records which ones were read and the first
+// bad value, so that a handler reads all parameters and then calls check once, before it
+// does anything.
 type params struct {
 	form url.Values
 	used map[string]bool
@@ -22,8 +22,8 @@ func newParams(form url.Values) *params {
 	}}
 }
 
-// check returns the first bad value, or else an error for a parameter that the
-// action does not have.
+// check returns the first bad value, or an error for a parameter that the handler did not
+// read.
 func (p *params) check() error {
 	if p.bad != nil {
 		return p.bad
@@ -158,8 +158,8 @@ func (p *params) tagSpecifications(resourceType string) Tags {
 	return tags
 }
 
-// canonical returns all parameters but some in one string that is equal for
-// equal requests.
+// canonical returns all parameters, except some, as one string that is equal for equal
+// requests.
 func (p *params) canonical(except ...string) string {
 	rest := url.Values{}
 	for key, values := range p.form {

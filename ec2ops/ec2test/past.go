@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Past is a resource as the Describe actions still show it: EC2 is eventually
-// consistent in what it says of a resource as well, not only in whether it exists. (EC2
+// Past is a previous state of a resource that the Describe actions still show: EC2 is
+// eventually consistent about a resource's state too, not only about its existence. (EC2
 // API developer guide, "Eventual consistency")
 type Past struct {
 	Until    time.Time
@@ -16,14 +16,14 @@ type Past struct {
 	Snapshot *Snapshot
 }
 
-// lag is how long the Describe actions show what a call changes as it was.
+// lag is how long the Describe actions show the state before a call.
 func (s *Server) lag(c *call) time.Duration {
 	f, _ := c.hit.find(Lag)
 	return max(s.opts.Lag, f.Delay)
 }
 
-// lagging carries out a call whose changes are not shown for a while. A resource that is
-// not shown as it is already stays so until its own time is over.
+// lagging carries out a call and keeps showing the previous state for a while. A previous
+// state that is already shown stays for its own time.
 func (s *Server) lagging(c *call, lag time.Duration, handle func(*call) (any, error)) (any, error) {
 	before, err := s.World(c.ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Server) lagging(c *call, lag time.Duration, handle func(*call) (any, er
 	})
 }
 
-// shown is the World as the Describe actions show it.
+// shown returns the World that the Describe actions show.
 func (w *World) shown(now time.Time) *World {
 	if len(w.Past) == 0 {
 		return w

@@ -15,66 +15,65 @@ const (
 	DefaultZone         = "us-west-2c"
 	DefaultInstanceType = "m5.large"
 	DefaultRole         = "ec2test"
-	// DefaultAttachmentLimit is what Nitro instances have by default: 28 slots
-	// shared by volumes and network interfaces, of which one is taken
-	// (EC2 user guide, "Amazon EBS volume limits").
+	// DefaultAttachmentLimit is the default of Nitro instances: 28 slots shared by volumes
+	// and network interfaces, one of them taken (EC2 user guide, "Amazon EBS volume
+	// limits").
 	DefaultAttachmentLimit = 27
 )
 
-// Options say how the EC2 of a [Server] is. The zero value is the defaults.
+// Options configure a [Server]. The zero value is the defaults.
 type Options struct {
 	Account      string // 12 digits
 	Region, Zone string
 	InstanceType string
 	Role         string       // the instances' IAM role
-	Network      netip.Prefix // where private addresses come from; 10.77.0.0/16
+	Network      netip.Prefix // of private addresses; default 10.77.0.0/16
 
 	Store Store // NewMemory by default
 	Disks Disks // nil: volumes have no data
 
 	Latency Latency
-	Seed    uint64 // of ids and durations; 0 is a different one each time
-	// LatencySeed is one of the durations alone, if it is not 0: an instance's nth call
-	// of an action, its nth volume and so on take the same time in every Server that has it.
+	Seed    uint64 // of ids and durations; 0 is random
+	// LatencySeed, if not 0, is the seed of durations alone: an instance's nth call of an
+	// action, its nth volume and so on take the same time in every Server with that seed.
 	LatencySeed uint64
-	// Visibility is how long a new id stays unknown to Describe: EC2 is
-	// eventually consistent.
+	// Visibility is how long Describe does not find a new id: EC2 is eventually consistent.
 	Visibility time.Duration
-	// Lag is how long Describe shows what a call changes as it was: attachments, states,
-	// tags.
+	// Lag is how long Describe shows the previous state after a call: of attachments,
+	// states and tags.
 	Lag time.Duration
-	// ShortPages cuts pages before filters are applied, so that a page may hold
-	// nothing although more follow.
+	// ShortPages cuts pages before filters are applied, so that a page may be empty
+	// although more follow.
 	ShortPages bool
-	// SnapshotInterval is the time that must pass between two snapshots of a
-	// volume; EC2's is 15 s.
+	// SnapshotInterval is the minimum time between two snapshots of a volume; EC2's is 15
+	// s.
 	SnapshotInterval time.Duration
 	// AttachmentLimit is the number of volumes per instance, root included.
 	AttachmentLimit int
-	// KMSKeys are the keys that exist; nil means that every key does. As on EC2,
-	// a volume with another key is accepted and fails while it is being created.
+	// KMSKeys are the existing keys; nil means that every key exists. As on EC2, a volume
+	// with another key is accepted and fails while it is creating.
 	KMSKeys []string
 
 	// Throttle limits the calls.
 	Throttle Throttle
 
-	// Deny lists actions that the instances' role does not allow.
+	// Deny lists the actions that the instances' role does not permit.
 	Deny   []string
 	Faults []Fault
-	// Kill kills the process behind a client address ("127.0.0.1:4711"); the
-	// kill faults need it. It says ErrGone if the client has closed the connection: one
-	// that waits for no answer is not killed for it.
+	// Kill kills the process behind a client address ("127.0.0.1:4711"); the kill faults
+	// need it. It returns ErrGone if the client has closed the connection: a client that
+	// does not wait for a response is not killed.
 	Kill func(clientAddr string) error
 
 	Metadata Metadata
 }
 
-// Server is EC2 and the metadata services of its instances. Its handlers may
-// be used by many goroutines, and several Servers may share one [Store].
+// Server is EC2 and its instances' metadata services. Its handlers may be used by many
+// goroutines, and several Servers may share one [Store].
 type Server struct {
 	opts   Options
 	store  Store
-	chance *chance
+	random *random
 
 	mu      sync.Mutex
 	counts  map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
@@ -98,7 +97,7 @@ func NewServer(opts Options) *Server {
 	s := &Server{
 		opts:    opts,
 		store:   opts.Store,
-		chance:  newChance(opts.Seed, opts.LatencySeed, opts.Latency),
+		random:  newRandom(opts.Seed, opts.LatencySeed, opts.Latency),
 		tokens:  map[string]imdsToken{},
 		buckets: map[string]*bucket{},
 	}
@@ -118,7 +117,7 @@ func (s *Server) Calls(ctx context.Context) ([]Call, error) {
 	return s.store.Calls(ctx)
 }
 
-// World returns a copy of all that the control plane knows.
+// World returns a copy of the control plane's state.
 func (s *Server) World(ctx context.Context) (World, error) {
 	var w World
 	if err := s.settle(ctx); err != nil {
@@ -131,7 +130,7 @@ func (s *Server) World(ctx context.Context) (World, error) {
 	return w, err
 }
 
-// Volume returns one volume, whatever its state; false if there never was one.
+// Volume returns one volume in any state; false if it never existed.
 func (s *Server) Volume(ctx context.Context, id string) (v Volume, found bool, err error) {
 	err = s.store.View(ctx, func(w *World) error {
 		if known := w.Volumes[id]; known != nil {
@@ -142,7 +141,7 @@ func (s *Server) Volume(ctx context.Context, id string) (v Volume, found bool, e
 	return v, found, err
 }
 
-// denied returns EC2's error if the role does not allow an action.
+// denied returns EC2's error if the role does not permit an action.
 func (s *Server) denied(caller *Instance, action string) error {
 	if !slices.Contains(s.opts.Deny, action) {
 		return nil
@@ -156,8 +155,8 @@ func (s *Server) denied(caller *Instance, action string) error {
 		s.callerARN(caller), action, s.opts.Region, s.opts.Account, action)
 }
 
-// callerARN returns the identity behind a call. A nil caller is the operator,
-// who works from outside the instances.
+// callerARN returns the caller's identity. A nil caller is the operator, who is outside the
+// instances.
 func (s *Server) callerARN(caller *Instance) string {
 	if caller == nil {
 		return "arn:aws:iam::" + s.opts.Account + ":user/" + operator
@@ -165,5 +164,5 @@ func (s *Server) callerARN(caller *Instance) string {
 	return "arn:aws:sts::" + s.opts.Account + ":assumed-role/" + s.opts.Role + "/" + caller.ID
 }
 
-// operator is the name under which calls from outside the instances are made.
+// operator is the caller name of calls from outside the instances.
 const operator = "operator"

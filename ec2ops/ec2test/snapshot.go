@@ -19,14 +19,14 @@ func (s *Server) createSnapshot(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	id := s.chance.id("snap")
+	id := s.random.id("snap")
 	if err := s.store.View(c.ctx, func(w *World) error {
 		_, err := s.snapshotable(w, volumeID, c.now)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	// As with volumes, the data comes first and the record last.
+	// As for volumes, create the data first and the record last.
 	if s.opts.Disks != nil {
 		if err := s.opts.Disks.CreateSnapshot(c.ctx, id, volumeID); err != nil {
 			return nil, errors.Join(err, s.opts.Disks.DeleteSnapshot(context.WithoutCancel(c.ctx), id))
@@ -34,9 +34,9 @@ func (s *Server) createSnapshot(c *call) (any, error) {
 	}
 	snap := &Snapshot{
 		ID: id, VolumeID: volumeID, Owner: s.opts.Account, Description: description, Tier: "standard",
-		Tags: tags, Started: time.Now(), // the point in time it shows
+		Tags: tags, Started: time.Now(), // the time of its data
 	}
-	snap.Completed = snap.Started.Add(s.chance.snapshot())
+	snap.Completed = snap.Started.Add(s.random.snapshot())
 	snap.Visible = snap.Started.Add(s.unseen(c))
 	err := s.store.Update(c.ctx, func(w *World) error {
 		v, err := s.snapshotable(w, volumeID, c.now)
@@ -59,7 +59,7 @@ func (s *Server) createSnapshot(c *call) (any, error) {
 	return item, nil
 }
 
-// snapshotable returns the volume if a snapshot can be taken of it now.
+// snapshotable returns the volume if a snapshot of it can be taken now.
 func (s *Server) snapshotable(w *World, volumeID string, now time.Time) (*Volume, error) {
 	v, err := findVolume(w, volumeID, now)
 	if err != nil {
@@ -155,8 +155,8 @@ func (s *Server) describeSnapshots(c *call) (any, error) {
 	return answer, nil
 }
 
-// ownedByOne says whether a snapshot has one of the owners asked for. No owner
-// asked for means every snapshot that the account may use.
+// ownedByOne says whether one of the requested owners owns a snapshot. No requested owner
+// means every snapshot that the account may use.
 func (s *Server) ownedByOne(snap *Snapshot, owners []string) bool {
 	return len(owners) == 0 || slices.Contains(owners, snap.Owner) ||
 		slices.Contains(owners, "self") && snap.Owner == s.opts.Account
@@ -188,17 +188,17 @@ func (s Snapshot) attributes(now time.Time) attributes {
 	}.withTags(s.Tags)
 }
 
-// noVolume is the id that copies of snapshots have in place of a volume's: "an arbitrary
-// volume ID that should not be used for any purpose". (Snapshot, API reference)
+// noVolume is the volume id of snapshot copies: "an arbitrary volume ID that should not be
+// used for any purpose". (Snapshot, API reference)
 const noVolume = "vol-ffffffff"
 
-// copySnapshot copies a snapshot within the region. The copy has a start time of its own,
-// and no tags but those that are asked for.
+// copySnapshot copies a snapshot within the region. The copy has its own start time, and
+// only the requested tags.
 func (s *Server) copySnapshot(c *call) (any, error) {
 	from, region, description := c.required("SourceSnapshotId"), c.required("SourceRegion"), c.text("Description")
 	encrypted := c.truth("Encrypted", false)
 	tags := c.tagSpecifications("snapshot")
-	c.text("DestinationRegion") // what the AWS CLI adds by itself, with a presigned URL
+	c.text("DestinationRegion") // added by the AWS CLI, with a presigned URL
 	c.text("PresignedUrl")
 	if err := c.check(); err != nil {
 		return nil, err
@@ -207,8 +207,8 @@ func (s *Server) copySnapshot(c *call) (any, error) {
 		return nil, fail("InvalidParameterValue", "Value (%s) for parameter sourceRegion is invalid: there is only %s here.", region, s.opts.Region)
 	}
 	copied := &Snapshot{
-		ID: s.chance.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
-		Tags: tags, Started: c.now, Completed: c.now.Add(s.chance.snapshot()), Visible: c.now.Add(s.unseen(c)),
+		ID: s.random.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
+		Tags: tags, Started: c.now, Completed: c.now.Add(s.random.snapshot()), Visible: c.now.Add(s.unseen(c)),
 	}
 	if err := s.store.View(c.ctx, func(w *World) error {
 		original, err := s.findSnapshot(w, from, c.now)

@@ -9,7 +9,7 @@ type stateChanges struct {
 	Instances set[stateChange] `xml:"instancesSet"`
 }
 
-// Stop stops an instance outside the API. Stopping one again does nothing.
+// Stop stops an instance outside the API. A second call does nothing.
 func (s *Server) Stop(ctx context.Context, instanceID string) error {
 	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
 		if i.Stopped.IsZero() {
@@ -18,11 +18,11 @@ func (s *Server) Stop(ctx context.Context, instanceID string) error {
 	})
 }
 
-// Start starts a stopped instance outside the API. One that is not stopped stays as it is.
+// Start starts a stopped instance outside the API; for any other it does nothing.
 func (s *Server) Start(ctx context.Context, instanceID string) error {
 	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
 		if !i.Stopped.IsZero() {
-			i.start(now, now.Add(s.chance.launch()))
+			i.start(now, now.Add(s.random.launch()))
 		}
 	})
 }
@@ -51,7 +51,7 @@ func (s *Server) stopInstances(c *call) (any, error) {
 func (s *Server) startInstances(c *call) (any, error) {
 	return s.changeState(c, "pending", func(i *Instance) {
 		if !i.Stopped.IsZero() {
-			i.start(c.now, c.now.Add(s.chance.launch()))
+			i.start(c.now, c.now.Add(s.random.launch()))
 		}
 	})
 }
@@ -87,7 +87,7 @@ func (s *Server) changeState(c *call, to string, change func(*Instance)) (any, e
 	return answer, err
 }
 
-// start starts a stopped instance. Its launch time is a new one, as is pendingTime in its
+// start starts a stopped instance. It sets a new launch time, which is pendingTime in the
 // identity document. (EC2 user guide, "Stop and start your instance"; reported by
 // mlevit/aws-auto-cleanup#129)
 func (i *Instance) start(now, running time.Time) {

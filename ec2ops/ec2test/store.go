@@ -8,13 +8,13 @@ import (
 
 // Store keeps a [World] and the ledger of calls.
 //
-// The functions given to View and Update must not keep the World, must not
-// call the Store, and must return their errors before they change anything.
+// The functions passed to View and Update must not keep the World, must not call the Store,
+// and must return their errors before they change anything.
 type Store interface {
-	// View shows the World as it is now.
+	// View calls a function with the present World.
 	View(ctx context.Context, see func(*World) error) error
-	// Update lets one caller at a time change the World. It is kept if change
-	// returns nil.
+	// Update lets one caller at a time change the World, and saves it if change returns
+	// nil.
 	Update(ctx context.Context, change func(*World) error) error
 	// Record appends to the ledger.
 	Record(ctx context.Context, c Call) error
@@ -22,7 +22,7 @@ type Store interface {
 	Calls(ctx context.Context) ([]Call, error)
 }
 
-// NewMemory returns a Store that lives as long as the process.
+// NewMemory returns a Store in memory.
 func NewMemory() Store {
 	return &memory{world: newWorld()}
 }

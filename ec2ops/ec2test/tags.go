@@ -35,8 +35,8 @@ func validTags(tags Tags) error {
 	return nil
 }
 
-// tagged returns the tags of a resource and its type. A resource without tags
-// gets an empty map.
+// tagged returns the tags of a resource and its type. It gives a resource without tags an
+// empty map.
 func (s *Server) tagged(w *World, id string, now time.Time) (tags *Tags, resourceType string, err error) {
 	prefix, _, _ := strings.Cut(id, "-")
 	switch prefix {
@@ -93,8 +93,8 @@ func (s *Server) deleteTags(c *call) (any, error) {
 	}, false)
 }
 
-// changeTags applies a change to copies of the tags of all resources, and keeps
-// them if every one is valid.
+// changeTags applies a change to copies of the tags of all resources, and keeps them if all
+// are valid.
 func (s *Server) changeTags(c *call, ids []string, change func(Tags) Tags, noTags bool) (any, error) {
 	if len(ids) == 0 {
 		c.fail(missing("resourceIdSet"))
@@ -164,7 +164,7 @@ func (s *Server) describeTags(c *call) (any, error) {
 		for _, id := range ids {
 			tags, resourceType, err := s.tagged(w, id, c.now)
 			if err != nil {
-				continue // it is gone
+				continue // deleted
 			}
 			for _, key := range sortedKeys(*tags) {
 				all = append(all, tagDescription{id, resourceType, key, (*tags)[key]})

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Throttle says how EC2 limits the calls of an account in a region, by token buckets.
-// (EC2 developer guide, "Request throttling for the Amazon EC2 API")
+// Throttle is the way in which EC2 throttles an account's calls in a region, by token
+// buckets. (EC2 developer guide, "Request throttling for the Amazon EC2 API")
 type Throttle int
 
 const (
-	// Unthrottled answers all calls.
+	// Unthrottled accepts all calls.
 	Unthrottled Throttle = iota
-	// PerAction has a bucket for each action, as the guide says.
+	// PerAction has a bucket per action, as in the guide.
 	PerAction
-	// SharedMutations has one bucket, that of the scarcest of them, for all actions
-	// that change something, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go).
+	// SharedMutations has one bucket for all mutating actions, that of the scarcest of
+	// them, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go).
 	SharedMutations
 )
 
-// limit is a bucket's size, and how many tokens a second refill it.
+// limit is a bucket's size and its refill rate in tokens per second.
 type limit struct{ size, refill float64 }
 
 // limits are those of the guide's table, by action.
@@ -35,15 +35,15 @@ var limits = map[string]limit{
 	"ModifyInstanceAttribute": mutating,
 }
 
-// The guide's categories. A describe call without a filter, an id or a page size costs
-// more, and draws on a bucket of its own.
+// The guide's categories. A describe call without a filter, an id or a page size costs more
+// and has a bucket of its own.
 var (
 	mutating   = limit{50, 5}
 	describing = limit{100, 20}
 	unfiltered = limit{50, 10}
 )
 
-// bucket is what is left of a limit.
+// bucket holds the remaining tokens of a limit.
 type bucket struct {
 	limit
 	tokens float64
@@ -61,7 +61,7 @@ func (b *bucket) take(now time.Time) bool {
 	return true
 }
 
-// throttled returns EC2's error for a call that finds no token.
+// throttled returns EC2's error for a call without a token.
 func (s *Server) throttled(action string, c *call) error {
 	name, l := s.bucketOf(action, c)
 	if name == "" {
@@ -80,7 +80,7 @@ func (s *Server) throttled(action string, c *call) error {
 	return fail("RequestLimitExceeded", "Request limit exceeded.")
 }
 
-// bucketOf returns which bucket a call draws on; "" for none.
+// bucketOf returns the bucket of a call; "" for none.
 func (s *Server) bucketOf(action string, c *call) (string, limit) {
 	switch l, listed := limits[action]; {
 	case s.opts.Throttle == Unthrottled || strings.HasPrefix(action, "Get"):

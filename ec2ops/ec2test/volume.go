@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// tokenLifetime is how long a ClientToken is remembered: the EBS CSI driver
-// measured about 12 hours (pkg/cloud/cloud.go, CreateDisk).
+// tokenLifetime is how long EC2 remembers a ClientToken: about 12 hours, as the EBS CSI
+// driver measured (pkg/cloud/cloud.go, CreateDisk).
 const tokenLifetime = 12 * time.Hour
 
 // volumeRequest is a CreateVolume call's parameters.
@@ -50,7 +50,7 @@ func readVolumeRequest(p *params) (volumeRequest, error) {
 	if len(r.token) > 64 {
 		p.fail(fail("InvalidParameterValue", "The client token is too long: at most 64 ASCII characters."))
 	}
-	// EC2's default is gp2 still (API reference, CreateVolume).
+	// EC2's default is still gp2 (API reference, CreateVolume).
 	setDefault(&r.volume.Type, "gp2")
 	return r, p.check()
 }
@@ -66,9 +66,9 @@ func (s *Server) createVolume(c *call) (any, error) {
 		}
 	}
 	v := r.volume
-	v.ID = c.chance.id("vol")
-	// The data is made before the volume is recorded: nobody ever sees a volume
-	// without data, whenever we are killed.
+	v.ID = c.random.id("vol")
+	// Create the data before the volume is recorded: no recorded volume lacks data,
+	// whenever we are killed.
 	var known *Volume
 	if err := s.store.View(c.ctx, func(w *World) (err error) {
 		known, err = s.plan(w, r, &v, c)
@@ -115,8 +115,8 @@ func (s *Server) createVolume(c *call) (any, error) {
 	return item, nil
 }
 
-// plan decides what a request leads to: an error, a volume that an earlier call
-// with the same token made, or else v, completed.
+// plan returns the result of a request: an error, the volume of an earlier call with the
+// same token, or else v, completed.
 func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Volume, err error) {
 	now := c.now
 	if token := w.Tokens[r.zone+"/"+r.token]; token != nil && now.Sub(token.Used) < tokenLifetime {
@@ -140,14 +140,14 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 		return nil, err
 	}
 	v.Created = now
-	v.Available = now.Add(c.chance.create())
+	v.Available = now.Add(c.random.create())
 	v.Visible = now.Add(s.unseen(c))
 	v.Failing = c.hit.has(Broken)
 	v.Doomed = c.hit.has(TakenBack) || s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
 	return nil, nil
 }
 
-// unseen is how long what a call makes stays unknown to Describe.
+// unseen is how long Describe does not find a new resource.
 func (s *Server) unseen(c *call) time.Duration {
 	f, _ := c.hit.find(Stale)
 	return max(s.opts.Visibility, f.Delay)
@@ -207,7 +207,7 @@ func (s *Server) deleteVolume(c *call) (any, error) {
 			return fail("IncorrectState", "The volume '%s' is '%s'", id, state)
 		}
 		v.Deleted = c.now
-		v.Gone = c.now.Add(s.chance.remove())
+		v.Gone = c.now.Add(s.random.remove())
 		return nil
 	})
 	if err != nil {
@@ -221,8 +221,8 @@ func (s *Server) deleteVolume(c *call) (any, error) {
 	return answered{true}, nil
 }
 
-// findVolume returns a volume that is not gone. It does not look at Visible:
-// only Describe is late to learn of a new volume.
+// findVolume returns a volume that is not deleted. It ignores Visible: only Describe is
+// late to find a new volume.
 func findVolume(w *World, id string, now time.Time) (*Volume, error) {
 	if !strings.HasPrefix(id, "vol-") {
 		return nil, fail("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", id)
@@ -234,7 +234,7 @@ func findVolume(w *World, id string, now time.Time) (*Volume, error) {
 	return v, nil
 }
 
-// visibleVolumes returns what Describe may show of a selection, sorted by id.
+// visibleVolumes returns the volumes of a selection that Describe shows, sorted by id.
 func (s *Server) visibleVolumes(w *World, sel selection, now time.Time) []Volume {
 	var all []Volume
 	for _, id := range candidates(sel, s.opts.ShortPages, w.Volumes, func(v *Volume) Tags { return v.Tags }) {

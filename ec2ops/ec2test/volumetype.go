@@ -1,8 +1,7 @@
 package ec2test
 
-// volumeType is what EC2 allows of a type of volume (API reference,
-// CreateVolume). Sizes are GiB; a zero maximum means that the parameter cannot
-// be given.
+// volumeType holds EC2's limits of a volume type (API reference, CreateVolume). Sizes are
+// GiB; a zero maximum means that the parameter is not permitted.
 type volumeType struct {
 	minSize, maxSize int64
 	minIOPS, maxIOPS int64

@@ -2,8 +2,8 @@ package ec2test
 
 import "time"
 
-// The elements of EC2's answers, named as in the API reference. Elements are
-// in the order in which EC2 writes them where that is known.
+// The elements of EC2's responses, named as in the API reference, in EC2's order where it
+// is known.
 
 // set is a list element; EC2 writes it even if it is empty.
 type set[T any] struct {
@@ -113,7 +113,7 @@ type ebsMapping struct {
 	DeleteOnTermination bool   `xml:"deleteOnTermination"`
 }
 
-// stamp writes a time as EC2 does.
+// stamp formats a time like EC2.
 func stamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }

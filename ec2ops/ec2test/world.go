@@ -9,23 +9,23 @@ import (
 // Tags are the tags of one resource.
 type Tags map[string]string
 
-// World is everything the control plane knows. It holds only data, so it can be
-// kept as JSON. Records are never removed: what is gone is marked with a time.
+// World is the control plane's state. It holds only data, so it can be stored as JSON.
+// Records are never removed: deleted resources have a time of deletion.
 type World struct {
 	Instances map[string]*Instance
 	Volumes   map[string]*Volume
 	Snapshots map[string]*Snapshot
 	Tokens    map[string]*Token // by zone, a slash and the client token
 	Groups    map[string]*Group
-	Past      map[string]*Past `json:",omitempty"` // by id: what Describe does not show as it is
+	Past      map[string]*Past `json:",omitempty"` // by id: previous states that Describe still shows
 }
 
-// newWorld returns a World in which nothing exists.
+// newWorld returns an empty World.
 func newWorld() *World {
 	return (&World{}).filled()
 }
 
-// filled makes the maps that are missing, as after reading an empty file.
+// filled creates missing maps, as after reading an empty file.
 func (w *World) filled() *World {
 	if w.Instances == nil {
 		w.Instances = map[string]*Instance{}
@@ -77,10 +77,10 @@ func (w *World) clone() World {
 	return *c
 }
 
-// Token is what is remembered of a ClientToken.
+// Token is a ClientToken that EC2 remembers.
 type Token struct {
 	VolumeID string
-	Request  string // the parameters it came with, in one canonical string
+	Request  string // its parameters, as one canonical string
 	Used     time.Time
 }
 
@@ -95,7 +95,7 @@ type Instance struct {
 	Tags         Tags
 	Launched     time.Time
 	Running      time.Time // pending until then
-	Stopped      time.Time // asked for, and not started since
+	Stopped      time.Time // requested, and not started since
 	Terminated   time.Time // asked for
 	ShutDown     time.Time // shutting-down until then
 	RootVolumeID string
@@ -129,14 +129,14 @@ type Volume struct {
 	Throughput         int64 // MiB/s
 	InitializationRate int64 // MiB/s
 	Encrypted          bool
-	Root               bool // an instance's root disk: it has no data here
+	Root               bool // an instance's root volume: without data here
 	Broken             bool // state error
-	Failing            bool // state error once it is no longer being created
-	Doomed             bool // its creation fails after it was accepted
+	Failing            bool // state error after creating
+	Doomed             bool // its creation fails after CreateVolume succeeded
 	Tags               Tags
 	Created            time.Time
 	Available          time.Time // creating until then
-	Visible            time.Time // unknown to Describe until then
+	Visible            time.Time // Describe does not find it until then
 	Deleted            time.Time // asked for
 	Gone               time.Time // deleting until then
 	Attachment         *Attachment
@@ -183,11 +183,11 @@ type Attachment struct {
 	Device              string // as asked for, e.g. /dev/sdf
 	DeleteOnTermination bool
 	Asked               time.Time
-	Plugged             time.Time // the kernel sees the device from then on
+	Plugged             time.Time // when the device appears
 	Attached            time.Time // attaching until then
 	DetachAsked         time.Time
-	Busy                bool      // the kernel has not let go of the device yet
-	Stuck               bool      // it is never detached
+	Busy                bool      // the kernel has not released the device yet
+	Stuck               bool      // never detached
 	Detached            time.Time // detaching until then
 }
 
@@ -225,7 +225,7 @@ type Snapshot struct {
 	Tags        Tags
 	Started     time.Time
 	Completed   time.Time // pending until then
-	Visible     time.Time // unknown to Describe until then
+	Visible     time.Time // Describe does not find it until then
 	Deleted     time.Time
 }
 
@@ -259,7 +259,7 @@ func (s *Snapshot) readableBy(account string) bool {
 	return s.Owner == account || s.Public || slices.Contains(s.SharedWith, account)
 }
 
-// reached says whether a time that may be unset has come.
+// reached says whether a time has passed; a zero time never has.
 func reached(at, now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }

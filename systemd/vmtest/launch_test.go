@@ -55,131 +55,148 @@ dpkg --force-confold -i /run/snapsource.deb
 snapsource install --before app.service
 `
 
-// TestMachine is the life of a service, scenario after scenario: with what one leaves, a
-// machine, an image of it or a snapshot, the next begins.
+// service is the state that one scenario leaves to the next.
+type service struct {
+	l     *lab
+	sum   [sha256.Size]byte // of the program
+	first string            // the first release's snapshot
+	web   *machine
+	image string // with the package, its unit and the application
+}
+
+// TestMachine runs scenarios, each of which starts from what the one before left: a machine,
+// an image of it, or a snapshot.
 func TestMachine(t *testing.T) {
-	l := newLab(t)
-	sum := l.offer(t)
-	first := l.snapshot(t, "one")
-	all := os.Getenv(scenarios) == "all"
-	image := "" // with the package, its unit and the application
+	s := &service{l: newLab(t)}
+	s.sum = s.l.offer(t)
+	s.first = s.l.snapshot(t, "one")
 	step := func(name string, f func(t *testing.T)) {
 		t.Helper()
 		began := time.Now()
 		if !t.Run(name, f) {
-			t.FailNow() // what it was to leave is missing
+			t.FailNow() // the next one needs what it leaves
 		}
 		t.Logf("%s: %.0f s", name, time.Since(began).Seconds())
 	}
-
-	var web *machine
-	step("user-data brings up the Source on a bare image", func(t *testing.T) {
-		web = l.launch(t, "web-1", l.image, ec2test.LaunchOptions{UserData: fmt.Sprintf(userData, sum, app)})
-		web.booted()
-		web.want("cloud-init status", "status: done")
-		web.want("cloud-init query platform", "ec2")
-		web.mounted("one")
-		web.appRead("one")
-		began, ended := web.seconds("cat /run/began"), web.seconds("cat /run/ended")
-		t.Logf("user-data: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s", ended, ended-began)
-	})
-	step("the unit brings it up again after a reboot", func(t *testing.T) {
-		web.on(t)
-		volume, name := web.volumes(), web.run("findmnt -rno SOURCE /cp")
-		web.run(usePackage)
-		web.down("reboot")
-		web.boot()
-		web.booted()
-		web.mounted("one")
-		web.appRead("one")
-		if now := web.volumes(); now[0] != volume[0] {
-			t.Errorf("volume %s, it was %s", now[0], volume[0])
-		}
-		if now := web.run("findmnt -rno SOURCE /cp"); now == name {
-			t.Errorf("the device node is %s again: the names were to change at the reboot", now)
-		}
-		web.orderly()
-		web.down("poweroff")
-		image = web.root()
-	})
-	step("the power is cut in the middle of a launch", func(t *testing.T) {
-		l.server.SetFaults(fault(t, "kill-before=AttachVolume"))
-		web = l.launchVictim(t, "web-2", image)
-		web.waitOff()
-		l.server.SetFaults()
-		if made := web.volumes(); len(made) != 1 {
-			t.Fatalf("volumes %q when the power was cut", made)
-		}
-		web.boot()
-		web.booted()
-		web.mounted("one")
-		web.appRead("one")
-		web.orderly()
-	})
-	if !all {
+	step("user-data brings up the Source on a bare image", s.userData)
+	step("the unit brings it up again after a reboot", s.reboot)
+	step("the power is cut in the middle of a launch", s.powerCut)
+	if os.Getenv(scenarios) != "all" {
 		return
 	}
-	step("a deployment under load, and a launch from its snapshot", func(t *testing.T) {
-		web.on(t)
-		web.run(`cd /home/deploy/codepen && echo two >RELEASE
-			systemd-run -q --unit load --working-directory=$PWD sh -c 'n=0; while :; do n=$((n + 1)); echo $n >counter.new; dd if=/dev/urandom of=blob bs=64k count=4 2>/dev/null; mv counter.new counter; done'`)
-		web.run("timeout 60 sh -c 'until [ -s /home/deploy/codepen/counter ]; do sleep 0.2; done'")
-		out := web.run("snapsource snapshot --wait")
-		web.run("systemctl is-active load && systemctl stop load")
-		id := regexp.MustCompile(`snap-[0-9a-f]+`).FindString(out)
-		next := l.launch(t, "web-3", image, ec2test.LaunchOptions{})
-		next.booted()
-		next.mounted("two")
-		next.appRead("two")
-		next.run("test -s /home/deploy/codepen/counter")
-		if v, _, err := l.server.Volume(t.Context(), next.volumes()[0]); err != nil || v.SnapshotID != id || id == first {
-			t.Errorf("web-3's volume is from %s, the deployment made %s: %v", v.SnapshotID, id, err)
-		}
-		next.run("snapsource down --delete")
-		next.mountedNothing()
-		next.run("systemctl restart snapsource")
-		next.mounted("two")
-		volume := next.volumes()[0]
-		check(t, l.server.Terminate(t.Context(), next.ID))
-		next.cut()
-		if v, _, err := l.server.Volume(t.Context(), volume); err != nil || v.State(time.Now().Add(time.Hour)) != "" {
-			t.Errorf("%s is %s after its instance has been terminated: %v", volume, v.State(time.Now().Add(time.Hour)), err)
-		}
-		if _, err := os.Stat(l.disks.image(volume)); !os.IsNotExist(err) {
-			t.Errorf("the data of %s: %v", volume, err)
-		}
-	})
-	step("metadata and EC2 are late", func(t *testing.T) {
-		l.server.SetFaults(fault(t, "refuse=metadata@20s"), fault(t, "status=*@20s:503"))
-		// cloud-init waits for the metadata service by itself; without it the unit is the first.
-		late := l.launch(t, "web-4", image, ec2test.LaunchOptions{}, "cloud-init=disabled")
-		late.booted()
-		late.mounted("two")
-		late.appRead("two")
-		if took := late.orderly(); took < 40 {
-			t.Errorf("up took %.1f s, though nobody answered for 40", took)
-		}
-		late.down("poweroff")
-	})
-	step("there is no snapshot", func(t *testing.T) {
-		web.on(t)
-		web.run("snapsource reject latest && snapsource reject latest")
-		none := l.launch(t, "web-5", image, ec2test.LaunchOptions{})
-		none.booted()
-		none.want("systemctl show -P ExecMainStatus snapsource", "69")
-		none.want("systemctl is-active snapsource app", "failed\ninactive")
-		none.want("findmnt /cp", "")
-		none.want("cloud-init status", "status: done")
-		if !strings.Contains(none.console(), "no eligible snapshot") || !strings.Contains(none.console(), "snapsource init") {
-			t.Error("the console does not show why and what to do")
-		}
-		if made := none.volumes(); len(made) != 0 {
-			t.Errorf("volumes %q", made)
-		}
-		// The first volume is formatted under the unit's restrictions as well.
-		none.run("echo 'if-none: blank' >>/etc/snapsource.yaml && systemctl start snapsource")
-		none.want("findmnt -rno FSTYPE /cp", "xfs")
-	})
+	step("a deployment under load, and a launch from its snapshot", s.deployment)
+	step("metadata and EC2 are late", s.late)
+	step("there is no snapshot", s.noSnapshot)
+}
+
+func (s *service) userData(t *testing.T) {
+	s.web = s.l.launch(t, "web-1", s.l.image, ec2test.LaunchOptions{UserData: fmt.Sprintf(userData, s.sum, app)})
+	s.web.booted()
+	s.web.want("cloud-init status", "status: done")
+	s.web.want("cloud-init query platform", "ec2")
+	s.web.mounted("one")
+	s.web.appRead("one")
+	began, ended := s.web.seconds("cat /run/began"), s.web.seconds("cat /run/ended")
+	t.Logf("user-data: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s", ended, ended-began)
+}
+
+func (s *service) reboot(t *testing.T) {
+	s.web.on(t)
+	volume, name := s.web.volumes(), s.web.run("findmnt -rno SOURCE /cp")
+	s.web.run(usePackage)
+	s.web.down("reboot")
+	s.web.boot()
+	s.web.booted()
+	s.web.mounted("one")
+	s.web.appRead("one")
+	if now := s.web.volumes(); now[0] != volume[0] {
+		t.Errorf("volume %s, it was %s", now[0], volume[0])
+	}
+	if now := s.web.run("findmnt -rno SOURCE /cp"); now == name {
+		t.Errorf("the device node is %s again: the names were to change at the reboot", now)
+	}
+	s.web.orderly()
+	s.web.down("poweroff")
+	s.image = s.web.root()
+}
+
+func (s *service) powerCut(t *testing.T) {
+	s.l.server.SetFaults(fault(t, "kill-before=AttachVolume"))
+	s.web = s.l.launchVictim(t, "web-2", s.image)
+	s.web.waitOff()
+	s.l.server.SetFaults()
+	if made := s.web.volumes(); len(made) != 1 {
+		t.Fatalf("volumes %q when the power was cut", made)
+	}
+	s.web.boot()
+	s.web.booted()
+	s.web.mounted("one")
+	s.web.appRead("one")
+	s.web.orderly()
+}
+
+func (s *service) deployment(t *testing.T) {
+	s.web.on(t)
+	s.web.run(`cd /home/deploy/codepen && echo two >RELEASE
+		systemd-run -q --unit load --working-directory=$PWD sh -c 'n=0; while :; do n=$((n + 1)); echo $n >counter.new; dd if=/dev/urandom of=blob bs=64k count=4 2>/dev/null; mv counter.new counter; done'`)
+	s.web.run("timeout 60 sh -c 'until [ -s /home/deploy/codepen/counter ]; do sleep 0.2; done'")
+	out := s.web.run("snapsource snapshot --wait")
+	s.web.run("systemctl is-active load && systemctl stop load")
+	id := regexp.MustCompile(`snap-[0-9a-f]+`).FindString(out)
+	next := s.l.launch(t, "web-3", s.image, ec2test.LaunchOptions{})
+	next.booted()
+	next.mounted("two")
+	next.appRead("two")
+	next.run("test -s /home/deploy/codepen/counter")
+	if v, _, err := s.l.server.Volume(t.Context(), next.volumes()[0]); err != nil || v.SnapshotID != id || id == first {
+		t.Errorf("web-3's volume is from %s, the deployment made %s: %v", v.SnapshotID, id, err)
+	}
+	next.run("snapsource down --delete")
+	next.mountedNothing()
+	next.run("systemctl restart snapsource")
+	next.mounted("two")
+	volume := next.volumes()[0]
+	check(t, s.l.server.Terminate(t.Context(), next.ID))
+	next.cut()
+	if v, _, err := s.l.server.Volume(t.Context(), volume); err != nil || v.State(time.Now().Add(time.Hour)) != "" {
+		t.Errorf("%s is %s after its instance has been terminated: %v", volume, v.State(time.Now().Add(time.Hour)), err)
+	}
+	if _, err := os.Stat(s.l.disks.image(volume)); !os.IsNotExist(err) {
+		t.Errorf("the data of %s: %v", volume, err)
+	}
+}
+
+func (s *service) late(t *testing.T) {
+	s.l.server.SetFaults(fault(t, "refuse=metadata@20s"), fault(t, "status=*@20s:503"))
+	// cloud-init waits for the metadata service by itself; without it the unit is the s.first.
+	late := s.l.launch(t, "web-4", s.image, ec2test.LaunchOptions{}, "cloud-init=disabled")
+	late.booted()
+	late.mounted("two")
+	late.appRead("two")
+	if took := late.orderly(); took < 40 {
+		t.Errorf("up took %.1f s, though nobody answered for 40", took)
+	}
+	late.down("poweroff")
+}
+
+func (s *service) noSnapshot(t *testing.T) {
+	s.web.on(t)
+	s.web.run("snapsource reject latest && snapsource reject latest")
+	none := s.l.launch(t, "web-5", s.image, ec2test.LaunchOptions{})
+	none.booted()
+	none.want("systemctl show -P ExecMainStatus snapsource", "69")
+	none.want("systemctl is-active snapsource app", "failed\ninactive")
+	none.want("findmnt /cp", "")
+	none.want("cloud-init status", "status: done")
+	if !strings.Contains(none.console(), "no eligible snapshot") || !strings.Contains(none.console(), "snapsource init") {
+		t.Error("the console does not show why and what to do")
+	}
+	if made := none.volumes(); len(made) != 0 {
+		t.Errorf("volumes %q", made)
+	}
+	// The first volume is formatted under the unit's restrictions as well.
+	none.run("echo 'if-none: blank' >>/etc/snapsource.yaml && systemctl start snapsource")
+	none.want("findmnt -rno FSTYPE /cp", "xfs")
 }
 
 // offer builds what machines download, and gives the program's checksum.

@@ -30,7 +30,7 @@ const (
 	target = "/home/deploy/codepen"
 	role   = "app"
 
-	// every and tries are what many tools have: 30 looks, one every 2 s.
+	// every and tries are common in such tools: 30 polls, one every 2 s.
 	every = 2 * time.Second
 	tries = 30
 )
@@ -54,20 +54,10 @@ func run(ctx context.Context, waiter bool) error {
 	}
 	client := ec2.NewFromConfig(cfg)
 
-	found, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
-		OwnerIds: []string{"self"},
-		Filters: []types.Filter{
-			{Name: aws.String("tag:Name"), Values: []string{source}},
-			{Name: aws.String("status"), Values: []string{"completed"}},
-		},
-	})
+	newest, err := newestSnapshot(ctx, client)
 	if err != nil {
 		return err
 	}
-	if len(found.Snapshots) == 0 {
-		return errors.New("no snapshot")
-	}
-	newest := slices.MaxFunc(found.Snapshots, func(a, b types.Snapshot) int { return a.StartTime.Compare(*b.StartTime) })
 	made, err := client.CreateVolume(ctx, &ec2.CreateVolumeInput{
 		AvailabilityZone: &self.AvailabilityZone, SnapshotId: newest.SnapshotId, VolumeType: types.VolumeTypeGp3,
 		TagSpecifications: []types.TagSpecification{{
@@ -81,7 +71,7 @@ func run(ctx context.Context, waiter bool) error {
 	if waiter {
 		err = ec2.NewVolumeAvailableWaiter(client).Wait(ctx, in, 5*time.Minute)
 	} else {
-		err = look(ctx, func() (bool, error) {
+		err = poll(ctx, func() (bool, error) {
 			out, err := client.DescribeVolumes(ctx, in)
 			return err == nil && out.Volumes[0].State == types.VolumeStateAvailable, err
 		})
@@ -100,7 +90,7 @@ func run(ctx context.Context, waiter bool) error {
 		}
 	}
 	link := filepath.Join("/dev/disk/by-id", "nvme-Amazon_Elastic_Block_Store_"+strings.Replace(*made.VolumeId, "-", "", 1))
-	if err := look(ctx, func() (bool, error) {
+	if err := poll(ctx, func() (bool, error) {
 		_, err := os.Stat(link)
 		return err == nil, nil
 	}); err != nil {
@@ -109,21 +99,44 @@ func run(ctx context.Context, waiter bool) error {
 	if err := mountAndBind(link); err != nil {
 		return err
 	}
+	return announce(ctx, client, self.InstanceID)
+}
+
+// newestSnapshot returns the newest completed snapshot of the source.
+func newestSnapshot(ctx context.Context, client *ec2.Client) (none types.Snapshot, err error) {
+	found, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{"self"},
+		Filters: []types.Filter{
+			{Name: aws.String("tag:Name"), Values: []string{source}},
+			{Name: aws.String("status"), Values: []string{"completed"}},
+		},
+	})
+	if err != nil {
+		return none, err
+	}
+	if len(found.Snapshots) == 0 {
+		return none, errors.New("no snapshot")
+	}
+	return slices.MaxFunc(found.Snapshots, func(a, b types.Snapshot) int { return a.StartTime.Compare(*b.StartTime) }), nil
+}
+
+// announce sets delete-on-termination and the role tag.
+func announce(ctx context.Context, client *ec2.Client, instanceID string) error {
 	if _, err := client.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
-		InstanceId: &self.InstanceID,
+		InstanceId: &instanceID,
 		BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
 			DeviceName: aws.String(device), Ebs: &types.EbsInstanceBlockDeviceSpecification{DeleteOnTermination: aws.Bool(true)},
 		}},
 	}); err != nil {
 		return err
 	}
-	_, err = client.CreateTags(ctx, &ec2.CreateTagsInput{
-		Resources: []string{self.InstanceID}, Tags: []types.Tag{{Key: aws.String("Roles"), Value: aws.String(role)}},
+	_, err := client.CreateTags(ctx, &ec2.CreateTagsInput{
+		Resources: []string{instanceID}, Tags: []types.Tag{{Key: aws.String("Roles"), Value: aws.String(role)}},
 	})
 	return err
 }
 
-func look(ctx context.Context, done func() (bool, error)) error {
+func poll(ctx context.Context, done func() (bool, error)) error {
 	for range tries {
 		if ok, err := done(); ok || err != nil {
 			return err

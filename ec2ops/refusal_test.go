@@ -41,69 +41,87 @@ func inMemory(t *testing.T, faults ...string) (*ec2test.Fake, *ec2ops.Client) {
 // attempt.
 const overshoot = 6 * time.Second
 
-// TestIdentifyRefusals: what the metadata service refuses or leaves unanswered in passing
-// is asked again; what lasts means what the table says, and no sooner.
+// refusalTest is a call under faults, which succeeds if want is nil.
+type refusalTest struct {
+	fault string
+	limit time.Duration // of the context; 0: none
+	want  error
+	not   error
+	row   *ec2ops.Refusal // whose time the call takes
+	says  string
+}
+
+// context returns the call's context.
+func (tc refusalTest) context(t *testing.T) (context.Context, context.CancelFunc) {
+	if tc.limit > 0 {
+		return context.WithTimeout(t.Context(), tc.limit)
+	}
+	return context.WithTimeout(t.Context(), 10*time.Minute)
+}
+
+// check checks the call's error, and that it took the time in the table.
+func (tc refusalTest) check(t *testing.T, took time.Duration, err error) {
+	t.Helper()
+	if tc.want == nil {
+		if err != nil {
+			t.Errorf("after %s: %v", took, err)
+		}
+		return
+	}
+	if !errors.Is(err, tc.want) || tc.not != nil && errors.Is(err, tc.not) || !strings.Contains(err.Error(), tc.says) {
+		t.Errorf("got %v, want %v and %q", err, tc.want, tc.says)
+	}
+	least := tc.limit
+	if tc.row != nil {
+		least = tc.row.Within
+	}
+	if took < least || took > least+overshoot {
+		t.Errorf("took %s, want %s", took, least)
+	}
+}
+
+var identifyRefusals = []refusalTest{
+	{fault: "status=metadata-document@12s:401"},
+	{fault: "status=metadata-document@40s:401"},
+	{fault: "status=metadata-token#1:403"},
+	{fault: "status=metadata-token@20s:404"},
+	{fault: "status=metadata-document#1:404"},
+	{fault: "status=metadata-document@20s:403"},
+	{fault: "refuse=metadata@20s"},
+	{fault: "hang=metadata@20s"},
+	{fault: `body=metadata-document@10s:{"instanceId": "i-0123456789abcdef0"}`},
+	{fault: "status=metadata-document@40s:401 drop-before=metadata-document@15s"}, // each for less than its time
+	{fault: "status=metadata:403", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "is off"},
+	{fault: "status=metadata-document:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+	{fault: "status=metadata-token:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+	{fault: "status=metadata-token:405", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
+	{fault: "status=metadata-token:400", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
+	{fault: "status=metadata-document:401", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
+	{fault: `body=metadata-document:{"instanceId":"i-0123456789abcdef0"}`, want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "no instance, region or zone"},
+	{fault: "refuse=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "refused"},
+	{fault: "hang=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "does not answer"},
+	{fault: "status=metadata:503", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "503"},
+	{fault: "body=metadata-document:no,JSON", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "metadata"},
+	{fault: "hang=metadata", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "metadata"},
+	{fault: "status=metadata:403", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "403"},
+}
+
+// TestIdentifyRefusals: a transient failure of the metadata service is retried. A lasting
+// one has the meaning in the table, after the time in the table.
 func TestIdentifyRefusals(t *testing.T) {
 	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
-	for _, tc := range []struct {
-		faults string
-		limit  time.Duration // of the context; 0: none
-		want   error
-		row    *ec2ops.Refusal // whose time it takes
-		says   string
-	}{
-		{faults: "status=metadata-document@12s:401"},
-		{faults: "status=metadata-document@40s:401"},
-		{faults: "status=metadata-token#1:403"},
-		{faults: "status=metadata-token@20s:404"},
-		{faults: "status=metadata-document#1:404"},
-		{faults: "status=metadata-document@20s:403"},
-		{faults: "refuse=metadata@20s"},
-		{faults: "hang=metadata@20s"},
-		{faults: `body=metadata-document@10s:{"instanceId": "i-0123456789abcdef0"}`},
-		{faults: "status=metadata-document@40s:401 drop-before=metadata-document@15s"}, // each for less than its time
-		{faults: "status=metadata:403", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "is off"},
-		{faults: "status=metadata-document:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
-		{faults: "status=metadata-token:404", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
-		{faults: "status=metadata-token:405", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "not version 2"},
-		{faults: "status=metadata-token:400", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
-		{faults: "status=metadata-document:401", want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "refuses our token"},
-		{faults: `body=metadata-document:{"instanceId":"i-0123456789abcdef0"}`, want: ec2ops.ErrNotEC2, row: ec2ops.MetadataRefused, says: "no instance, region or zone"},
-		{faults: "refuse=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "refused"},
-		{faults: "hang=metadata", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "does not answer"},
-		{faults: "status=metadata:503", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "503"},
-		{faults: "body=metadata-document:no,JSON", want: ec2ops.ErrTemporary, row: ec2ops.NoMetadata, says: "metadata"},
-		{faults: "hang=metadata", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "metadata"},
-		{faults: "status=metadata:403", limit: 2 * time.Second, want: ec2ops.ErrTemporary, says: "403"},
-	} {
-		t.Run(fmt.Sprint(tc.faults, tc.limit), func(t *testing.T) {
+	for _, tc := range identifyRefusals {
+		if tc.want != nil && !errors.Is(tc.want, ec2ops.ErrNotEC2) {
+			tc.not = ec2ops.ErrNotEC2
+		}
+		t.Run(fmt.Sprint(tc.fault, tc.limit), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, c := inMemory(t, strings.Fields(strings.ReplaceAll(tc.faults, ": ", ":"))...)
-				ctx := t.Context()
-				if tc.limit > 0 {
-					limited, cancel := context.WithTimeout(ctx, tc.limit)
-					defer cancel()
-					ctx = limited
-				}
+				_, c := inMemory(t, strings.Fields(strings.ReplaceAll(tc.fault, ": ", ":"))...)
+				ctx, cancel := tc.context(t)
+				defer cancel()
 				began := time.Now()
 				_, err := c.Identify(ctx, nil)
-				took := time.Since(began)
-				if tc.want == nil {
-					if err != nil {
-						t.Errorf("after %s: %v", took, err)
-					}
-					return
-				}
-				if !errors.Is(err, tc.want) || errors.Is(err, ec2ops.ErrNotEC2) && !errors.Is(tc.want, ec2ops.ErrNotEC2) || !strings.Contains(err.Error(), tc.says) {
-					t.Errorf("got %v, want %v and %q", err, tc.want, tc.says)
-				}
-				within := tc.limit
-				if tc.row != nil {
-					within = tc.row.Within
-				}
-				if took < within || took > within+overshoot {
-					t.Errorf("took %s, want %s", took, within)
-				}
+				tc.check(t, time.Since(began), err)
 			})
 		})
 	}
@@ -166,66 +184,43 @@ func TestEachTryHasANewToken(t *testing.T) {
 	}
 }
 
+var callRefusals = []refusalTest{
+	{fault: "error=DescribeSnapshots@3s:AuthFailure"},
+	{fault: "error=DescribeSnapshots@50s:AuthFailure"},
+	{fault: "error=DescribeSnapshots#1:InvalidClientTokenId"},
+	{fault: "error=DescribeSnapshots@10s:UnauthorizedOperation"},
+	{fault: "error=DescribeSnapshots@10s:OptInRequired"},
+	{fault: "status=metadata-role@8s:404"},
+	{fault: "status=metadata-role@40s:403"},
+	{fault: "status=metadata-role@90s:401"}, // not in the table: until the deadline
+	{fault: "error=DescribeSnapshots:AuthFailure", want: ec2ops.ErrCredentials, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
+	{fault: "error=DescribeSnapshots:SignatureDoesNotMatch", want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
+	{fault: "error=DescribeSnapshots:InvalidClientTokenId", want: ec2ops.ErrUnknownKey, row: ec2ops.UnknownKey},
+	{fault: "error=DescribeSnapshots:UnauthorizedOperation", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
+	{fault: "error=DescribeSnapshots:OptInRequired", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
+	{fault: "error=DescribeSnapshots:CustomerKeyHasBeenRevoked", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
+	{fault: "error=DescribeSnapshots:InvalidKMSKey.InvalidState", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
+	{fault: "status=metadata-role:404", want: ec2ops.ErrNoCredentials, row: ec2ops.NoRole},
+	{fault: "error=DescribeSnapshots:UnauthorizedOperation", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied},
+	{fault: "status=metadata-role:404", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrNoCredentials},
+}
+
 // TestCallRefusals: the same for calls to EC2.
 func TestCallRefusals(t *testing.T) {
 	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
-	for _, tc := range []struct {
-		fault string
-		limit time.Duration
-		want  error
-		not   error
-		row   *ec2ops.Refusal
-	}{
-		{fault: "error=DescribeSnapshots@3s:AuthFailure"},
-		{fault: "error=DescribeSnapshots@50s:AuthFailure"},
-		{fault: "error=DescribeSnapshots#1:InvalidClientTokenId"},
-		{fault: "error=DescribeSnapshots@10s:UnauthorizedOperation"},
-		{fault: "error=DescribeSnapshots@10s:OptInRequired"},
-		{fault: "status=metadata-role@8s:404"},
-		{fault: "status=metadata-role@40s:403"},
-		{fault: "status=metadata-role@90s:401"}, // not in the table: until the deadline
-		{fault: "error=DescribeSnapshots:AuthFailure", want: ec2ops.ErrCredentials, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
-		{fault: "error=DescribeSnapshots:SignatureDoesNotMatch", want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied, row: ec2ops.BadCredentials},
-		{fault: "error=DescribeSnapshots:InvalidClientTokenId", want: ec2ops.ErrUnknownKey, row: ec2ops.UnknownKey},
-		{fault: "error=DescribeSnapshots:UnauthorizedOperation", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
-		{fault: "error=DescribeSnapshots:OptInRequired", want: ec2ops.ErrDenied, row: ec2ops.Unauthorized},
-		{fault: "error=DescribeSnapshots:CustomerKeyHasBeenRevoked", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
-		{fault: "error=DescribeSnapshots:InvalidKMSKey.InvalidState", want: ec2ops.ErrKMS, row: ec2ops.NoKMS},
-		{fault: "status=metadata-role:404", want: ec2ops.ErrNoCredentials, row: ec2ops.NoRole},
-		{fault: "error=DescribeSnapshots:UnauthorizedOperation", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied},
-		{fault: "status=metadata-role:404", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrNoCredentials},
-	} {
+	for _, tc := range callRefusals {
+		tc.says = "DescribeSnapshots tagged Name=app: "
 		t.Run(fmt.Sprint(tc.fault, tc.limit), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, c := inMemory(t, tc.fault)
 				if _, err := c.Identify(t.Context(), nil); err != nil {
 					t.Fatal(err)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				ctx, cancel := tc.context(t)
 				defer cancel()
-				if tc.limit > 0 {
-					ctx, cancel = context.WithTimeout(ctx, tc.limit)
-					defer cancel()
-				}
 				began := time.Now()
 				_, err := c.Snapshots(ctx, "app")
-				took := time.Since(began)
-				if tc.want == nil {
-					if err != nil {
-						t.Errorf("after %s: %v", took, err)
-					}
-					return
-				}
-				if !errors.Is(err, tc.want) || tc.not != nil && errors.Is(err, tc.not) || !strings.Contains(err.Error(), "DescribeSnapshots tagged Name=app: ") {
-					t.Errorf("got %v, want %v", err, tc.want)
-				}
-				within := tc.limit
-				if tc.row != nil {
-					within = tc.row.Within
-				}
-				if took < within || took > within+overshoot {
-					t.Errorf("took %s, want %s", took, within)
-				}
+				tc.check(t, time.Since(began), err)
 			})
 		})
 	}

@@ -1,0 +1,110 @@
+package ec2ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Attach calls AttachVolume. It returns once EC2 has accepted the request; the attachment
+// is then usually still attaching. While the instance is pending (EC2 may still say so
+// early in boot) or the volume is not available, it retries, and calls waiting, when not
+// nil, with the reason. Besides the usual errors it returns [ErrDeviceNameTaken] and
+// [ErrVolumeInUse].
+func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string, waiting func(reason string)) error {
+	pause := c.newPollDelay("attach", firstPoll, lastPoll)
+	for {
+		err := c.retryNotFound(ctx, func() error {
+			_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
+				return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
+					VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
+				})
+			})
+			return err
+		})
+		if !errors.Is(err, ErrNotReady) {
+			return err
+		}
+		if waiting != nil {
+			waiting(err.Error())
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return fmt.Errorf("%w: %w", err, sleepErr)
+		}
+	}
+}
+
+// Detach calls DetachVolume. Unmount the file system first: on NVMe the guest gets no
+// chance to flush. An attachment that EC2 no longer knows is not an error.
+func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error {
+	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func(ctx context.Context) (*ec2.DetachVolumeOutput, error) {
+		return c.ec2.DetachVolume(ctx, &ec2.DetachVolumeInput{
+			VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID),
+		})
+	})
+	var api *APIError
+	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeAvailable) {
+		return nil // an earlier call whose response was lost has detached it
+	}
+	return ignoreNotFound(err)
+}
+
+// mappingTimeout is how long an attachment may take to appear in the instance's block
+// device mapping. It can't be modified before that.
+const mappingTimeout = 30 * time.Second
+
+// DeleteOnTermination makes EC2 delete the volume attached as device when its instance
+// terminates. The default is to keep volumes that were attached after launch.
+func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
+	pause := c.newPollDelay("mapping", firstPoll, lastPoll)
+	for until := time.Now().Add(mappingTimeout); ; {
+		err := c.retryNotFound(ctx, func() error { return c.deleteOnTermination(ctx, instanceID, device, volumeID) })
+		if !errors.Is(err, ErrNotReady) || !time.Now().Before(until) {
+			return err
+		}
+		if sleepErr := pause.sleep(ctx); sleepErr != nil {
+			return fmt.Errorf("%w: %w", err, sleepErr)
+		}
+	}
+}
+
+func (c *Client) deleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
+	_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
+		return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
+			InstanceId: aws.String(instanceID),
+			BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+				DeviceName: aws.String(device),
+				Ebs: &types.EbsInstanceBlockDeviceSpecification{
+					DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
+				},
+			}},
+		})
+	})
+	return err
+}
+
+func attachmentsOf(list []types.VolumeAttachment) []Attachment {
+	var all []Attachment
+	for _, a := range list {
+		all = append(all, Attachment{
+			InstanceID:          aws.ToString(a.InstanceId),
+			Device:              aws.ToString(a.Device),
+			State:               string(a.State),
+			DeleteOnTermination: aws.ToBool(a.DeleteOnTermination),
+		})
+	}
+	return all
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
