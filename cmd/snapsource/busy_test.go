@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent"
 	"snapsource/agent/report"
 )
 
@@ -35,7 +34,7 @@ func TestSnapshotsOfABusySource(t *testing.T) {
 	held := s.check(slices.Sorted(maps.Keys(taken)))
 	var pauses []pause
 	for id, r := range taken {
-		begun, frozen, thawed := moment(r, agent.Flush), moment(r, agent.Freeze), moment(r, agent.Thaw)
+		begun, frozen, thawed := moment(r, report.Flush), moment(r, report.Freeze), moment(r, report.Thaw)
 		least, most, longest := 0, 0, int64(0)
 		for _, w := range written {
 			if w.ended < frozen {
@@ -51,7 +50,7 @@ func TestSnapshotsOfABusySource(t *testing.T) {
 		if n := held[id]; n < least || n > most {
 			t.Errorf("%s holds %d records; %d were synced before the freeze, %d begun before the thaw", id, n, least, most)
 		}
-		pauses = append(pauses, pause{time.Duration(longest), r.Taken.Pause, step(r, agent.Create).Took})
+		pauses = append(pauses, pause{time.Duration(longest), r.Taken.Pause, step(r, report.Create).Took})
 	}
 	distribution := func(beyondCall func(pause) time.Duration) string { return distributionOf(pauses, beyondCall) }
 	t.Logf("%d snapshots, %d records; it was frozen for the call and %s; a writer waited for the call and %s, its own write and sync among it",
@@ -104,12 +103,12 @@ func distributionOf(pauses []pause, beyondCall func(pause) time.Duration) string
 	return fmt.Sprintf("%s (median), %s (90 %%), %s (99 %%), %s (most)", at(50), at(90), at(99), at(100))
 }
 
-func step(r report.Source, name agent.Step) agent.StepReport {
-	return r.Steps[slices.IndexFunc(r.Steps, func(s agent.StepReport) bool { return s.Step == name })]
+func step(r report.Source, name report.Step) report.FinishedStep {
+	return r.Steps[slices.IndexFunc(r.Steps, func(s report.FinishedStep) bool { return s.Step == name })]
 }
 
 // moment is when a step was over, as Unix time in ns.
-func moment(r report.Source, name agent.Step) int64 {
+func moment(r report.Source, name report.Step) int64 {
 	s := step(r, name)
 	return r.Began.Add(s.Start + s.Took).UnixNano()
 }
