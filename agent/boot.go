@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/ec2ops"
@@ -30,9 +31,9 @@ type boot struct {
 	src      config.Source
 	start    time.Time
 	inEC2    stopwatch
-	beside   sync.WaitGroup // calls that run beside the steps
-	entrance *entrance      // of the instance; the run's sources share it
-	queue    *queue         // likewise; nil: does not queue
+	beside   sync.WaitGroup     // calls that run beside the steps
+	entrance *entrance          // of the instance; the run's sources share it
+	limiter  *admission.Limiter // likewise
 	report   *SourceReport
 	telling  sync.Mutex // held while Events is called
 	waits    sync.Mutex // guards report.Waits
@@ -63,9 +64,9 @@ func (a *Agent) Up(ctx context.Context, cfg config.Config) (Report, error) {
 
 // upEach brings every source to where it is wanted.
 func (a *Agent) upEach(ctx context.Context, cfg config.Config, way *entrance) (Report, error) {
-	line := &queue{sources: len(cfg.Sources)}
+	limiter := &admission.Limiter{Cloud: a.Cloud, Sources: len(cfg.Sources)}
 	return a.eachSource(cfg, func(b *boot) error {
-		b.entrance, b.queue = way, line
+		b.entrance, b.limiter = way, limiter
 		if r, ok := b.nothingToDo(ctx); ok {
 			b.report.fromRecord(r)
 			b.report.State = StateReady

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
@@ -77,7 +78,9 @@ func (b *boot) makeVolume(ctx context.Context, s *step, c choice) (ec2ops.Volume
 // or errFailed when it never will be.
 func (b *boot) redeem(ctx context.Context, s *step, o *ordered) (made ec2ops.Volume, err error) {
 	for begun := time.Now(); ; {
-		answer, err := b.createInTurn(ctx, s, o.spec)
+		answer, err := admission.Do(ctx, b.limiter, throttled{s}, "CreateVolume", func(ctx context.Context) (ec2ops.Volume, error) {
+			return b.agent.Cloud.CreateVolume(ctx, o.spec)
+		})
 		switch {
 		case errors.Is(err, ec2ops.ErrTokenMismatch) && made.ID != "":
 			// EC2 has accepted these parameters, so it is the volume that is no more.

@@ -24,6 +24,18 @@ func (l *later[T]) wait() (T, error) {
 	return l.value, l.err
 }
 
+// first is a call whose first result is l's.
+func (l *later[T]) first(call func(context.Context) (T, error)) func(context.Context) (T, error) {
+	used := false
+	return func(ctx context.Context) (T, error) {
+		if used {
+			return call(ctx)
+		}
+		used = true
+		return l.wait()
+	}
+}
+
 // owning runs a flow; whatever it started beside itself is over when it returns,
 // cancelled if nobody waited for it.
 func (b *boot) owning(ctx context.Context, flow func(context.Context) error) error {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +84,15 @@ func (s *step) waiting(reason string) {
 		return
 	}
 	s.b.tell(Event{Step: s.name, Phase: Waiting, Detail: reason, At: time.Now(), Took: time.Since(s.start)})
+}
+
+// throttled is a step as an [admission.Waiter].
+type throttled struct{ *step }
+
+func (t throttled) Waiting(reason string) { t.waiting(reason) }
+func (t throttled) Note(text string)      { t.b.note(strings.Join(strings.Fields(text), " ")) }
+func (t throttled) Pause(ctx context.Context, d time.Duration, what string) error {
+	return t.b.pause(ctx, d, what)
 }
 
 // end finishes the step with the error that *err holds by then.

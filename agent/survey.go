@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/ec2ops"
@@ -31,14 +32,14 @@ func (b *boot) survey(ctx context.Context, self ec2ops.Identity) (sv seen, err e
 	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return b.agent.Cloud.Volumes(ctx, self.InstanceID, b.src.Name)
 	}
-	once := b.firstCalls(ctx)
+	once := b.limiter.First(ctx, self)
 	sv.snapshots = start(b, func() ([]ec2ops.Snapshot, error) { return b.agent.Cloud.Snapshots(once, b.src.Name) })
 	volumes := start(b, func() ([]ec2ops.Volume, error) { return list(once) })
 	sv.targets, err = b.lookTargets()
 	over := b.await(OnCalls, "its volumes")
-	found, listErr := volumes.wait()
+	<-volumes.done
 	over()
-	found, listErr = inTurn(ctx, s, found, listErr, list)
+	found, listErr := admission.Do(ctx, b.limiter, throttled{s}, "DescribeVolumes", volumes.first(list))
 	if err := errors.Join(err, listErr); err != nil {
 		return sv, err
 	}
@@ -160,11 +161,10 @@ func (b *boot) choose(ctx context.Context, sv seen) (c choice, err error) {
 	c = sv.choice
 	if b.looksAtSnapshots(c.volume) {
 		leave, over := b.inEC2.enter(), b.await(OnCalls, "its snapshots")
-		snapshots, listErr := sv.snapshots.wait()
+		<-sv.snapshots.done
 		over()
-		snapshots, listErr = inTurn(ctx, s, snapshots, listErr, func(ctx context.Context) ([]ec2ops.Snapshot, error) {
-			return b.agent.Cloud.Snapshots(ctx, b.src.Name)
-		})
+		list := func(ctx context.Context) ([]ec2ops.Snapshot, error) { return b.agent.Cloud.Snapshots(ctx, b.src.Name) }
+		snapshots, listErr := admission.Do(ctx, b.limiter, throttled{s}, "DescribeSnapshots", sv.snapshots.first(list))
 		leave()
 		if listErr != nil {
 			return c, listErr

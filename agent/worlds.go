@@ -31,7 +31,7 @@ type Cloud interface {
 	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
 	OwnTags(ctx context.Context, keys []string) (tags map[string]string, known bool)
-	Launches(ctx context.Context, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
+	Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
 	Untag(ctx context.Context, id string, remove map[string]string) error
 	TargetLifecycleState(ctx context.Context) (string, error)

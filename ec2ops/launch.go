@@ -20,7 +20,8 @@ type Launch struct {
 const LaunchesMax = 1000
 
 // Launches lists, by one call, the pending and running instances of the account in the
-// client's region that were launched within some minutes, both of them included. If
+// client's region that were launched from a machine image within some minutes, both of
+// them included. If
 // endings is not empty, only those are counted whose private address ends in one of
 // these digits. whole says that there are no others than are listed. A missing permission
 // is believed at once: the caller goes on without the list.
@@ -28,10 +29,11 @@ const LaunchesMax = 1000
 // launch-time takes a wildcard by DescribeInstances' own documentation, and
 // private-ip-address as every filter does. (EC2 user guide, "List and filter your
 // resources")
-func (c *Client) Launches(ctx context.Context, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
+func (c *Client) Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
 	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(LaunchesMax), Filters: []types.Filter{
 		filter("launch-time", minutes(from, to)...),
 		filter("instance-state-name", string(types.InstanceStateNamePending), InstanceRunning),
+		filter("image-id", image),
 	}}
 	if endings != "" {
 		var ends []string

@@ -15,9 +15,13 @@ const rootSize = 8
 // LaunchOptions say how an instance differs from the default.
 type LaunchOptions struct {
 	Zone, Type string
+	Image      string // the machine image; all are launched from the same one if it is not set
 	UserData   string
 	Tags       Tags
 }
+
+// defaultImage is the id of the image that instances are launched from.
+const defaultImage = "ami-0abcdef1234567890"
 
 // Launch starts an instance. Its name is also its Name tag. A name that a live
 // instance has is an error, as an aid to tests; EC2 allows it.
@@ -37,9 +41,10 @@ func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Inst
 func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (*Instance, error) {
 	setDefault(&o.Zone, s.opts.Zone)
 	setDefault(&o.Type, s.opts.InstanceType)
+	setDefault(&o.Image, defaultImage)
 	running := now.Add(s.chance.launch())
 	i := &Instance{
-		ID: s.chance.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.chance.hex(16), Zone: o.Zone,
+		ID: s.chance.id("i"), Name: name, Type: o.Type, Image: o.Image, Zone: o.Zone,
 		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
 		Launched: now, Running: running, RootVolumeID: s.chance.id("vol"),
 	}
