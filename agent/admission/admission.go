@@ -24,7 +24,6 @@ const (
 	// at most 2 + 4 s: a chance refusal costs 1 s, and a thousand launches two calls each.
 	firstBackoff, lastBackoff = 2 * time.Second, 64 * time.Second
 	chanceRetries             = 2
-	slotRetries               = 1 // in a slot, before the limits are taken to be shared
 
 	cohortAge  = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
 	cohortSpan = 10 * time.Minute // from the first launch of a cohort to this one, at most
@@ -38,7 +37,7 @@ const (
 	// sharedTokens are a launch's four calls that change something, and what retries need.
 	// unslotted launches of a cohort need no slot: CreateVolume's bucket holds 100 and gains
 	// 5 a second while the first retries last.
-	sharedTokens, unslotted = 1.075 * ec2ops.MutationsShared, 130
+	sharedTokens, unslotted = 1.05 * ec2ops.MutationsShared, 130
 
 	sampled    = 10 // launches for each one listed whose address ends in the same digit
 	sampleFrom = 2  // the window from which a cohort is taken to exceed a page
@@ -116,7 +115,7 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	switch {
 	case l.tokens == 0 && l.tries > chanceRetries:
 		return l.enter(ctx, w)
-	case l.tokens == 1 && l.tries > slotRetries:
+	case l.tokens == 1:
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
 	}

@@ -113,11 +113,12 @@ func TestLayers(t *testing.T) {
 		"snapsource/systemd":          leaf,
 		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
+		"snapsource/agent/admission":  {"snapsource/ec2ops"},
 		"snapsource/agent/config":     {"snapsource/ec2ops", "snapsource/mountfs"},
 		"snapsource/agent/failure":    leaf,
 		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
 		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/ec2ops"},
-		"snapsource/agent":            {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
+		"snapsource/agent":            {"snapsource/agent/admission", "snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/agent/agenttest":  {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/ec2ops/ec2test", "snapsource/mountfs"},
 		"snapsource/cmd/snapsource":   {"snapsource/agent", "snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/inventory", "snapsource/agent/releases", "snapsource/ec2ops", "snapsource/mountfs", "snapsource/systemd"},
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
