@@ -1,8 +1,7 @@
 // Package admission keeps a launch within EC2's rate limits, which all instances of an
-// account share. A throttled launch retries with jitter, as most refusals are by chance. If
-// it is still throttled it counts its cohort, the instances launched from the same machine
-// image at about the same time, and waits for a slot of its own: blind retries cost about
-// 10·ln(N/n₀) throttled calls per launch.
+// account share. A throttled launch first retries with jitter. Then it counts its cohort, the
+// instances launched from its image at about the same time, and waits for a slot of its own:
+// blind retries cost about 10·ln(N/n₀) throttled calls per launch.
 package admission
 
 import (
@@ -72,6 +71,7 @@ type Limiter struct {
 	cohort cohort
 	tokens float64 // that each launch takes of the scarcest bucket; 0 before the cohort is counted
 	tries  int     // throttled calls, since then or since the begin
+	late   bool    // its slot was over when it was known
 	blind  bool    // the client retries: the cohort is small, or unknown
 }
 
@@ -115,7 +115,7 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	switch {
 	case l.tokens == 0 && l.tries > chanceRetries:
 		return l.enter(ctx, w)
-	case l.tokens == 1:
+	case l.tokens == 1 && !l.late: // a late one may be throttled by either limits
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
 	}
@@ -183,6 +183,7 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, ea
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.begun), time.Since(l.self.Launched)-slowBoot)
 	d := l.cohort.slot(l.tokens) - l.cohort.before - since
+	l.late = d < 0
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
 		l.cohort.size/float64(l.Sources), d.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-lastChance {
