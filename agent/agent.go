@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/launchhook"
 	"snapsource/agent/record"
 	"snapsource/agent/report"
@@ -27,7 +28,7 @@ type Cloud struct {
 	Attachments Attachments
 	Tags        roles.Tags
 	Group       launchhook.Group
-	Launches    Launches
+	Launches    admission.Cloud
 }
 
 // NewCloud is AWS by its client.
@@ -62,11 +63,6 @@ type Attachments interface {
 	Detach(ctx context.Context, volumeID, instanceID string) error
 	DeleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error
 	Instance(ctx context.Context, id string) (ec2ops.Instance, error)
-}
-
-// Launches are the instances that were launched lately.
-type Launches interface {
-	Launches(ctx context.Context, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
 }
 
 // Host is the instance that the agent runs on. [NewHost] is the real one.

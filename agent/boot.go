@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/launchhook"
@@ -30,9 +31,10 @@ func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error
 		return report.Report{}, err
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
-	hook, line := launchhook.New(a.Cloud.Group, cfg.LifecycleHook), &queue{sources: len(cfg.Sources)}
+	hook := launchhook.New(a.Cloud.Group, cfg.LifecycleHook)
+	limiter := &admission.Limiter{Cloud: a.Cloud.Launches, Sources: len(cfg.Sources)}
 	result, err := report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
-		return (&launch{run: a.run(r, cfg, src), hook: hook, queue: line}).up(ctx)
+		return (&launch{run: a.run(r, cfg, src), hook: hook, limiter: limiter}).up(ctx)
 	})
 	if note := hook.Abandon(ctx, result.Instance(), err); note != "" {
 		result.Note(a.Events, note)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
@@ -122,11 +123,11 @@ func (l *launch) choose(ctx context.Context, sv seen) (c choice, over *supersede
 func (l *launch) snapshots(ctx context.Context, s *report.Running, sv seen) ([]ec2ops.Snapshot, error) {
 	defer l.InEC2()()
 	over := l.Await(report.OnCalls, "its snapshots")
-	list, err := sv.snapshots.wait()
+	<-sv.snapshots.done
 	over()
-	return inTurn(ctx, l, s, list, err, func(ctx context.Context) ([]ec2ops.Snapshot, error) {
+	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", sv.snapshots.first(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
 		return l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
-	})
+	}))
 }
 
 // chooseSnapshot completes a choice. No answer that lists no eligible snapshot is believed

@@ -271,7 +271,7 @@ func (c *fakeCloud) DeleteOnTermination(ctx context.Context, _, _, id string) er
 	})
 }
 
-func (c *fakeCloud) Launches(ctx context.Context, _, _ time.Time, _ string) (list []ec2ops.Launch, whole bool, err error) {
+func (c *fakeCloud) Launches(ctx context.Context, _ string, _, _ time.Time, _ string) (list []ec2ops.Launch, whole bool, err error) {
 	err = c.call(ctx, "DescribeInstances", func() error { list = []ec2ops.Launch{{ID: theInstance.InstanceID}}; return nil })
 	return list, true, err
 }

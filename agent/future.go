@@ -36,6 +36,18 @@ func inBackground[T any](b *background, call func() (T, error)) *future[T] {
 	return f
 }
 
+// first is a call whose first result is f's.
+func (f *future[T]) first(call func(context.Context) (T, error)) func(context.Context) (T, error) {
+	used := false
+	return func(ctx context.Context) (T, error) {
+		if used {
+			return call(ctx)
+		}
+		used = true
+		return f.wait()
+	}
+}
+
 // wait gives the result, once the call is over.
 func (f *future[T]) wait() (T, error) {
 	<-f.done

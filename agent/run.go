@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/launchhook"
 	"snapsource/agent/record"
@@ -30,8 +31,8 @@ func (a *Agent) run(r *report.Run, cfg config.Config, src config.Source) run {
 // only plans.
 type launch struct {
 	run
-	hook       *launchhook.Hook // of the instance; the run's sources share it
-	queue      *queue           // likewise; nil: does not queue
+	hook       *launchhook.Hook   // of the instance; the run's sources share it
+	limiter    *admission.Limiter // likewise; nil: the client retries alone
 	background background
 
 	// gone are the volumes that are deleted, though EC2 may list them still. They outlive

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"snapsource/agent/admission"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
@@ -30,14 +31,14 @@ func (l *launch) survey(ctx context.Context) (sv seen, err error) {
 	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 	}
-	once := l.firstCalls(ctx)
+	once := l.limiter.First(ctx, l.Self)
 	sv.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
 	volumes := inBackground(&l.background, func() ([]ec2ops.Volume, error) { return list(once) })
 	sv.targets, err = l.lookTargets()
 	over := l.Await(report.OnCalls, "its volumes")
-	found, listErr := volumes.wait()
+	<-volumes.done
 	over()
-	found, listErr = inTurn(ctx, l, s, found, listErr, list)
+	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.first(list))
 	if err := errors.Join(err, listErr); err != nil {
 		return sv, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"snapsource/agent/admission"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
@@ -76,7 +77,9 @@ func (l *launch) makeVolume(ctx context.Context, s *report.Running, c choice) (p
 // named, if it has.
 func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p placed, err error) {
 	for begun := time.Now(); ; {
-		answer, err := l.createInTurn(ctx, s, o.spec)
+		answer, err := admission.Do(ctx, l.limiter, s, "CreateVolume", func(ctx context.Context) (ec2ops.Volume, error) {
+			return l.cloud.Volumes.CreateVolume(ctx, o.spec)
+		})
 		if err != nil {
 			again, now, err := l.createFailed(ctx, s, o, p, err)
 			if again {

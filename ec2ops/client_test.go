@@ -57,7 +57,7 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("launched %s ago, with the address %s", since, self.PrivateIP)
 	}
 	self.InstanceID, self.Launched, self.PrivateIP = "", time.Time{}, netip.Addr{}
-	want := ec2ops.Identity{InstanceType: "m5.large", AccountID: "123456789012", Region: "us-west-2", Zone: "us-west-2c", Architecture: "x86_64"}
+	want := ec2ops.Identity{InstanceType: "m5.large", AccountID: "123456789012", Region: "us-west-2", Zone: "us-west-2c", Architecture: "x86_64", ImageID: "ami-0abcdef1234567890"}
 	if self != want {
 		t.Errorf("got %+v, want %+v", self, want)
 	}

@@ -19,6 +19,7 @@ type Identity struct {
 	Region       string
 	Zone         string // availability zone: "us-west-2c"
 	Architecture string
+	ImageID      string     // the machine image that it was launched from
 	PrivateIP    netip.Addr // IPv4; zero if there is none
 	Launched     time.Time  // or started after a stop; zero if unknown
 }
@@ -53,12 +54,13 @@ func identityOf(doc imds.InstanceIdentityDocument) (Identity, error) {
 		Region:       doc.Region,
 		Zone:         doc.AvailabilityZone,
 		Architecture: doc.Architecture,
+		ImageID:      doc.ImageID,
 		Launched:     doc.PendingTime,
 	}
 	if id.InstanceID == "" || id.Region == "" || id.Zone == "" {
 		return Identity{}, fmt.Errorf("%w: the identity document names no instance, region or zone", ErrNotEC2)
 	}
-	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture} {
+	for _, v := range []string{id.InstanceID, id.InstanceType, id.AccountID, id.Region, id.Zone, id.Architecture, id.ImageID} {
 		if v != "" && (len(v) > identityValueMax || !identityValue.MatchString(v)) {
 			return Identity{}, fmt.Errorf("%w: the identity document has %q in it", ErrNotEC2, v)
 		}

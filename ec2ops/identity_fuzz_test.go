@@ -23,6 +23,7 @@ func TestIdentityOf(t *testing.T) {
 		"type":     func(d *imds.InstanceIdentityDocument) *string { return &d.InstanceType },
 		"account":  func(d *imds.InstanceIdentityDocument) *string { return &d.AccountID },
 		"region":   func(d *imds.InstanceIdentityDocument) *string { return &d.Region },
+		"image":    func(d *imds.InstanceIdentityDocument) *string { return &d.ImageID },
 		"zone":     func(d *imds.InstanceIdentityDocument) *string { return &d.AvailabilityZone },
 	}
 	for name, field := range fields {

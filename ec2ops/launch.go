@@ -20,18 +20,19 @@ type Launch struct {
 const LaunchesMax = 1000
 
 // Launches lists, in one call, the pending and running instances in the client's account
-// and region that were launched between two minutes, inclusive. If endings is not empty, it
-// lists only those whose private address ends in one of these digits. whole is false if
-// there are more than one page shows. A missing permission is not retried: the caller can
-// do without the list.
+// and region that were launched from a machine image between two minutes, inclusive. If
+// endings is not empty, it lists only those whose private address ends in one of these
+// digits. whole is false if there are more than one page shows. A missing permission is not
+// retried: the caller can do without the list.
 //
 // launch-time takes a wildcard by DescribeInstances' own documentation, and
 // private-ip-address does as every filter. (EC2 user guide, "List and filter your
 // resources")
-func (c *Client) Launches(ctx context.Context, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
+func (c *Client) Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
 	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(LaunchesMax), Filters: []types.Filter{
 		filter("launch-time", minutes(from, to)...),
 		filter("instance-state-name", string(types.InstanceStateNamePending), InstanceRunning),
+		filter("image-id", image),
 	}}
 	if endings != "" {
 		var ends []string

@@ -25,13 +25,14 @@ func TestLaunches(t *testing.T) {
 		for n := range 20 {
 			want = append(want, fake.Launch(fmt.Sprintf("web-%d", n+2)).ID)
 		}
+		fake.LaunchWith("other", ec2test.LaunchOptions{Image: "ami-0123456789abcdef0"})
 		gone := fake.Launch("gone").ID
 		if err := fake.Server.Terminate(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
 		list := func(from time.Time, endings string) []string {
 			t.Helper()
-			launches, whole, err := c.Launches(t.Context(), from, time.Now(), endings)
+			launches, whole, err := c.Launches(t.Context(), self.ImageID, from, time.Now(), endings)
 			if err != nil || !whole {
 				t.Fatalf("whole %v, %v", whole, err)
 			}
@@ -77,7 +78,7 @@ func TestLaunchesMax(t *testing.T) {
 		for n := range ec2ops.LaunchesMax {
 			fake.Launch(fmt.Sprintf("web-%d", n+2))
 		}
-		launches, whole, err := c.Launches(t.Context(), self.Launched, time.Now(), "")
+		launches, whole, err := c.Launches(t.Context(), self.ImageID, self.Launched, time.Now(), "")
 		if err != nil || whole || len(launches) != ec2ops.LaunchesMax {
 			t.Errorf("%d launches, whole %v, %v; want %d and not whole", len(launches), whole, err, ec2ops.LaunchesMax)
 		}

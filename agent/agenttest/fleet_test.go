@@ -52,15 +52,15 @@ func (f fleet) each(calls map[string]int) float64 {
 func (f fleet) most() (ratio, throttled float64) {
 	switch {
 	case f.throttle == ec2test.SharedMutations && f.size > 200:
-		return 1.10, 12
+		return 1.15, 15
 	case f.throttle == ec2test.SharedMutations && f.size > 10:
-		return 1.5, 8
+		return 1.4, 12
 	case f.size <= 100:
 		return 1.15, 3
 	case f.size <= 1000:
-		return 1.10, 3
+		return 1.08, 6
 	}
-	return 1.15, 5
+	return 1.20, 8
 }
 
 // kinds are the ways in which EC2 may limit calls, with the sizes that they are tried with

@@ -55,7 +55,7 @@ func (h *history) up(m *agenttest.Machine) {
 		}
 	default:
 		h.ready(m)
-		if from := report.Sources[0].Snapshot; sure && len(before) == 0 && from != wants {
+		if from := result.Sources[0].Snapshot; sure && len(before) == 0 && from != wants {
 			h.t.Errorf("launched from %s, and %s is the newest", from, wants)
 		}
 	}

@@ -120,6 +120,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/systemd":          leaf,
 		"snapsource/systemd/vmtest":   leaf, // tests
 		"snapsource/ec2ops/ec2test":   leaf,
+		"snapsource/agent/admission":  {ec2ops},
 		"snapsource/agent/failure":    {ec2ops, mountfs},
 		"snapsource/agent/config":     {"snapsource/agent/failure", ec2ops, mountfs},
 		"snapsource/agent/record":     {"snapsource/agent/config", "snapsource/agent/failure", mountfs},
@@ -129,7 +130,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/agent/launchhook": {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
 		"snapsource/agent/roles":      {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},
 		"snapsource/agent/deploy":     append(rooms("config", "failure", "record", "releases", "report"), ec2ops, mountfs),
-		"snapsource/agent":            append(rooms("config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles"), ec2ops, mountfs),
+		"snapsource/agent":            append(rooms("admission", "config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles"), ec2ops, mountfs),
 		"snapsource/agent/agenttest":  append(rooms("config", "deploy", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
 		"snapsource/cmd/snapsource":   append(rooms("config", "deploy", "failure", "inventory", "record", "releases", "report"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},

@@ -15,9 +15,13 @@ const rootSize = 8
 // LaunchOptions override the defaults of an instance.
 type LaunchOptions struct {
 	Zone, Type string
+	Image      string // the machine image; all are launched from the same one if it is not set
 	UserData   string
 	Tags       Tags
 }
+
+// defaultImage is the id of the image that instances are launched from.
+const defaultImage = "ami-0abcdef1234567890"
 
 // Launch starts an instance. Its name is also its Name tag. Unlike EC2 it refuses the name
 // of a live instance, which helps tests.
@@ -37,9 +41,10 @@ func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Inst
 func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (*Instance, error) {
 	setDefault(&o.Zone, s.opts.Zone)
 	setDefault(&o.Type, s.opts.InstanceType)
+	setDefault(&o.Image, defaultImage)
 	running := now.Add(s.random.launch())
 	i := &Instance{
-		ID: s.random.id("i"), Name: name, Type: o.Type, Image: "ami-0" + s.random.hex(16), Zone: o.Zone,
+		ID: s.random.id("i"), Name: name, Type: o.Type, Image: o.Image, Zone: o.Zone,
 		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
 		Launched: now, Running: running, RootVolumeID: s.random.id("vol"),
 	}
