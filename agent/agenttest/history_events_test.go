@@ -34,9 +34,9 @@ func (h *history) launch() {
 func (h *history) up(m *agenttest.Machine) {
 	cfg := h.config()
 	wants, before, sure := h.newest(), h.volumesOf(m.ID), h.allVisible()
-	var report report.Report
+	var result report.Report
 	err := h.perform(m, "up --stale "+cfg.Stale, func(ctx context.Context, a *agenttest.Program) (err error) {
-		report, err = a.Up(ctx, cfg)
+		result, err = a.Up(ctx, cfg)
 		return err
 	})
 	switch {
