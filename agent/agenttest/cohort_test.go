@@ -135,15 +135,7 @@ func TestCohort(t *testing.T) {
 				if took := time.Since(start); took > tc.within && tc.within != 0 {
 					t.Errorf("took %s, want at most %s", took, tc.within)
 				}
-				counts, samples := 0, 0
-				for _, c := range cloud.Calls() {
-					if c.Action == "DescribeInstances" && c.Params["Filter.1.Name"] == "launch-time" {
-						counts++
-						if c.Params["Filter.4.Name"] == "private-ip-address" {
-							samples++
-						}
-					}
-				}
+				counts, samples := counted(cloud.Calls())
 				if counts != tc.counts || samples != tc.samples {
 					t.Errorf("it counts %d times, of which %d a part; want %d and %d", counts, samples, tc.counts, tc.samples)
 				}
@@ -171,6 +163,19 @@ func TestCohort(t *testing.T) {
 			})
 		})
 	}
+}
+
+// counted says how often launches were counted, and of these how often only a part.
+func counted(calls []ec2test.Call) (counts, samples int) {
+	for _, c := range calls {
+		if c.Action == "DescribeInstances" && c.Params["Filter.1.Name"] == "launch-time" {
+			counts++
+			if c.Params["Filter.4.Name"] == "private-ip-address" {
+				samples++
+			}
+		}
+	}
+	return counts, samples
 }
 
 // TestChanceRefusal: one throttled call costs a launch little, whoever is launched at the
