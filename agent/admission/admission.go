@@ -92,12 +92,12 @@ func (l *Limiter) context(ctx context.Context, action string) context.Context {
 	return ec2ops.Once(ctx)
 }
 
-// Do makes a call, and makes it again while EC2 throttles it: after jitter, in this launch's
-// slot, after backoff. Its error is that of the last call.
+// Do makes a call, and makes it again while EC2 throttles it. Its error is the last call's.
 func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call func(context.Context) (T, error)) (T, error) {
-	for {
-		v, err := call(l.context(ctx, action))
-		if !errors.Is(err, ec2ops.ErrThrottled) || ctx.Err() != nil {
+	for n := 0; ; n++ {
+		with := l.context(ctx, action)
+		v, err := call(with)
+		if !errors.Is(err, ec2ops.ErrThrottled) || ctx.Err() != nil || with == ctx && n > 0 {
 			return v, err
 		}
 		if waitErr := l.wait(ctx, w, action); waitErr != nil {
@@ -115,7 +115,7 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	switch {
 	case l.tokens == 0 && l.tries > chanceRetries:
 		return l.enter(ctx, w)
-	case l.tokens == 1 && !l.late: // a late one may be throttled by either limits
+	case l.tokens == 1 && !l.late: // a late one may be throttled by either
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
 	}

@@ -198,3 +198,17 @@ func TestDo(t *testing.T) {
 		})
 	}
 }
+
+// TestClientGivesUp: what the client has retried in vain is not made again for ever.
+func TestClientGivesUp(t *testing.T) {
+	for name, l := range map[string]*Limiter{"nil": nil, "blind": {blind: true}} {
+		calls := 0
+		_, err := Do(t.Context(), l, &account{t: t}, "CreateVolume", func(context.Context) (int, error) {
+			calls++
+			return 0, ec2ops.ErrThrottled
+		})
+		if !errors.Is(err, ec2ops.ErrThrottled) || calls > 2 {
+			t.Errorf("%s: %d calls, %v", name, calls, err)
+		}
+	}
+}
