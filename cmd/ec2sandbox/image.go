@@ -25,7 +25,7 @@ const (
 // over the data of a busy volume took 140 ms on a loaded machine (217 in 30 s), and a
 // client times out after 60 s (botocore's read timeout).
 const (
-	copyTimeout      = time.Second
+	copyTimeout   = time.Second
 	settleTimeout = 30 * time.Second
 )
 
