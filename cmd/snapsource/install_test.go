@@ -19,7 +19,7 @@ func TestInstallCommand(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"install --before puma.service --root " + root, agent.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see how it went: systemctl status snapsource", ""},
+		{"install --before puma.service --root " + root, agent.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see the result: systemctl status snapsource", ""},
 		{"install --before ../puma.service --root " + root, agent.ExitUsage, "", `invalid name: "../puma.service"`},
 		{"install --root image", agent.ExitUsage, "", `--root "image" is not an absolute path`},
 		{"install puma.service", agent.ExitUsage, "", `takes no argument "puma.service"`},
