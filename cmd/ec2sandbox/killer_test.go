@@ -12,7 +12,7 @@ import (
 )
 
 // TestKillOfTheGone: a client that has closed its connection is told as gone,
-// which is told apart from an instance that does not run.
+// which is told unsharedTrees from an instance that does not run.
 func TestKillOfTheGone(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

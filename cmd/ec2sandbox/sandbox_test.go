@@ -89,7 +89,7 @@ func newSandbox(t *testing.T) *sandbox {
 func hostState(t *testing.T) string {
 	t.Helper()
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return slices.ContainsFunc(apart, func(dir string) bool { return within(m.Mountpoint, dir) && dir != "/dev" }), false
+		return slices.ContainsFunc(unsharedTrees, func(dir string) bool { return isBelow(m.Mountpoint, dir) && dir != "/dev" }), false
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,9 @@ import (
 func planCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
-		Short: "what up would do",
-		Long: `Plan looks at everything that up looks at, decides as up decides, and prints what
-up would do. It changes nothing. It ends with the error that up would end with.`,
+		Short: "show what up would do",
+		Long: `Plan observes what up observes, decides as up decides, and prints what up would do.
+It changes nothing. It ends with the same error as up.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)

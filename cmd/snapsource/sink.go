@@ -11,18 +11,18 @@ import (
 	"golang.org/x/term"
 )
 
-// sink is the one way out for what a command writes: stdout, stderr, and what systemd
-// is told. While it is held nothing is written, and in the end all of it in order.
+// sink receives all output of a command: stdout, stderr, and notifications to systemd.
+// While it is held it buffers them, and later writes them in order.
 //
-// What is held is not bounded: a file system is frozen for 10 s at most, in which a run
-// writes some kilobytes.
+// The buffer is unbounded: a file system is frozen for 10 s at most, in which a run writes
+// some kilobytes.
 type sink struct {
 	mu   sync.Mutex // held during a write, so that hold waits for it
 	hold bool
 	held []func()
 }
 
-// do writes now, or when the sink is released.
+// do calls write now, or when the sink is released.
 func (o *sink) do(write func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -33,8 +33,8 @@ func (o *sink) do(write func()) {
 	write()
 }
 
-// Hold keeps back what is written until release is called, which may be done twice. It
-// returns when no write is under way.
+// Hold buffers output until release is called; release may be called twice. Hold returns
+// when no write is in progress.
 func (o *sink) Hold() (release func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -49,31 +49,31 @@ func (o *sink) Hold() (release func()) {
 	})
 }
 
-// to gives the stream to a file, or whatever a test reads.
+// to returns the stream to a file, or to a test's buffer.
 func (o *sink) to(w io.Writer) *stream { return &stream{out: o, w: w} }
 
 // stream is stdout or stderr.
 type stream struct {
 	out  *sink
 	w    io.Writer
-	gone bool // whoever read it is gone; guarded by out.mu
+	gone bool // its reader is gone; guarded by out.mu
 }
 
-// Write gives no error when the reader of a pipe is gone, as that of "snapsource up |
-// head" is: what is written then is dropped, and the work goes on. Other errors, of a full
-// disk for instance, are for those who write a command's result.
+// Write returns no error if the reader of a pipe is gone, as with "snapsource up | head":
+// the output is dropped, and the work goes on. It returns other errors, such as a full
+// disk, for commands that print a result.
 func (s *stream) Write(text []byte) (int, error) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if s.out.hold {
 		text = bytes.Clone(text)
-		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // no result: those come at the end
+		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // not a result: those are written at the end
 		return len(text), nil
 	}
 	return s.write(text)
 }
 
-// write is Write for who has the lock.
+// write is Write with the lock held.
 func (s *stream) write(text []byte) (int, error) {
 	if s.gone {
 		return len(text), nil
@@ -86,16 +86,16 @@ func (s *stream) write(text []byte) (int, error) {
 	return n, err
 }
 
-// draw writes what is soon drawn again, unless the sink is held.
+// draw writes temporary output, such as a progress line, unless the sink is held.
 func (s *stream) draw(text string) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if !s.out.hold {
-		_, _ = s.write([]byte(text)) // the next one will do
+		_, _ = s.write([]byte(text)) // the next one replaces it
 	}
 }
 
-// terminal gives the terminal behind a writer, or nil.
+// terminal returns the terminal behind a writer, or nil.
 func terminal(w io.Writer) *os.File {
 	if s, ok := w.(*stream); ok {
 		w = s.w

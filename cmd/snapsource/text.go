@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// sayf is [fmt.Fprintf] for people. Whatever the format puts in is escaped by [plain]: tags,
-// states, errors and addresses come from others, who may want to be read as a line or a
-// column of ours, or to control the terminal. JSON is written as it is.
+// sayf is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
+// errors and addresses come from others, and might imitate a line or column of ours or
+// control the terminal. JSON is not escaped.
 func sayf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
@@ -24,7 +24,7 @@ func sayf(w io.Writer, format string, args ...any) {
 			args[i] = plain(arg.String())
 		}
 	}
-	fmt.Fprintf(w, format, args...) // what can't be written is dropped
+	fmt.Fprintf(w, format, args...) // errors are ignored
 }
 
 // writeLine writes a line of a command's result.
@@ -33,10 +33,10 @@ func writeLine(w io.Writer, text string) error {
 	return err
 }
 
-// plainLines has each line of a log for people escaped by [plain].
+// plainLines escapes each line of a log for people with [plain].
 type plainLines struct{ io.Writer }
 
-// Write takes whole lines, whose columns are separated by tabs.
+// Write accepts whole lines with columns separated by tabs.
 func (w plainLines) Write(line []byte) (int, error) {
 	columns := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
 	for i := range columns {
@@ -48,9 +48,9 @@ func (w plainLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// plain gives text as it can stand in a line for people. What can't be seen as it is, line
-// ends, control characters (C1 too), marks that turn the direction of writing or have no
-// width, bytes that are no UTF-8, is written as in Go: \n, \x1b, \u202e.
+// plain escapes a text for a line that people read. Newlines, control characters (also C1),
+// marks that change the direction of writing or have no width, and bytes that are not UTF-8
+// are written as in Go: \n, \x1b, \u202e.
 func plain(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
