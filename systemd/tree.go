@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// ErrExposed: users other than root can replace the program.
+// ErrExposed means that users other than root can replace the program.
 var ErrExposed = errors.New("not root's alone")
 
 // tree is an installation with its root open: no path, and no link on it, leads out of it.

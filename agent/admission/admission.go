@@ -27,6 +27,7 @@ const (
 	cohortAge  = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
 	cohortSpan = 10 * time.Minute // from the first launch of a cohort to this one, at most
 	slowBoot   = 5 * time.Minute  // from a launch to its first run; what begins later repeats it, and keeps its slot
+	lateAfter  = 8 * time.Second  // a missed slot's tokens are kept: AttachVolume's bucket fills in 10 s
 	lastChance = 30 * time.Second // before its deadline a run tries whose slot is later
 
 	together    = 15 * time.Second                // in which launches that were asked for at once begin
@@ -182,8 +183,12 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, ea
 // the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.begun), time.Since(l.self.Launched)-slowBoot)
-	d := l.cohort.slot(l.tokens) - l.cohort.before - since
-	l.late = d < 0
+	d := l.cohort.slot(l.tokens, l.cohort.rank) - l.cohort.before - since
+	// Launches of several pages count late. Half of the late ones take the slots left unused.
+	if l.late = d < 0; d < -lateAfter && l.cohort.size > ec2ops.LaunchesMax && draw(l.self.InstanceID, "late") < 0.5 {
+		last := l.cohort.slot(l.tokens, l.cohort.size)
+		d = last + l.jitter("behind", last/10) - l.cohort.before - since
+	}
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
 		l.cohort.size/float64(l.Sources), d.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-lastChance {
@@ -232,10 +237,9 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, each float64) cohort
 	return cohort{float64(end-first) * each, (float64(me-first) + draw(self.ID, "volume")) * each, launches[me].At.Sub(earliest.At)}
 }
 
-// slot gives when this launch is to create its volume, after the first call of the cohort's
+// slot gives when the launch of a rank is to create its volume, after the first call of the cohort's
 // first launch, if each launch takes so many tokens of the scarcest bucket.
-func (c cohort) slot(tokens float64) time.Duration {
-	rank := c.rank
+func (c cohort) slot(tokens, rank float64) time.Duration {
 	if tokens == 1 { // the unslotted are a random part of the cohort
 		rank = unslotted + rank*(c.size-unslotted)/c.size
 	}

@@ -86,7 +86,7 @@ func TestSlot(t *testing.T) {
 		{1000, 10, sharedTokens, 0},
 		{1000, 1000, sharedTokens, 4150 / 4.8},
 	} {
-		got := cohort{size: tc.size, rank: tc.rank}.slot(tc.tokens)
+		got := cohort{size: tc.size}.slot(tc.tokens, tc.rank)
 		if math.Abs(got.Seconds()-tc.want) > 0.001 {
 			t.Errorf("rank %g of %g, %g tokens: %s, want %.1f s", tc.rank, tc.size, tc.tokens, got, tc.want)
 		}

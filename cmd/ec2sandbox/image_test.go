@@ -82,7 +82,7 @@ func TestPatch(t *testing.T) {
 }
 
 // TestCopyIsOneInstant copies an image while a writer counts at its beginning
-// and then at its end, in bursts. At no instant are the two more than one unsharedTrees,
+// and then at its end, in bursts. At no instant are the two more than one apart,
 // or the end ahead.
 func TestCopyIsOneInstant(t *testing.T) {
 	const size = 16 * chunkSize

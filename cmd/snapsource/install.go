@@ -113,7 +113,7 @@ func systemctl(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// installError gives an error its exit code.
+// installError returns an error its exit code.
 func installError(err error) error {
 	switch {
 	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):
