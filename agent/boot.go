@@ -221,7 +221,8 @@ func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
 // keepHookAlive sends heartbeats until ctx ends, if the instance waits in its launch hook.
 func (l *launch) keepHookAlive(ctx context.Context) {
 	if l.hook.Pending() {
-		l.background.calls.Go(func() { l.hook.Heartbeat(ctx, l.Self.InstanceID) })
+		keepAlive := l.hook.Heartbeat(l.Self.InstanceID)
+		l.background.calls.Go(func() { keepAlive(ctx) })
 	}
 }
 

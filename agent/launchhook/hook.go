@@ -135,18 +135,20 @@ func doubtAbout(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	return nil
 }
 
-// Heartbeat keeps the action from timing out, until ctx ends. A heartbeat that fails may
-// be missed: the next one follows.
-func (h *Hook) Heartbeat(ctx context.Context, instanceID string) {
-	group := h.Group
-	every := time.NewTicker(heartbeatEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-			_ = h.group.RecordHeartbeat(ctx, group, h.name, instanceID)
+// Heartbeat gives a call that keeps the action from timing out until its ctx ends, in the
+// background. A heartbeat that fails may be missed: the next one follows.
+func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)) {
+	group := h.Group // which may be found anew meanwhile
+	return func(ctx context.Context) {
+		every := time.NewTicker(heartbeatEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+				_ = h.group.RecordHeartbeat(ctx, group, h.name, instanceID)
+			}
 		}
 	}
 }
