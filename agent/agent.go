@@ -51,7 +51,7 @@ type Volumes interface {
 	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
-	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error)
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	Tag(ctx context.Context, id string, tags map[string]string) error

@@ -16,7 +16,7 @@ import (
 
 // putRoles puts the roles on the instance, if all its sources are ready now. text is what
 // a person reads about it; changed says whether this took a call.
-func (l *launch) putRoles(ctx context.Context, m mounted) (text string, changed bool, err error) {
+func (l *launch) addRoles(ctx context.Context, m mounted) (text string, changed bool, err error) {
 	if l.cfg.Roles.None() {
 		return "", false, nil
 	}
@@ -35,15 +35,15 @@ func (l *launch) putRoles(ctx context.Context, m mounted) (text string, changed 
 // withholdRoles takes the roles off an instance on which the Source is not mounted now
 // though it may have been before, after a reboot or a start: no deployment is to find it
 // before announce.
-func (l *launch) withholdRoles(ctx context.Context, sv seen) error {
-	if l.cfg.Roles.None() || !anyUnmounted(sv.targets) {
+func (l *launch) removeStaleRoles(ctx context.Context, obs observed) error {
+	if l.cfg.Roles.None() || !anyUnmounted(obs.targets) {
 		return nil
 	}
-	shown, err := l.roles.Shown(ctx, sv.device, sv.choice.volume == nil)
-	if err != nil || shown == nil {
+	tags, err := l.roles.Shown(ctx, obs.device, obs.choice.volume == nil)
+	if err != nil || tags == nil {
 		return err
 	}
-	return l.takeOff(ctx, shown, false, nil)
+	return l.removeRolesStep(ctx, tags, false, nil)
 }
 
 func anyUnmounted(targets []mountfs.Target) bool {
@@ -51,20 +51,20 @@ func anyUnmounted(targets []mountfs.Target) bool {
 }
 
 // hideWithin bounds the calls that take the roles off after a failure.
-const hideWithin = 30 * time.Second
+const removeRolesTimeout = 30 * time.Second
 
 // hideRoles takes the roles off after a failure, if the Source is not mounted; not where no
 // call can be signed.
-func (l *launch) hideRoles(ctx context.Context, cause error) {
-	targets, err := l.lookTargets()
+func (l *launch) removeRolesAfterFailure(ctx context.Context, cause error) {
+	targets, err := l.inspectTargets()
 	if l.cfg.Roles.None() || l.Self.InstanceID == "" || errors.Is(cause, ec2ops.ErrNoCredentials) || err != nil || !anyUnmounted(targets) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hideWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeRolesTimeout)
 	defer cancel()
-	shown, err := l.roles.Shown(ctx, nil, false)
-	if err == nil && shown != nil {
-		err = l.takeOff(ctx, shown, false, nil)
+	tags, err := l.roles.Shown(ctx, nil, false)
+	if err == nil && tags != nil {
+		err = l.removeRolesStep(ctx, tags, false, nil)
 	}
 	if err != nil {
 		l.Note("the Source is not mounted, and whether the roles are off is not known: " + failure.Line(err))
@@ -74,11 +74,11 @@ func (l *launch) hideRoles(ctx context.Context, cause error) {
 // withdraw takes the roles off, before the volume is taken down; put says that this run has
 // put them on. Before, forget makes the record one that up does not believe.
 func (r *run) withdraw(ctx context.Context, forget func() error, put bool) error {
-	return r.takeOff(ctx, nil, put, forget)
+	return r.removeRolesStep(ctx, nil, put, forget)
 }
 
 // takeOff is [run.withdraw] with the instance's tags, nil if they are to be read.
-func (r *run) takeOff(ctx context.Context, have map[string]string, put bool, forget func() error) (err error) {
+func (r *run) removeRolesStep(ctx context.Context, have map[string]string, put bool, forget func() error) (err error) {
 	s := r.Begin(report.Withdraw)
 	defer s.End(&err)
 	s.Detail = "no roles are configured"
@@ -86,11 +86,11 @@ func (r *run) takeOff(ctx context.Context, have map[string]string, put bool, for
 		s.Detail = "roles off"
 	}
 	known, err := r.host.LoadRecord(r.src.Name)
-	areNew := put || err == nil && roles.AreNew(known)
+	recent := put || err == nil && roles.Recent(known)
 	if forget != nil {
 		if err := forget(); err != nil {
 			return err
 		}
 	}
-	return r.roles.TakeOff(ctx, have, areNew)
+	return r.roles.Remove(ctx, have, recent)
 }

@@ -16,24 +16,24 @@ import (
 const (
 	// stuckAfter is how long an attachment may take: most take 1 to 4 s. The EBS CSI
 	// driver takes one of more than 90 s for stuck, detaches it, and starts over.
-	stuckAfter = 90 * time.Second
+	attachTimeout = 90 * time.Second
 
 	// askUnshown is how long the kernel may take to show a device before EC2 is asked
 	// what is wrong: most attachments take 1 to 4 s.
-	askUnshown = 4 * time.Second
+	pollAfter = 4 * time.Second
 
 	// inUseShown is how long EC2 may say that a volume is in use and show no attachment of
 	// it: it is eventually consistent, as a rule within a few seconds.
-	inUseShown = 30 * time.Second
+	inUseTimeout = 30 * time.Second
 	// inUsePoll is the pause between two looks at that.
 	inUsePoll = 2 * time.Second
 
 	// attachTries is how many attachments may be stuck before we give up.
-	attachTries = 3
+	attachAttempts = 3
 )
 
 // errStuck ends the wait for an attachment.
-var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter))
+var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", attachTimeout))
 
 // attach has the volume attached, and returns once the kernel shows its device. EC2's
 // own word for it is needed too, but not yet: see [launch.attachOnce]. An attachment that
@@ -56,7 +56,7 @@ func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) 
 		if releaseErr := l.takeDown(ctx, p.volume, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}
-		if try == attachTries {
+		if try == attachAttempts {
 			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", p.volume.ID, l.Self.InstanceID, try, err)
 		}
 		p.volume.State, p.volume.Attachments = ec2ops.VolumeAvailable, nil
@@ -98,31 +98,31 @@ func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, av
 		return at, err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
-	either, fail := context.WithCancelCause(ctx) // when one wait fails, so does the other
-	shown := make(chan struct{})
+	attachCtx, fail := context.WithCancelCause(ctx) // when one wait fails, so does the other
+	deviceFound := make(chan struct{})
 	at.confirmed = inBackground(&l.background, func() (ec2ops.Volume, error) {
-		limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+		limited, cancel := context.WithTimeoutCause(attachCtx, attachTimeout, errStuck)
 		defer cancel()
-		v, err := l.waitAttached(limited, s, v, shown)
+		v, err := l.waitAttached(limited, s, v, deviceFound)
 		if err != nil {
 			fail(err)
 		}
 		return v, err
 	})
-	limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+	limited, cancel := context.WithTimeoutCause(attachCtx, attachTimeout, errStuck)
 	defer cancel()
-	over := l.Await(report.OnKernel, "the device")
+	endWait := l.Await(report.OnKernel, "the device")
 	at.device, err = watch.Wait(limited)
-	over()
+	endWait()
 	if err != nil {
 		fail(err)
 		_, _ = at.confirmed.wait() // its failure is this one, or is this one's cause
 		if ctx.Err() == nil {
-			err = context.Cause(either)
+			err = context.Cause(attachCtx)
 		}
 		return at, err
 	}
-	close(shown)
+	close(deviceFound)
 	if v.SnapshotID != "" && at.device.ByID() {
 		return at, nil
 	}
@@ -146,14 +146,14 @@ func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2
 		case err == nil:
 			return ec2ops.Attachment{InstanceID: l.Self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
 		case errors.Is(err, ec2ops.ErrVolumeInUse):
-			a, shown, findErr := l.alreadyAttached(ctx, v.ID, err)
-			if shown || findErr != nil {
+			a, found, findErr := l.alreadyAttached(ctx, v.ID, err)
+			if found || findErr != nil {
 				return a, findErr
 			}
 			if inUse.IsZero() {
 				inUse = time.Now()
 			}
-			if time.Since(inUse) > inUseShown {
+			if time.Since(inUse) > inUseTimeout {
 				return a, err
 			}
 			if err := l.Pause(ctx, inUsePoll, v.ID); err != nil {
@@ -182,12 +182,12 @@ func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2
 // alreadyAttached looks for the attachment of a volume that EC2 says is in use: a call of
 // ours that seemed to fail, or that of a run that was killed, may have worked. It is not
 // shown if EC2 is late, or if the volume is just being detached.
-func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, shown bool, err error) {
+func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, found bool, err error) {
 	v, err := l.cloud.Volumes.Volume(ctx, id)
 	if err != nil {
 		return a, false, err
 	}
-	if a, shown = v.AttachmentTo(l.Self.InstanceID); shown {
+	if a, found = v.AttachmentTo(l.Self.InstanceID); found {
 		return a, true, nil
 	}
 	if len(v.Attachments) > 0 {
@@ -198,15 +198,15 @@ func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a
 
 // waitAttached waits until EC2 says attached. There is no use in asking before the
 // kernel shows the device, which an event tells; but it may never show it.
-func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.Volume, shown <-chan struct{}) (ec2ops.Volume, error) {
+func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.Volume, deviceFound <-chan struct{}) (ec2ops.Volume, error) {
 	if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.State == ec2ops.Attached {
 		return v, nil
 	}
 	id, pace := v.ID, ec2ops.PaceAttached
 	select {
 	case <-ctx.Done():
-	case <-shown:
-	case <-time.After(askUnshown):
+	case <-deviceFound:
+	case <-time.After(pollAfter):
 		pace = ec2ops.PaceAny
 	}
 	return l.cloud.Volumes.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {

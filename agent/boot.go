@@ -50,23 +50,23 @@ func (l *launch) up(ctx context.Context) error {
 		return nil
 	}
 	for {
-		at, over, err := l.attempt(ctx)
+		at, stale, err := l.attempt(ctx)
 		switch {
-		case err == nil && over == nil:
+		case err == nil && stale == nil:
 			return nil
-		case over != nil:
-			if err := l.startOver(ctx, at, over); err != nil {
+		case stale != nil:
+			if err := l.startOver(ctx, at, stale); err != nil {
 				return err
 			}
-			if !over.always && l.cfg.Stale != config.StaleWait {
-				return over.failure(l.src.Name)
+			if !stale.always && l.cfg.Stale != config.StaleWait {
+				return stale.failure(l.src.Name)
 			}
 		case l.vanished(at, err):
 			l.Note(at.volume.ID + ", which EC2 lists, is gone; starting over")
 			l.gone = append(l.gone, at.volume)
 		default:
 			l.undo(ctx, at, err)
-			l.hideRoles(ctx, err)
+			l.removeRolesAfterFailure(ctx, err)
 			return err
 		}
 	}
@@ -74,23 +74,23 @@ func (l *launch) up(ctx context.Context) error {
 
 // attempt is the whole flow of a boot, with one volume. at is how far it has come, also
 // when it fails; over is set when the launch is superseded.
-func (l *launch) attempt(ctx context.Context) (at announced, over *superseded, err error) {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, err error) {
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	if err := l.identify(ctx, l.hook); err != nil {
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
-	seen, err := l.survey(ctx)
+	obs, err := l.survey(ctx)
 	if err != nil {
 		return at, nil, err
 	}
-	if err := l.withholdRoles(ctx, seen); err != nil {
+	if err := l.removeStaleRoles(ctx, obs); err != nil {
 		return at, nil, err
 	}
-	choice, over, err := l.choose(ctx, seen)
-	if err != nil || over != nil {
-		return at, over, err
+	choice, stale, err := l.choose(ctx, obs)
+	if err != nil || stale != nil {
+		return at, stale, err
 	}
 	at.placed, err = l.create(ctx, choice)
 	for errors.Is(err, errSnapshotGone) {
@@ -115,22 +115,22 @@ func (l *launch) attempt(ctx context.Context) (at announced, over *superseded, e
 
 // announce waits for what runs beside the mount, puts the roles on, checks once more for
 // newer releases, completes the launch hook, and leaves the record.
-func (l *launch) announce(ctx context.Context, m mounted) (at announced, over *superseded, err error) {
+func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *superseded, err error) {
 	at.mounted = m
 	s := l.Begin(report.Announce)
 	defer s.End(&err)
 	if err := l.waitSettled(m.attached); err != nil {
 		return at, nil, err
 	}
-	at.goesWithInstance = true
-	roles, changed, err := l.putRoles(ctx, m)
-	at.rolesPut = changed
+	at.deletedWithInstance = true
+	roles, changed, err := l.addRoles(ctx, m)
+	at.rolesAdded = changed
 	if err != nil {
 		return at, nil, err
 	}
 	s.Detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
-	if over, err = l.checkFreshness(ctx, at.placed); err != nil || over != nil {
-		return at, over, err
+	if stale, err = l.checkFreshness(ctx, at.placed); err != nil || stale != nil {
+		return at, stale, err
 	}
 	if err := l.noteStart(ctx, at.volume); err != nil {
 		return at, nil, err
@@ -149,25 +149,25 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, over *s
 
 // startOver ends a launch that is superseded: the roles come off, with StaleWait it waits
 // for the newer snapshot, and the volume, which is not announced any more, is deleted.
-func (l *launch) startOver(ctx context.Context, at announced, over *superseded) error {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+func (l *launch) startOver(ctx context.Context, at announced, stale *superseded) error {
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	l.keepHookAlive(ctx)
-	l.Note(over.String() + "; starting over")
+	l.Note(stale.String() + "; starting over")
 	// The mark stays: whoever goes on from here, after a kill maybe, is to check again.
-	mark := func() error { return l.mark(over.volume) }
-	if err := l.withdraw(ctx, mark, at.rolesPut); err != nil {
+	mark := func() error { return l.mark(stale.volume) }
+	if err := l.withdraw(ctx, mark, at.rolesAdded); err != nil {
 		return err
 	}
-	if l.cfg.Stale == config.StaleWait && over.newer.ID != "" {
-		if err := l.waitCompleted(ctx, over.newer); err != nil {
+	if l.cfg.Stale == config.StaleWait && stale.newer.ID != "" {
+		if err := l.waitCompleted(ctx, stale.newer); err != nil {
 			return err
 		}
 	}
-	if err := l.takeDown(ctx, over.volume, true); err != nil {
+	if err := l.takeDown(ctx, stale.volume, true); err != nil {
 		return err
 	}
-	l.gone = append(l.gone, over.volume)
+	l.gone = append(l.gone, stale.volume)
 	return nil
 }
 

@@ -18,12 +18,12 @@ import (
 // choice is what a run works with: the volume of an earlier run, else a snapshot to
 // make one from, else nothing (a blank volume).
 type choice struct {
-	volume   *ec2ops.Volume
-	snapshot *ec2ops.Snapshot
-	sizeGiB  int32           // of the volume to create
-	failed   []ec2ops.Volume // volumes of ours in the state error, to be deleted
-	missing  time.Time       // since when EC2 does not find the snapshot, though it lists it
-	spare    []ec2ops.Volume // further live volumes of ours: there should be none
+	volume     *ec2ops.Volume
+	snapshot   *ec2ops.Snapshot
+	sizeGiB    int32           // of the volume to create
+	failed     []ec2ops.Volume // volumes of ours in the state error, to be deleted
+	missing    time.Time       // since when EC2 does not find the snapshot, though it lists it
+	duplicates []ec2ops.Volume // further live volumes of ours: there should be none
 }
 
 // String tells the choice to a person.
@@ -69,7 +69,7 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 	if here(v) != 0 && len(v.Attachments) > 0 && v.State == ec2ops.VolumeInUse {
 		return c, fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", failure.ErrRefused, v.ID, v.Attachments[0].InstanceID)
 	}
-	c.volume, c.spare = &v, live[1:]
+	c.volume, c.duplicates = &v, live[1:]
 	return c, nil
 }
 
@@ -92,22 +92,22 @@ func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) 
 // anything is created.
 //
 // over is set when the volume of an earlier run is superseded.
-func (l *launch) choose(ctx context.Context, sv seen) (c choice, over *superseded, err error) {
+func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *superseded, err error) {
 	s := l.Begin(report.Choose)
 	defer s.End(&err)
-	c = sv.choice
+	c = obs.choice
 	if l.needsSnapshots(c.volume) {
-		snapshots, err := l.snapshots(ctx, s, sv)
+		snapshots, err := l.snapshots(ctx, s, obs)
 		if err != nil {
 			return c, nil, err
 		}
 		if c.volume != nil {
-			over, err = l.overtaken(ctx, *c.volume, snapshots)
+			stale, err = l.checkEarlierVolume(ctx, *c.volume, snapshots)
 		} else {
 			err = l.chooseSnapshot(ctx, s, &c, snapshots)
 		}
-		if err != nil || over != nil {
-			return c, over, err
+		if err != nil || stale != nil {
+			return c, stale, err
 		}
 	}
 	if c.volume == nil && c.snapshot == nil {
@@ -120,12 +120,12 @@ func (l *launch) choose(ctx context.Context, sv seen) (c choice, over *supersede
 }
 
 // snapshots gives the list that survey has asked for.
-func (l *launch) snapshots(ctx context.Context, s *report.Running, sv seen) ([]ec2ops.Snapshot, error) {
+func (l *launch) snapshots(ctx context.Context, s *report.Running, obs observed) ([]ec2ops.Snapshot, error) {
 	defer l.InEC2()()
-	over := l.Await(report.OnCalls, "its snapshots")
-	<-sv.snapshots.done
-	over()
-	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", sv.snapshots.first(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
+	endWait := l.Await(report.OnCalls, "its snapshots")
+	<-obs.snapshots.done
+	endWait()
+	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", obs.snapshots.reuse(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
 		return l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
 	}))
 }
@@ -134,17 +134,17 @@ func (l *launch) snapshots(ctx context.Context, s *report.Running, sv seen) ([]e
 // alone. A launch that has had a release does not end up blank.
 func (l *launch) chooseSnapshot(ctx context.Context, s *report.Running, c *choice, snapshots []ec2ops.Snapshot) (err error) {
 	defer l.InEC2()()
-	ifNone, still := l.cfg.IfNone, noneStill
+	ifNone, timeout := l.cfg.IfNone, noSnapshotTimeout
 	if c.snapshot != nil || slices.ContainsFunc(l.gone, func(v ec2ops.Volume) bool { return v.SnapshotID != "" }) {
 		ifNone = config.IfNoneFail
 	}
 	if ifNone == config.IfNoneBlank {
-		still = noneStillBlank
+		timeout = noSnapshotTimeoutBlank
 	}
 	c.snapshot, c.sizeGiB, err = chooseStart(l.src, config.IfNoneFail, snapshots)
-	for until := time.Now().Add(still); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
+	for until := time.Now().Add(timeout); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
 		s.Waiting(failure.Line(err))
-		if err := l.Pause(ctx, listedPoll, "a snapshot"); err != nil {
+		if err := l.Pause(ctx, consistencyPoll, "a snapshot"); err != nil {
 			return err
 		}
 		if snapshots, err = l.cloud.Snapshots.Snapshots(ctx, l.src.Name); err == nil {
@@ -167,14 +167,14 @@ const (
 	// developer guide, "Eventual consistency")
 	// For a first volume it is less: somebody may be waiting for it, and the second look
 	// sees a release that was there all the same.
-	noneStill      = 12 * time.Second
-	noneStillBlank = 2 * time.Second
+	noSnapshotTimeout      = 12 * time.Second
+	noSnapshotTimeoutBlank = 2 * time.Second
 
 	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
 	// that is new: it is eventually consistent, as a rule within a few seconds.
-	listedStill = 30 * time.Second
+	consistencyTimeout = 30 * time.Second
 	// listedPoll is the pause between two looks at that.
-	listedPoll = 2 * time.Second
+	consistencyPoll = 2 * time.Second
 )
 
 // chooseAgain chooses anew when EC2 does not find the snapshot that was chosen. As long as
@@ -200,14 +200,14 @@ func (l *launch) chooseAgain(ctx context.Context, gone choice) (c choice, err er
 	if c.missing.IsZero() {
 		c.missing = time.Now()
 	}
-	if time.Since(c.missing) > listedStill {
+	if time.Since(c.missing) > consistencyTimeout {
 		return c, fmt.Errorf("%w: EC2 lists %s, but makes no volume from it: CreateVolume: not found", failure.ErrTemporary, c.snapshot.ID)
 	}
-	return c, l.Pause(ctx, listedPoll, c.snapshot.ID)
+	return c, l.Pause(ctx, consistencyPoll, c.snapshot.ID)
 }
 
 // without leaves out the volumes that are known to be gone.
-func (l *launch) without(volumes []ec2ops.Volume) []ec2ops.Volume {
+func (l *launch) dropGone(volumes []ec2ops.Volume) []ec2ops.Volume {
 	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return l.isGone(v.ID) })
 }
 
@@ -217,10 +217,10 @@ func (l *launch) isGone(id string) bool {
 
 // existing looks for a volume of ours that an earlier run made, which may take a while
 // to be listed.
-func (l *launch) existing(ctx context.Context, within time.Duration) (choice, error) {
+func (l *launch) findExisting(ctx context.Context, within time.Duration) (choice, error) {
 	found, err := l.cloud.Volumes.VolumesWithin(ctx, l.Self.InstanceID, l.src.Name, within)
 	if err != nil {
 		return choice{}, err
 	}
-	return chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found))
+	return chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found))
 }

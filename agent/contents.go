@@ -23,16 +23,16 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 		s.Detail = "mounted already"
 		return nil
 	}
-	over := l.Await(report.OnKernel, "the device's contents")
+	endWait := l.Await(report.OnKernel, "the device's contents")
 	disk, err := l.host.OpenDisk(at.device)
 	if err != nil {
-		over()
+		endWait()
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
 	uuid := mountfs.UUIDFor(at.volume.ID)
 	contents, err := disk.Probe(uuid)
-	over()
+	endWait()
 	if err != nil {
 		return err
 	}
@@ -43,9 +43,9 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 	ours := format
 	if format {
 		s.Waiting("mkfs.xfs on " + at.device.Node)
-		over := l.Await(report.OnKernel, "mkfs.xfs")
+		endWait := l.Await(report.OnKernel, "mkfs.xfs")
 		err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: l.src.Name})
-		over()
+		endWait()
 		if err != nil {
 			return err
 		}

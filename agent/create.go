@@ -22,8 +22,8 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 			return p, err
 		}
 	}
-	for _, spare := range c.spare {
-		l.Note(spare.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
+	for _, extra := range c.duplicates {
+		l.Note(extra.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
 	}
 	if c.volume == nil {
 		p, err = l.makeVolume(ctx, s, c)
@@ -83,8 +83,8 @@ func (l *launch) spec(c choice) ec2ops.VolumeSpec {
 }
 
 var (
-	errGone   = failure.New(failure.ErrTemporary, "the volume is gone")
-	errFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
+	errGone         = failure.New(failure.ErrTemporary, "the volume is gone")
+	errVolumeFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
 )
 
 // waitAvailable waits until a volume can be attached, or is attached here. errGone and
@@ -97,7 +97,7 @@ func (l *launch) waitAvailable(ctx context.Context, s *report.Running, v ec2ops.
 		case ec2ops.VolumeInUse: // being detached, it will be available again
 			return !slices.ContainsFunc(v.Attachments, func(a ec2ops.Attachment) bool { return a.State == ec2ops.Detaching }), nil
 		case ec2ops.VolumeError:
-			return false, fmt.Errorf("%s: %w", v.ID, errFailed)
+			return false, fmt.Errorf("%s: %w", v.ID, errVolumeFailed)
 		case ec2ops.VolumeDeleting, ec2ops.VolumeDeleted:
 			return false, fmt.Errorf("%s: %w", v.ID, errGone)
 		}

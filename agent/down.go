@@ -42,7 +42,7 @@ func (r *run) down(ctx context.Context, remove bool) error {
 		return err
 	}
 	for _, v := range volumes {
-		if _, _, err := r.freeMounts(v); err != nil {
+		if _, _, err := r.unmountable(v); err != nil {
 			return err
 		}
 	}
@@ -52,7 +52,7 @@ func (r *run) down(ctx context.Context, remove bool) error {
 	}
 	for _, v := range served {
 		if !remove {
-			r.keepServed(ctx, v)
+			r.tagServed(ctx, v)
 		}
 	}
 	for _, v := range volumes {
@@ -66,7 +66,7 @@ func (r *run) down(ctx context.Context, remove bool) error {
 
 // keepServed notes on a volume that it was in service, before the record of that is dropped
 // and its attachment gone: what is on it may be nowhere else, so no launch replaces it.
-func (r *run) keepServed(ctx context.Context, v ec2ops.Volume) {
+func (r *run) tagServed(ctx context.Context, v ec2ops.Volume) {
 	if v.Tags[ec2ops.TagStarted] != "" {
 		return
 	}

@@ -104,7 +104,7 @@ func (l *launch) withdrawn(ctx context.Context, p placed, c releases.Catalogue) 
 //
 // Nothing is deleted as long as there is nothing to replace it, nor because a snapshot was
 // deleted: old ones are pruned.
-func (l *launch) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*superseded, error) {
+func (l *launch) checkEarlierVolume(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*superseded, error) {
 	started, serves := releases.StartedSince(v, l.Self), l.hook.EntersService() && v.SnapshotID != ""
 	if l.cfg.Stale == config.StaleIgnore && !serves {
 		return nil, nil
@@ -126,51 +126,51 @@ func (l *launch) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2
 	if !found && why == "" {
 		return nil, nil
 	}
-	over := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
+	stale := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
 	_, none := c.Newest()
-	switch decideOvertaken(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
-	case tellOfNewer:
-		l.Note("the instance was stopped and started: " + over.String())
+	switch decideStaleAction(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
+	case keepAndNote:
+		l.Note("the instance was stopped and started: " + stale.String())
 		return nil, nil
-	case noReplacement:
-		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, over.String()), none)
-	case replaceByPolicy:
-		return over, nil
-	case replaceAlways:
-		over.always = true
-		return over, nil
+	case failWithoutReplacement:
+		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, stale.String()), none)
+	case applyPolicy:
+		return stale, nil
+	case replaceVolume:
+		stale.always = true
+		return stale, nil
 	}
 	return nil, nil
 }
 
 // overtaking is what to do about a volume of an earlier run that a release has passed by,
 // or whose release is rejected.
-type overtaking int
+type staleAction int
 
 const (
-	goOn            overtaking = iota // the check before the end of the launch decides
-	tellOfNewer                       // and go on
-	noReplacement                     // fail
-	replaceByPolicy                   // with another volume, or fail
-	replaceAlways                     // with another volume
+	keepVolume             staleAction = iota // the check before the end of the launch decides
+	keepAndNote                               // and go on
+	failWithoutReplacement                    // fail
+	applyPolicy                               // with another volume, or fail
+	replaceVolume                             // with another volume
 )
 
 // decideOvertaken decides that: started says that the instance was stopped and started
 // since its volume was announced, serves that it is about to enter service, blank that the
 // volume began blank, rejected that its release is rejected, replaceable that there is
 // another.
-func decideOvertaken(stale string, started, serves, blank, rejected, replaceable bool) overtaking {
+func decideStaleAction(stale string, started, serves, blank, rejected, replaceable bool) staleAction {
 	switch {
 	case started && !serves && (stale == config.StaleWarn || blank || !replaceable):
-		return tellOfNewer
+		return keepAndNote
 	case !replaceable:
-		return noReplacement
+		return failWithoutReplacement
 	case started && !serves:
-		return replaceByPolicy
+		return applyPolicy
 	case !rejected && !serves:
-		return goOn
+		return keepVolume
 	}
-	return replaceAlways
+	return replaceVolume
 }
 
 // needsSnapshots says whether [launch.overtaken] depends on them.
@@ -230,15 +230,15 @@ func (l *launch) checkFreshness(ctx context.Context, p placed) (*superseded, err
 	if err != nil {
 		return nil, err
 	}
-	over, err := l.supersededBy(ctx, all, p)
-	if err != nil || over == nil || l.cfg.Stale != config.StaleWarn {
-		return over, err
+	stale, err := l.supersededBy(ctx, all, p)
+	if err != nil || stale == nil || l.cfg.Stale != config.StaleWarn {
+		return stale, err
 	}
 	is := "the older release"
-	if over.newer.ID == "" {
+	if stale.newer.ID == "" {
 		is = "that release"
 	}
-	l.Note(over.String() + "; the Source is " + is + " (--stale wait would start over)")
+	l.Note(stale.String() + "; the Source is " + is + " (--stale wait would start over)")
 	return nil, nil
 }
 

@@ -11,7 +11,7 @@ type background struct{ calls sync.WaitGroup }
 
 // within gives the context of a flow. end cancels what the flow has started in the
 // background and waits until that is over.
-func (b *background) within(ctx context.Context) (flow context.Context, end func()) {
+func (b *background) scope(ctx context.Context) (flow context.Context, end func()) {
 	flow, cancel := context.WithCancel(ctx)
 	return flow, func() {
 		cancel()
@@ -37,7 +37,7 @@ func inBackground[T any](b *background, call func() (T, error)) *future[T] {
 }
 
 // first is a call whose first result is f's.
-func (f *future[T]) first(call func(context.Context) (T, error)) func(context.Context) (T, error) {
+func (f *future[T]) reuse(call func(context.Context) (T, error)) func(context.Context) (T, error) {
 	used := false
 	return func(ctx context.Context) (T, error) {
 		if used {

@@ -43,6 +43,6 @@ type mounted struct {
 // announced is a volume whose Source others are told of.
 type announced struct {
 	mounted
-	goesWithInstance bool // EC2 deletes the volume when the instance terminates
-	rolesPut         bool // by this run
+	deletedWithInstance bool // EC2 deletes the volume when the instance terminates
+	rolesAdded          bool // by this run
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // seen is what a survey found.
-type seen struct {
+type observed struct {
 	targets   []mountfs.Target // the mountpoint and the bind targets
 	choice    choice           // so far: the volume of an earlier run, if there is one
 	device    *mountfs.Device  // of that volume, where the kernel shows it
@@ -24,7 +24,7 @@ type seen struct {
 
 // survey looks at this host's mountpoints and at the volumes of earlier runs. The
 // snapshots are listed at the same time, as a cold boot needs them next.
-func (l *launch) survey(ctx context.Context) (sv seen, err error) {
+func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	s := l.Begin(report.Survey)
 	defer s.End(&err)
 	defer l.InEC2()()
@@ -32,42 +32,42 @@ func (l *launch) survey(ctx context.Context) (sv seen, err error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 	}
 	once := l.limiter.First(ctx, l.Self)
-	sv.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
+	obs.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
 	volumes := inBackground(&l.background, func() ([]ec2ops.Volume, error) { return list(once) })
-	sv.targets, err = l.lookTargets()
-	over := l.Await(report.OnCalls, "its volumes")
+	obs.targets, err = l.inspectTargets()
+	endWait := l.Await(report.OnCalls, "its volumes")
 	<-volumes.done
-	over()
-	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.first(list))
+	endWait()
+	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.reuse(list))
 	if err := errors.Join(err, listErr); err != nil {
-		return sv, err
+		return obs, err
 	}
-	if sv.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found)); err != nil {
-		return sv, err
+	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {
+		return obs, err
 	}
-	if sv.choice.volume == nil && anyXFS(sv.targets) {
+	if obs.choice.volume == nil && anyXFS(obs.targets) {
 		// An earlier run may have mounted a volume that EC2's lists do not show yet.
 		s.Waiting("the volume that is mounted at " + l.src.Mount)
-		if sv.choice, err = l.existing(ctx, mayAppear); err != nil {
-			return sv, err
+		if obs.choice, err = l.findExisting(ctx, appearTimeout); err != nil {
+			return obs, err
 		}
-		if id := l.recordedAt(sv.targets); sv.choice.volume == nil && id != "" {
-			return sv, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
+		if id := l.recordedAt(obs.targets); obs.choice.volume == nil && id != "" {
+			return obs, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
 		}
 	}
-	if v := sv.choice.volume; v != nil {
+	if v := obs.choice.volume; v != nil {
 		// EC2's list may be older than the attachment, from which an earlier run has
 		// mounted already. Without EC2's name for it, its id is what the device is known by.
 		at, _ := v.AttachmentTo(l.Self.InstanceID)
 		if dev, err := l.host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()}); err == nil {
-			sv.device = &dev
+			obs.device = &dev
 		}
 	}
-	s.Detail = sv.String()
-	if err := checkTargets(sv.targets, sv.device); err != nil {
-		return sv, err
+	s.Detail = obs.String()
+	if err := checkTargets(obs.targets, obs.device); err != nil {
+		return obs, err
 	}
-	return sv, l.checkAbove(sv.targets)
+	return obs, l.checkParentMounts(obs.targets)
 }
 
 // recordedAt gives the id of the volume that an earlier run has left a record of, if it is
@@ -88,7 +88,7 @@ func (l *launch) recordedAt(targets []mountfs.Target) (id string) {
 // checkAbove refuses a target that lies in another source's volume: the configuration of
 // that may be in another file. A directory for it would be made there, and go into the
 // snapshots.
-func (l *launch) checkAbove(targets []mountfs.Target) error {
+func (l *launch) checkParentMounts(targets []mountfs.Target) error {
 	mounts, err := l.host.Mounts()
 	if err != nil {
 		return err
@@ -112,9 +112,9 @@ func anyXFS(targets []mountfs.Target) bool {
 }
 
 // String tells a person what was found: "nothing mounted, no volume of this source".
-func (sv seen) String() string {
+func (obs observed) String() string {
 	var parts []string
-	for _, t := range sv.targets {
+	for _, t := range obs.targets {
 		if t.State == mountfs.Mounted {
 			parts = append(parts, t.Path+" is mounted")
 		}
@@ -122,7 +122,7 @@ func (sv seen) String() string {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing mounted")
 	}
-	if v := sv.choice.volume; v != nil {
+	if v := obs.choice.volume; v != nil {
 		parts = append(parts, v.ID+" is "+v.State)
 	} else {
 		parts = append(parts, "no volume of this source")
@@ -130,7 +130,7 @@ func (sv seen) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (l *launch) lookTargets() ([]mountfs.Target, error) {
+func (l *launch) inspectTargets() ([]mountfs.Target, error) {
 	paths := []string{l.src.Mount}
 	for _, bind := range l.src.Binds {
 		paths = append(paths, bind.Target)

@@ -55,7 +55,7 @@ func (r *run) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 // freeMounts lists what is mounted from the volume here, and refuses if somebody has
 // frozen its file system, or covered a mount of it. Unmounted, it would stay frozen, with no
 // mountpoint by which it could be thawed. dev is nil if the kernel shows no device.
-func (r *run) freeMounts(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
+func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
 	if dev, err = r.deviceOf(v); err != nil || dev == nil {
 		return nil, nil, err
 	}
@@ -72,7 +72,7 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	s := r.Begin(report.Unmount)
 	defer s.End(&err)
 	s.Detail = "nothing is mounted"
-	dev, mounts, err := r.freeMounts(v)
+	dev, mounts, err := r.unmountable(v)
 	if err != nil || dev == nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	for i, m := range mounts {
 		if err := r.host.Unmount(m.Target); err != nil {
 			err = fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
-			return errors.Join(err, r.mountAgain(*dev, mounts[:i]))
+			return errors.Join(err, r.restoreMounts(*dev, mounts[:i]))
 		}
 		s.Detail += m.Target + " "
 	}
@@ -92,11 +92,11 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	}
 	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run it again",
 		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
-	return errors.Join(inUse, r.mountAgain(*dev, mounts))
+	return errors.Join(inUse, r.restoreMounts(*dev, mounts))
 }
 
 // mountAgain mounts what was unmounted, the last first, and gives the error only.
-func (r *run) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
+func (r *run) restoreMounts(dev mountfs.Device, mounts []mountfs.Mount) error {
 	for _, m := range slices.Backward(mounts) {
 		var err error
 		if m.Root == "/" {
@@ -115,7 +115,7 @@ func (r *run) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
 }
 
 // gonePoll is the pause between two polls for whether the kernel still shows a device.
-const gonePoll = 200 * time.Millisecond
+const deviceGonePoll = 200 * time.Millisecond
 
 // detach has a volume detached from this instance, and waits until EC2 calls it
 // available and the kernel does not show it any more: EC2 may still call available what
@@ -144,7 +144,7 @@ func (r *run) detach(ctx context.Context, v ec2ops.Volume) (err error) {
 		}
 		shows := v.ID + " is " + now.State + ", and the kernel still shows its device"
 		s.Waiting(shows)
-		if err := r.Pause(ctx, gonePoll, "the device's end"); err != nil {
+		if err := r.Pause(ctx, deviceGonePoll, "the device's end"); err != nil {
 			return fmt.Errorf("%s: %w", shows, err)
 		}
 	}
@@ -178,7 +178,7 @@ func (r *run) remove(ctx context.Context, v ec2ops.Volume) (err error) {
 	defer s.End(&err)
 	defer r.InEC2()()
 	s.Detail = v.ID
-	for until := time.Now().Add(inUseShown); ; {
+	for until := time.Now().Add(inUseTimeout); ; {
 		err := r.cloud.Volumes.DeleteVolume(ctx, v.ID)
 		if !errors.Is(err, ec2ops.ErrVolumeInUse) || time.Now().After(until) {
 			return err

@@ -18,70 +18,70 @@ const (
 	// a run steps past to find a client token that is still unused. EC2 forgets a
 	// token after about 12 h (measured by the EBS CSI driver), and each step costs
 	// one call, so only a defect reaches this.
-	generations = 100
+	maxGenerations = 100
 
 	// mayAppear is how long a volume that EC2 made under our token may be missing
 	// from lists: EC2 is eventually consistent, as a rule within a few seconds.
-	mayAppear = 30 * time.Second
+	appearTimeout = 30 * time.Second
 
 	// createTries is how many volumes may end in the state error, or be taken back by EC2,
 	// before we give up.
-	createTries = 3
+	createAttempts = 3
 
 	// listedWithin is how long the list by tags is asked for a volume that could not be
 	// found by its id.
-	listedWithin = 5 * time.Second
+	tagListTimeout = 5 * time.Second
 )
 
 // request is what a run asks EC2 for until it has a volume.
 type request struct {
-	spec    ec2ops.VolumeSpec
-	appears time.Duration // how long a list is waited for that may lack an earlier run's volume
-	failed  int           // volumes that went to the state error
-	taken   []string      // volumes that EC2 made for this run and took back
-	key     string        // the KMS key of those; "" if they were not encrypted
+	spec          ec2ops.VolumeSpec
+	appearTimeout time.Duration // how long a list is waited for that may lack an earlier run's volume
+	failed        int           // volumes that went to the state error
+	taken         []string      // volumes that EC2 made for this run and took back
+	key           string        // the KMS key of those; "" if they were not encrypted
 }
 
 // makeVolume has EC2 make the volume. The client token is the same in every run, so
 // no crash or retry makes a second one; the next generation's token is used only
 // once the volume of the last is known to be gone.
 func (l *launch) makeVolume(ctx context.Context, s *report.Running, c choice) (placed, error) {
-	o := &request{spec: l.spec(c), appears: mayAppear}
-	var usedUp error // by what the last token was
-	for generation := 1; generation <= generations; generation++ {
+	o := &request{spec: l.spec(c), appearTimeout: appearTimeout}
+	var lastErr error // by what the last token was
+	for generation := 1; generation <= maxGenerations; generation++ {
 		o.spec.Token = ec2ops.Token(l.Self.InstanceID, l.Self.Zone, l.src.Name, generation)
-		p, err := l.redeem(ctx, s, o)
+		p, err := l.createWithToken(ctx, s, o)
 		switch {
 		case errors.Is(err, errGone):
-			if usedUp = err; len(o.taken) == createTries {
-				return placed{}, o.takenBack()
+			if lastErr = err; len(o.taken) == createAttempts {
+				return placed{}, o.reclaimedError()
 			}
-		case errors.Is(err, errFailed):
-			if o.failed++; o.failed == createTries {
+		case errors.Is(err, errVolumeFailed):
+			if o.failed++; o.failed == createAttempts {
 				return p, err
 			}
 			l.Note(p.volume.ID + " went to the state error; deleting it and trying once more")
 			if err := l.cloud.Volumes.DeleteVolume(ctx, p.volume.ID); err != nil {
 				return p, err
 			}
-			usedUp = err
+			lastErr = err
 		default:
 			return p, err
 		}
 	}
-	return placed{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", failure.ErrTemporary, generations, usedUp)
+	return placed{}, fmt.Errorf("%w: all %d client tokens are used up by volumes that are gone: %w", failure.ErrTemporary, maxGenerations, lastErr)
 }
 
 // redeem gives the volume that one client token stands for, once it is available; errGone
 // or errFailed when it never will be. With other errors too p is the volume that EC2 has
 // named, if it has.
-func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p placed, err error) {
+func (l *launch) createWithToken(ctx context.Context, s *report.Running, o *request) (p placed, err error) {
 	for begun := time.Now(); ; {
 		answer, err := admission.Do(ctx, l.limiter, s, "CreateVolume", func(ctx context.Context) (ec2ops.Volume, error) {
 			return l.cloud.Volumes.CreateVolume(ctx, o.spec)
 		})
 		if err != nil {
-			again, now, err := l.createFailed(ctx, s, o, p, err)
+			again, now, err := l.handleCreateError(ctx, s, o, p, err)
 			if again {
 				continue
 			}
@@ -94,7 +94,7 @@ func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p p
 			// before it is shown can't be found by the next run, though it is mounted.
 			answer.State = ec2ops.VolumeCreating
 		}
-		v, err := l.waitAvailable(ctx, s, answer, paceRedeemed())
+		v, err := l.waitAvailable(ctx, s, answer, paceCreated())
 		switch {
 		case errors.Is(err, errGone) && errors.Is(err, ec2ops.ErrNotFound):
 			return p, o.gone(p.volume, err)
@@ -105,10 +105,10 @@ func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p p
 			return p, err
 		}
 		// Neither a new volume that EC2 shows late nor one that is gone can be found.
-		if there, findErr := l.existing(ctx, listedWithin); findErr != nil {
+		if earlier, findErr := l.findExisting(ctx, tagListTimeout); findErr != nil {
 			return p, findErr
-		} else if there.volume != nil {
-			return l.found(ctx, s, p, *there.volume)
+		} else if earlier.volume != nil {
+			return l.adoptListed(ctx, s, p, *earlier.volume)
 		}
 		switch {
 		case p.volume.Age+time.Since(answered) >= ec2ops.ForgottenAge:
@@ -122,18 +122,18 @@ func (l *launch) redeem(ctx context.Context, s *report.Running, o *request) (p p
 
 // createFailed decides what to do about an error of CreateVolume: again has it called
 // again. p is the volume that EC2 has named before for the same token, if it has.
-func (l *launch) createFailed(ctx context.Context, s *report.Running, o *request, p placed, err error) (again bool, now placed, _ error) {
+func (l *launch) handleCreateError(ctx context.Context, s *report.Running, o *request, p placed, err error) (again bool, now placed, _ error) {
 	switch {
 	case errors.Is(err, ec2ops.ErrTokenMismatch) && p.origin != noVolume:
 		// EC2 has accepted these parameters, so it is the volume that is no more.
 		return false, p, o.gone(p.volume, err)
 	case errors.Is(err, ec2ops.ErrTokenMismatch):
-		now, err := l.ofEarlierRun(ctx, s, o, err)
+		now, err := l.adoptEarlier(ctx, s, o, err)
 		return false, now, err
 	case errors.Is(err, ec2ops.ErrLimit):
 		// EC2 checks limits before tokens: the volume may exist all the same.
-		if there, findErr := l.existing(ctx, 0); findErr == nil && there.volume != nil {
-			return false, p.orAdopted(*there.volume), nil
+		if earlier, findErr := l.findExisting(ctx, 0); findErr == nil && earlier.volume != nil {
+			return false, p.orAdopted(*earlier.volume), nil
 		}
 		if o.spec.InitializationRate == 0 || p.origin != noVolume { // other parameters would be a mismatch
 			return false, p, err
@@ -150,12 +150,12 @@ func (l *launch) createFailed(ctx context.Context, s *report.Running, o *request
 	return false, p, err
 }
 
-// found goes on with a volume that is listed, when the one that EC2 has named for the client
+// adoptListed goes on with a volume that is listed, when the one that EC2 has named for the client
 // token is not shown by its id.
-func (l *launch) found(ctx context.Context, s *report.Running, named placed, v ec2ops.Volume) (placed, error) {
+func (l *launch) adoptListed(ctx context.Context, s *report.Running, named placed, v ec2ops.Volume) (placed, error) {
 	p, pace := named.orAdopted(v), ec2ops.PaceAny
 	if p.origin == named.origin {
-		pace = paceRedeemed()
+		pace = paceCreated()
 	}
 	now, err := l.waitAvailable(ctx, s, v, pace)
 	if err == nil {
@@ -175,7 +175,7 @@ func (p placed) orAdopted(v ec2ops.Volume) placed {
 
 // paceRedeemed is how often EC2 is polled for a volume that it has named in the answer to
 // CreateVolume.
-func paceRedeemed() ec2ops.Pace {
+func paceCreated() ec2ops.Pace {
 	pace := ec2ops.PaceCreated
 	pace.Unseen = ec2ops.Forgotten.Within
 	return pace
@@ -184,13 +184,13 @@ func paceRedeemed() ec2ops.Pace {
 // newWithin is how old, by EC2's own clock, a volume may be that this run has just made:
 // the answer to a repeated token is that of the first call, and calls are repeated for as
 // long as EC2 throttles them or does not answer.
-const newWithin = 2 * time.Minute
+const newVolumeAge = 2 * time.Minute
 
 // originOf says whether the volume that CreateVolume has answered with is a new one, or
 // one of an earlier run, which may have been in service: what is new may be deleted after
 // a failure.
 func originOf(v ec2ops.Volume) origin {
-	if v.Age < newWithin && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == "" {
+	if v.Age < newVolumeAge && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == "" {
 		return created
 	}
 	return adopted
@@ -199,20 +199,20 @@ func originOf(v ec2ops.Volume) origin {
 // ofEarlierRun answers a client token that was used with other parameters. An earlier run
 // asked for something else, an older snapshot maybe. Its volume is the one to go on with,
 // unless it is gone.
-func (l *launch) ofEarlierRun(ctx context.Context, s *report.Running, o *request, mismatch error) (placed, error) {
+func (l *launch) adoptEarlier(ctx context.Context, s *report.Running, o *request, mismatch error) (placed, error) {
 	gone := fmt.Errorf("%w: %w", errGone, mismatch)
 	if len(l.gone) > 0 { // that was the volume which this run has deleted
 		return placed{}, gone
 	}
 	s.Waiting("the volume that an earlier run asked for")
-	there, err := l.existing(ctx, o.appears)
+	earlier, err := l.findExisting(ctx, o.appearTimeout)
 	if err != nil {
 		return placed{}, err
 	}
-	if there.volume != nil {
-		return placed{volume: *there.volume, origin: adopted}, nil
+	if earlier.volume != nil {
+		return placed{volume: *earlier.volume, origin: adopted}, nil
 	}
-	o.appears = 0 // a list that is waited for once need not be waited for again
+	o.appearTimeout = 0 // a list that is waited for once need not be waited for again
 	return placed{}, gone
 }
 
@@ -231,7 +231,7 @@ func (o *request) gone(v ec2ops.Volume, cause error) error {
 // takenBack is the error for volumes that EC2 has accepted and taken back, as it does
 // where its use of the KMS key is not allowed: no answer of EC2's names the key.
 // (aws-ebs-csi-driver#3010, kubernetes#62171)
-func (o *request) takenBack() error {
+func (o *request) reclaimedError() error {
 	what := fmt.Sprintf("CreateVolume: EC2 has accepted and then taken back %s", strings.Join(o.taken, ", "))
 	if o.key == "" {
 		return failure.New(failure.ErrTemporary, what)

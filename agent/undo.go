@@ -13,16 +13,16 @@ import (
 
 // undoWithin bounds what is undone after a failure: unmount, detach and delete take a few
 // seconds each.
-const undoWithin = 2 * time.Minute
+const undoTimeout = 2 * time.Minute
 
 // undoing is what is undone after a failure.
-type undoing string
+type undoAction string
 
 const (
-	undoNothing    undoing = ""
-	undoMount      undoing = "unmounted"              // by this run
-	undoAttachment undoing = "unmounted and detached" // which EC2 does not confirm
-	undoVolume     undoing = "deleted"                // that this run made
+	undoNothing    undoAction = ""
+	undoMount      undoAction = "unmounted"              // by this run
+	undoAttachment undoAction = "unmounted and detached" // which EC2 does not confirm
+	undoVolume     undoAction = "deleted"                // that this run made
 )
 
 // decideUndo decides what to undo. After a temporary failure the next run goes on with
@@ -30,14 +30,14 @@ const (
 // volume: what this run made is deleted, as long as the Source was not complete, since
 // then somebody may use it. A volume that would outlive its instance is deleted too, if
 // the instance is about to be abandoned.
-func decideUndo(at announced, cause error, abandoned bool) undoing {
+func decideUndo(at announced, cause error, abandoned bool) undoAction {
 	again := failure.ExitCode(cause) == failure.ExitTemporary && !errors.Is(cause, ec2ops.ErrPermanent)
 	switch {
 	case at.byThisRun && errors.Is(cause, errStuck):
 		return undoAttachment
 	case again:
 		return undoNothing
-	case at.origin == created && (!at.complete || abandoned && !at.goesWithInstance):
+	case at.origin == created && (!at.complete || abandoned && !at.deletedWithInstance):
 		return undoVolume
 	case at.byThisRun && !at.complete:
 		return undoMount
@@ -56,15 +56,15 @@ func (l *launch) undo(ctx context.Context, at announced, cause error) {
 	if action == undoVolume {
 		what += ", which this run made,"
 	}
-	if err := l.carryOut(ctx, action, at.volume.ID); err != nil {
+	if err := l.runUndo(ctx, action, at.volume.ID); err != nil {
 		l.Note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", what, action, failure.Line(err)))
 		return
 	}
 	l.Note(fmt.Sprintf("%s is %s after the failure", what, action))
 }
 
-func (l *launch) carryOut(ctx context.Context, action undoing, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+func (l *launch) runUndo(ctx context.Context, action undoAction, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	v, err := l.cloud.Volumes.Volume(ctx, id)
 	if err != nil {

@@ -22,31 +22,31 @@ const (
 	// firstBackoff doubles after each refusal. Two retries before the cohort is counted last
 	// at most 2 + 4 s: a chance refusal costs 1 s, and a thousand launches two calls each.
 	firstBackoff, lastBackoff = 2 * time.Second, 64 * time.Second
-	chanceRetries             = 2
+	initialRetries            = 2
 
-	cohortAge  = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
-	cohortSpan = 10 * time.Minute // from the first launch of a cohort to this one, at most
-	slowBoot   = 5 * time.Minute  // from a launch to its first run; what begins later repeats it, and keeps its slot
-	lastChance = 30 * time.Second // before its deadline a run tries whose slot is later
+	cohortAge      = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
+	cohortSpan     = 10 * time.Minute // from the first launch of a cohort to this one, at most
+	slowBoot       = 5 * time.Minute  // from a launch to its first run; what begins later repeats it, and keeps its slot
+	deadlineMargin = 30 * time.Second // before its deadline a run tries whose slot is later
 
-	together    = 15 * time.Second                // in which launches that were asked for at once begin
-	utilization = 0.96                            // of AttachVolume's bucket; the rest is for calls at random
-	attachEvery = time.Second / ec2ops.AttachRate // in the long run
+	launchWindow = 15 * time.Second                // in which launches that were asked for at once begin
+	utilization  = 0.96                            // of AttachVolume's bucket; the rest is for calls at random
+	attachEvery  = time.Second / ec2ops.AttachRate // in the long run
 
 	// sharedTokens are a launch's four calls that change something, and what retries need.
 	// unslotted launches of a cohort need no slot: CreateVolume's bucket holds 100 and gains
 	// 5 a second while the first retries last.
-	sharedTokens, unslotted = 1.05 * ec2ops.MutationsShared, 130
+	sharedTokens, withoutSlot = 1.05 * ec2ops.MutationsShared, 130
 
-	sampled    = 10 // launches for each one listed whose address ends in the same digit
-	sampleFrom = 2  // the window from which a cohort is taken to exceed a page
-	rateLimits = "EC2's rate limits"
+	sampleRatio      = 10 // launches for each one listed whose address ends in the same digit
+	sampleFromWindow = 2  // the window from which a cohort is taken to exceed a page
+	rateLimits       = "EC2's rate limits"
 )
 
 // countUntil ends the windows in which a cohort counts itself, in the order of ranks: what
 // is throttled in one is retried in the next. DescribeInstances' bucket holds 100 and gains
 // 20 a second: 340 in the first window, 960 in the second.
-var countUntil = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
+var countWindows = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
 
 // Cloud lists launches. *ec2ops.Client implements it.
 type Cloud interface {
@@ -66,19 +66,19 @@ type Limiter struct {
 	Cloud   Cloud
 	Sources int // of the run
 
-	self   ec2ops.Identity
-	begun  time.Time // the first call
-	cohort cohort
-	tokens float64 // that each launch takes of the scarcest bucket; 0 before the cohort is counted
-	tries  int     // throttled calls, since then or since the begin
-	late   bool    // its slot was over when it was known
-	blind  bool    // the client retries: the cohort is small, or unknown
+	self          ec2ops.Identity
+	start         time.Time // the first call
+	cohort        cohort
+	tokens        float64 // that each launch takes of the scarcest bucket; 0 before the cohort is counted
+	tries         int     // throttled calls, since then or since the begin
+	late          bool    // its slot was over when it was known
+	clientRetries bool    // the client retries: the cohort is small, or unknown
 }
 
 // First gives the context of calls that are begun before [Do] takes their results.
 func (l *Limiter) First(ctx context.Context, self ec2ops.Identity) context.Context {
-	if l != nil && l.begun.IsZero() {
-		l.self, l.begun = self, time.Now()
+	if l != nil && l.start.IsZero() {
+		l.self, l.start = self, time.Now()
 	}
 	return l.context(ctx, "")
 }
@@ -86,7 +86,7 @@ func (l *Limiter) First(ctx context.Context, self ec2ops.Identity) context.Conte
 // context leaves retries to the client: in a slot those of Describe calls, whose buckets
 // gain 20 a second.
 func (l *Limiter) context(ctx context.Context, action string) context.Context {
-	if l == nil || l.blind || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
+	if l == nil || l.clientRetries || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
 		return ctx
 	}
 	return ec2ops.Once(ctx)
@@ -113,8 +113,8 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	}
 	l.tries++
 	switch {
-	case l.tokens == 0 && l.tries > chanceRetries:
-		return l.enter(ctx, w)
+	case l.tokens == 0 && l.tries > initialRetries:
+		return l.countAndWait(ctx, w)
 	case l.tokens == 1 && !l.late: // a late one may be throttled by either limits
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
@@ -126,21 +126,21 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 
 // enter counts the cohort and waits for this launch's slot. Without an image id nothing is
 // counted: launches of other images, which may make no calls, are no reason to wait.
-func (l *Limiter) enter(ctx context.Context, w Waiter) error {
-	l.blind = true
+func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
+	l.clientRetries = true
 	if l.self.ImageID == "" || !l.self.PrivateIP.IsValid() || time.Since(l.self.Launched) > cohortAge {
 		return nil
 	}
 	w.Waiting("EC2 throttles calls; counting the instances launched from " + l.self.ImageID)
-	launches, each, err := l.count(ctx, w)
+	launches, weight, err := l.count(ctx, w)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.Note("EC2 throttles calls, and how many instances are being launched is unknown (" + err.Error() + "): retrying at random")
 		}
 		return context.Cause(ctx)
 	}
-	l.cohort = cohortOf(ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, each*float64(l.Sources))
-	if l.blind = l.cohort.size <= unslotted; l.blind {
+	l.cohort = cohortOf(ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, weight*float64(l.Sources))
+	if l.clientRetries = l.cohort.size <= withoutSlot; l.clientRetries {
 		return nil
 	}
 	l.tokens, l.tries = 1, 0
@@ -148,30 +148,30 @@ func (l *Limiter) enter(ctx context.Context, w Waiter) error {
 }
 
 // count lists the launches of this one's image, each of which stands for so many.
-func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, each float64, err error) {
+func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, weight float64, err error) {
 	page := func(endings string) ([]ec2ops.Launch, bool, error) {
 		return l.Cloud.Launches(ec2ops.Once(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
 	}
 	address := l.self.PrivateIP.String()
 	var from time.Duration
-	for n, until := range countUntil {
-		at := from + l.jitter("rank", until-from) - time.Since(l.begun)
-		if end, ok := ctx.Deadline(); ok && time.Until(end)-lastChance < at {
+	for n, until := range countWindows {
+		at := from + l.jitter("rank", until-from) - time.Since(l.start)
+		if end, ok := ctx.Deadline(); ok && time.Until(end)-deadlineMargin < at {
 			break
 		}
 		if err := w.Pause(ctx, at, rateLimits); err != nil {
 			return nil, 0, err
 		}
-		whole := n < sampleFrom
-		if each, err = 1, nil; whole {
+		whole := n < sampleFromWindow
+		if weight, err = 1, nil; whole {
 			list, whole, err = page("")
 		}
 		if !whole && err == nil {
-			each = sampled
+			weight = sampleRatio
 			list, _, err = page(address[len(address)-1:])
 		}
 		if !errors.Is(err, ec2ops.ErrThrottled) {
-			return list, each, err
+			return list, weight, err
 		}
 		from = until
 	}
@@ -181,14 +181,14 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, ea
 // waitForSlot waits until this launch may create its volume. All launches are taken to need
 // the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
-	since := max(time.Since(l.begun), time.Since(l.self.Launched)-slowBoot)
+	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
 	d := l.cohort.slot(l.tokens) - l.cohort.before - since
 	l.late = d < 0
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
 		l.cohort.size/float64(l.Sources), d.Round(time.Second))
-	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-lastChance {
+	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-deadlineMargin {
 		reason += ", after its deadline"
-		d = max(0, time.Until(end)-l.jitter("last chance", lastChance))
+		d = max(0, time.Until(end)-l.jitter("last chance", deadlineMargin))
 	}
 	if d > 0 {
 		w.Waiting(reason)
@@ -198,7 +198,7 @@ func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 
 // jitter gives a duration below a limit: this instance's own, and the same each time.
 func (l *Limiter) jitter(purpose string, limit time.Duration) time.Duration {
-	return time.Duration(draw(l.self.InstanceID, purpose) * float64(limit))
+	return time.Duration(fraction(l.self.InstanceID, purpose) * float64(limit))
 }
 
 // cohort is the launches whose volumes EC2's rate limits have not let through yet, in volumes.
@@ -209,27 +209,27 @@ type cohort struct {
 
 // cohortOf finds this launch's cohort among the launches of its image, each of which stands
 // for so many volumes.
-func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, each float64) cohort {
+func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) cohort {
 	isSelf := func(l ec2ops.Launch) bool { return l.ID == self.ID }
 	launches = slices.Clone(launches)
 	if !slices.ContainsFunc(launches, isSelf) {
 		launches = append(launches, self) // EC2 does not list it yet
 	}
 	slices.SortFunc(launches, func(a, b ec2ops.Launch) int {
-		return cmp.Or(a.At.Truncate(together).Compare(b.At.Truncate(together)), cmp.Compare(draw(a.ID, "rank"), draw(b.ID, "rank")))
+		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank")))
 	})
-	me, first, end := slices.IndexFunc(launches, isSelf), 0, 0
-	for served := (time.Time{}); end < len(launches); end++ { // served: when EC2 can have attached all before
-		if at := launches[end].At.Truncate(together); !at.Before(served) {
-			if end > me {
+	own, first, end := slices.IndexFunc(launches, isSelf), 0, 0
+	for attachedBy := (time.Time{}); end < len(launches); end++ { // served: when EC2 can have attached all before
+		if at := launches[end].At.Truncate(launchWindow); !at.Before(attachedBy) {
+			if end > own {
 				break
 			}
-			first, served = end, at
+			first, attachedBy = end, at
 		}
-		served = served.Add(time.Duration(each * float64(attachEvery)))
+		attachedBy = attachedBy.Add(time.Duration(weight * float64(attachEvery)))
 	}
 	earliest := slices.MinFunc(launches[first:end], func(a, b ec2ops.Launch) int { return a.At.Compare(b.At) })
-	return cohort{float64(end-first) * each, (float64(me-first) + draw(self.ID, "volume")) * each, launches[me].At.Sub(earliest.At)}
+	return cohort{float64(end-first) * weight, (float64(own-first) + fraction(self.ID, "volume")) * weight, launches[own].At.Sub(earliest.At)}
 }
 
 // slot gives when this launch is to create its volume, after the first call of the cohort's
@@ -237,14 +237,14 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, each float64) cohort
 func (c cohort) slot(tokens float64) time.Duration {
 	rank := c.rank
 	if tokens == 1 { // the unslotted are a random part of the cohort
-		rank = unslotted + rank*(c.size-unslotted)/c.size
+		rank = withoutSlot + rank*(c.size-withoutSlot)/c.size
 	}
 	return time.Duration(max(0, tokens*rank-ec2ops.AttachBurst) / utilization * float64(attachEvery))
 }
 
 // draw gives a number from 0 to 1 for an instance, the same in all others' eyes: so the
 // launches of a cohort rank it alike.
-func draw(instanceID, purpose string) float64 {
+func fraction(instanceID, purpose string) float64 {
 	sum := sha256.Sum256([]byte(purpose + "\x00" + instanceID))
 	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
 }

@@ -295,7 +295,7 @@ func TestNestedPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			if picked := lastOf(tc.flags["source"]); picked != "" {
-				if err := c.only(picked); err != nil {
+				if err := c.selectSource(picked); err != nil {
 					t.Fatal(err)
 				}
 			}

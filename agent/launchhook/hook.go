@@ -24,7 +24,7 @@ const (
 	poll = 2 * time.Second
 
 	// abandonWithin bounds the call that abandons a launch.
-	abandonWithin = 30 * time.Second
+	abandonTimeout = 30 * time.Second
 )
 
 // Group is the instance's Auto Scaling group. *ec2ops.Client implements it.
@@ -49,7 +49,7 @@ type Hook struct {
 	group  Group
 	name   string // "": none is configured
 	loaded bool
-	over   bool // the action is completed, or the group says that the launch is over
+	ended  bool // the action is completed, or the group says that the launch is over
 }
 
 // New gives the hook of that name; with the name "" nothing is asked of the group.
@@ -60,7 +60,7 @@ func (h *Hook) Name() string { return h.name }
 
 // Pending says whether the instance is still to enter service, or its warm pool.
 func (h *Hook) Pending() bool {
-	return h.name != "" && !h.over && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
+	return h.name != "" && !h.ended && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
 }
 
 // EntersService says whether the instance is about to serve, and not to be warmed.
@@ -99,16 +99,16 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 		if h.Membership, err = h.group.MembershipOf(ctx, instanceID); err != nil {
 			return err
 		}
-		doubt := doubtAbout(target, h.Membership)
-		lasting := asking.Lasting(doubt)
-		if doubt == nil || lasting && doubt == ec2ops.NoGroup {
-			h.loaded, h.over = true, h.Group != "" && !h.Pending()
+		refusal := checkAgreement(target, h.Membership)
+		lasting := asking.Lasting(refusal)
+		if refusal == nil || lasting && refusal == ec2ops.NoGroup {
+			h.loaded, h.ended = true, h.Group != "" && !h.Pending()
 			return nil
 		}
 		reason := fmt.Sprintf("%s: the metadata service gives %s as its target lifecycle state, and DescribeAutoScalingInstances %s",
 			instanceID, cmp.Or(target, "nothing (404)"), h.Membership)
 		if lasting {
-			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, doubt.Within))
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, refusal.Within))
 		}
 		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the Auto Scaling group"); err != nil {
@@ -121,7 +121,7 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 // Auto Scaling's list can't be believed yet; nil: they agree. Auto Scaling may list an
 // instance late, and the metadata service answers 404 on a member at times; neither shows
 // a group that is not there.
-func doubtAbout(target string, listed ec2ops.Membership) *ec2ops.Refusal {
+func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	switch {
 	case target == "" && listed.Group == "":
 		return ec2ops.NoGroup
@@ -157,7 +157,7 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.Asking{}); h.Pending(); {
 		err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Continue)
 		if err == nil {
-			h.over = true
+			h.ended = true
 			return nil
 		}
 		if !errors.Is(err, ec2ops.ErrNoAction) {
@@ -170,17 +170,17 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 		if !h.Pending() {
 			return nil
 		}
-		var doubt *ec2ops.Refusal // none in Pending: the group has yet to put it into a hook
+		var refusal *ec2ops.Refusal // none in Pending: the group has yet to put it into a hook
 		if h.Waits() {
-			doubt = ec2ops.OtherHook
+			refusal = ec2ops.OtherHook
 		}
-		waits := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
-		if asking.Lasting(doubt) {
-			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", waits, doubt.Within))
+		reason := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
+		if asking.Lasting(refusal) {
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", reason, refusal.Within))
 		}
-		s.Waiting(waits)
+		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the lifecycle hook "+h.name); err != nil {
-			return fmt.Errorf("%s: %w", waits, err)
+			return fmt.Errorf("%s: %w", reason, err)
 		}
 	}
 	return nil
@@ -193,7 +193,7 @@ func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (not
 	if !h.Pending() || cause == nil || failure.ExitCode(cause) == failure.ExitTemporary {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
 	err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Abandon)
 	if err != nil {
@@ -207,7 +207,7 @@ func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (not
 func (h *Hook) Record(r *record.Record) {
 	r.Hook, r.NoGroup = "", ""
 	switch {
-	case h.over && !h.ToBeWarmed():
+	case h.ended && !h.ToBeWarmed():
 		r.Hook = h.name
 	case h.noGroup():
 		r.NoGroup = h.name

@@ -21,8 +21,8 @@ type Run struct {
 	events func(Event)
 	inEC2  stopwatch
 
-	telling sync.Mutex // held while events is called
-	waits   sync.Mutex // guards Report.Waits
+	emitMu  sync.Mutex // held while events is called
+	waitsMu sync.Mutex // guards Report.Waits
 }
 
 // Each runs do for every source, one after the other, and collects reports and errors. A
@@ -63,13 +63,13 @@ func (r *Run) Note(text string) {
 }
 
 func (r *Run) emit(e Event) {
-	r.telling.Lock()
-	defer r.telling.Unlock()
-	r.tell(e)
+	r.emitMu.Lock()
+	defer r.emitMu.Unlock()
+	r.emitLocked(e)
 }
 
 // tell is emit for who holds telling.
-func (r *Run) tell(e Event) {
+func (r *Run) emitLocked(e Event) {
 	e.Source = r.Report.Source
 	r.events(e)
 }
@@ -79,7 +79,7 @@ func (r *Run) tell(e Event) {
 func (r *Run) InEC2() (leave func()) { return r.inEC2.enter() }
 
 // Await begins a wait; the function it returns ends it.
-func (r *Run) Await(on, what string) (over func()) {
+func (r *Run) Await(on, what string) (ended func()) {
 	start := time.Now()
 	return func() { r.waited(on, what, start, time.Since(start)) }
 }
@@ -106,8 +106,8 @@ func (r *Run) WithPauses(ctx context.Context) context.Context {
 }
 
 func (r *Run) waited(on, what string, start time.Time, took time.Duration) {
-	r.waits.Lock()
-	defer r.waits.Unlock()
+	r.waitsMu.Lock()
+	defer r.waitsMu.Unlock()
 	r.Report.Waits = append(r.Report.Waits, Wait{On: on, For: what, Start: start.Sub(r.start), Took: took})
 }
 

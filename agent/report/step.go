@@ -46,7 +46,7 @@ type Running struct {
 	run   *Run
 	name  Step
 	start time.Time
-	over  bool // guarded by run.events
+	ended bool // guarded by run.events
 }
 
 // Begin starts a step; the caller defers its End.
@@ -68,13 +68,13 @@ func (s *Running) Progress(reason string, percent int) {
 }
 
 func (s *Running) progress(e Event) {
-	s.run.telling.Lock()
-	defer s.run.telling.Unlock()
-	if s.over {
+	s.run.emitMu.Lock()
+	defer s.run.emitMu.Unlock()
+	if s.ended {
 		return
 	}
 	e.Step, e.Phase, e.At, e.Took = s.name, Waiting, time.Now(), time.Since(s.start)
-	s.run.tell(e)
+	s.run.emitLocked(e)
 }
 
 // Pause is [Run.Pause], for who has the step only.
@@ -97,10 +97,10 @@ func (s *Running) End(err *error) {
 		finished.Failure = failure.Line(*err)
 	}
 	s.run.Report.Steps = append(s.run.Report.Steps, finished)
-	s.run.telling.Lock()
-	defer s.run.telling.Unlock()
-	s.over = true
-	s.run.tell(e)
+	s.run.emitMu.Lock()
+	defer s.run.emitMu.Unlock()
+	s.ended = true
+	s.run.emitLocked(e)
 }
 
 // StepError is the failure of a step.

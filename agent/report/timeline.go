@@ -39,17 +39,17 @@ type span struct{ from, to time.Duration }
 
 // own is how much of a run that took so long was neither in one of the spans nor in
 // several of them: what it has spent on itself.
-func own(took time.Duration, spans []span) time.Duration {
+func ownTime(took time.Duration, spans []span) time.Duration {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	left, at := took, time.Duration(0) // until at all is counted
+	rest, at := took, time.Duration(0) // until at all is counted
 	for _, s := range spans {
 		from, to := max(s.from, at), min(s.to, took)
 		if to > from {
-			left -= to - from
+			rest -= to - from
 			at = to
 		}
 	}
-	return left
+	return rest
 }
 
 // AddCalls puts the calls into the report of the source in whose time they began, and
@@ -79,7 +79,7 @@ func (r Report) AddCalls(calls []ec2ops.Call) {
 				others = append(others, span{w.Start, w.Start + w.Took})
 			}
 		}
-		s.Own = own(s.Took, others)
+		s.Own = ownTime(s.Took, others)
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 	// shownWithin is how long EC2 may take to show roles that were put on a moment ago, and
 	// newWithin how long ago that is: it is eventually consistent, as a rule within a few
 	// seconds. (EC2 API developer guide, "Eventual consistency")
-	shownWithin, newWithin = 15 * time.Second, time.Minute
+	shownTimeout, newRolesAge = 15 * time.Second, time.Minute
 	// poll is the pause between two polls for that.
 	poll = time.Second
 )
@@ -57,7 +57,7 @@ func (r Roles) fromMetadata(ctx context.Context) (map[string]string, bool) {
 
 // Put puts the roles on, and says whether that took a call. Roles that were taken off a
 // moment ago may still be shown; again has them put on all the same.
-func (r Roles) Put(ctx context.Context, dev *mountfs.Device, again bool) (changed bool, err error) {
+func (r Roles) Put(ctx context.Context, dev *mountfs.Device, force bool) (changed bool, err error) {
 	defer r.Run.InEC2()()
 	have, err := r.Now(ctx, dev)
 	if err != nil {
@@ -65,9 +65,9 @@ func (r Roles) Put(ctx context.Context, dev *mountfs.Device, again bool) (change
 	}
 	put := r.Wanted.Put(have)
 	for key, value := range put {
-		again = again || have[key] != value
+		force = force || have[key] != value
 	}
-	if !again {
+	if !force {
 		return false, nil
 	}
 	return true, r.Tags.Tag(ctx, r.Run.Self.InstanceID, put)
@@ -90,23 +90,23 @@ func (r Roles) Shown(ctx context.Context, dev *mountfs.Device, first bool) (tags
 }
 
 // AreNew says whether the roles were put on a moment ago by the run that left the record.
-func AreNew(r record.Record) bool { return r.Roles != "" && time.Since(r.Ready) < newWithin }
+func Recent(r record.Record) bool { return r.Roles != "" && time.Since(r.Ready) < newRolesAge }
 
 // TakeOff takes the roles off, so that no deployment comes to the instance any more. have
 // are the instance's tags, nil if they are to be read. It waits for roles that are new: EC2
 // may not show them yet.
-func (r Roles) TakeOff(ctx context.Context, have map[string]string, areNew bool) (err error) {
+func (r Roles) Remove(ctx context.Context, have map[string]string, recent bool) (err error) {
 	if r.Wanted.None() {
 		return nil
 	}
 	defer r.Run.InEC2()()
-	if have == nil || areNew {
-		if have, err = r.read(ctx, areNew); err != nil {
+	if have == nil || recent {
+		if have, err = r.read(ctx, recent); err != nil {
 			return err
 		}
 	}
 	id := r.Run.Self.InstanceID
-	set, remove := r.Wanted.TakeOff(have)
+	set, remove := r.Wanted.Remove(have)
 	if !r.Wanted.Announced(have) && len(r.Wanted.Roles) > 0 {
 		// They may be on and not be shown. Another value stays.
 		remove[r.Wanted.RolesTag] = strings.Join(r.Wanted.Roles, ",")
@@ -123,9 +123,9 @@ func (r Roles) TakeOff(ctx context.Context, have map[string]string, areNew bool)
 }
 
 // read reads the tags; those of roles that are new are waited for.
-func (r Roles) read(ctx context.Context, areNew bool) (map[string]string, error) {
+func (r Roles) read(ctx context.Context, recent bool) (map[string]string, error) {
 	instance, err := r.Tags.Instance(ctx, r.Run.Self.InstanceID)
-	for until := time.Now().Add(shownWithin); err == nil && areNew && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
+	for until := time.Now().Add(shownTimeout); err == nil && recent && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
 		if err := r.Run.Pause(ctx, poll, "the roles"); err != nil {
 			return nil, err
 		}

@@ -61,22 +61,22 @@ func (p *program) code(err error, stderr io.Writer) int {
 	if err == nil {
 		return failure.ExitDone
 	}
-	if _, told := errors.AsType[*toldError](err); !told {
+	if _, reported := errors.AsType[*reportedError](err); !reported {
 		explain(stderr, err)
 	}
 	return failure.ExitCode(err)
 }
 
 // toldError is an error that the command has told by itself, as a JSON log line.
-type toldError struct{ error }
+type reportedError struct{ error }
 
-func (e *toldError) Unwrap() error { return e.error }
+func (e *reportedError) Unwrap() error { return e.error }
 
 // explain tells a person what happened and what to do.
 func explain(w io.Writer, err error) {
-	sayf(w, "snapsource: %s\n", err)
+	printEscaped(w, "snapsource: %s\n", err)
 	if hint := failure.Hint(err); hint != "" {
-		sayf(w, "  to do: %s\n", hint)
+		printEscaped(w, "  to do: %s\n", hint)
 	}
 }
 

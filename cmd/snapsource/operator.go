@@ -36,7 +36,7 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
-		s.program.watch.allow(c.Name(), cfg.Timeout, endWithin)
+		s.program.watch.allow(c.Name(), cfg.Timeout, endGrace)
 		log := newLog(c.ErrOrStderr(), cfg.Output == config.OutputJSON, s.verbose)
 		cloud, err := ec2ops.New(ctx, ec2ops.Options{
 			UserAgent: "snapsource-" + version,
@@ -83,7 +83,7 @@ func (o *operator) json(value any) (bool, error) {
 }
 
 // exactly is cobra.ExactArgs with our exit code and words.
-func exactly(names ...string) cobra.PositionalArgs {
+func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == len(names) {
 			return nil

@@ -51,7 +51,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
 	log := newLog(c.ErrOrStderr(), asJSON, s.verbose)
 	if asJSON {
-		p.watch.tellMachines()
+		p.watch.useJSON()
 	}
 	table := newTable(c.OutOrStdout(), c.Name())
 	defer table.close()
@@ -82,11 +82,11 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if asJSON {
 		if err != nil {
 			logFailure(log, err)
-			err = &toldError{err}
+			err = &reportedError{err}
 		}
 		if writeErr := writeJSON(c.OutOrStdout(), result); writeErr != nil && err == nil {
 			logFailure(log, writeErr)
-			err = &toldError{writeErr}
+			err = &reportedError{writeErr}
 		}
 		return err
 	}
@@ -99,8 +99,8 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 
 // graces are how long each command may go on after its deadline or a signal.
 var graces = map[string]time.Duration{
-	"up": giveBackWithin, "init": giveBackWithin, "down": giveBackWithin, "snapshot": lookUpWithin,
-	"plan": endWithin, "status": endWithin,
+	"up": undoGrace, "init": undoGrace, "down": undoGrace, "snapshot": lookupGrace,
+	"plan": endGrace, "status": endGrace,
 }
 
 // writeJSON writes a command's result for machines.

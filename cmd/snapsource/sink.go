@@ -54,9 +54,9 @@ func (o *sink) to(w io.Writer) *stream { return &stream{out: o, w: w} }
 
 // stream is stdout or stderr.
 type stream struct {
-	out  *sink
-	w    io.Writer
-	gone bool // whoever read it is gone; guarded by out.mu
+	out    *sink
+	w      io.Writer
+	closed bool // whoever read it is gone; guarded by out.mu
 }
 
 // Write gives no error when the reader of a pipe is gone, as that of "snapsource up |
@@ -75,12 +75,12 @@ func (s *stream) Write(text []byte) (int, error) {
 
 // write is Write for who has the lock.
 func (s *stream) write(text []byte) (int, error) {
-	if s.gone {
+	if s.closed {
 		return len(text), nil
 	}
 	n, err := s.w.Write(text)
 	if errors.Is(err, syscall.EPIPE) {
-		s.gone = true
+		s.closed = true
 		return len(text), nil
 	}
 	return n, err

@@ -105,7 +105,7 @@ func (t *table) event(e report.Event) {
 			t.running.Detail = e.Detail
 		}
 		if e.Percent != nil && t.tty == nil {
-			sayf(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
+			printEscaped(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
 		}
 	case report.Done, report.Failed:
 		t.running = nil
@@ -120,20 +120,20 @@ func (t *table) event(e report.Event) {
 		if e.Phase == report.Failed {
 			detail = "failed"
 		}
-		sayf(t.out, "%s\n", t.line(e.Step, detail, e.Took))
+		printEscaped(t.out, "%s\n", t.line(e.Step, detail, e.Took))
 	case report.Noted:
 		t.clear()
-		sayf(t.out, "  note: %s\n", e.Detail)
+		printEscaped(t.out, "  note: %s\n", e.Detail)
 	}
 }
 
 func (t *table) header(source, instance, zone string) {
 	t.headed = source
 	if instance == "" {
-		sayf(t.out, "%s\n", source)
+		printEscaped(t.out, "%s\n", source)
 		return
 	}
-	sayf(t.out, "%s on %s, %s\n", source, instance, zone)
+	printEscaped(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
 func (t *table) line(s report.Step, detail string, took time.Duration) string {
@@ -162,22 +162,22 @@ func (t *table) finishUp(s *report.Source) {
 	switch {
 	case s.Error != "":
 	case t.command == "down":
-		sayf(t.out, "Source is down: %s\n", span(s.Took))
+		printEscaped(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
-		sayf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+		printEscaped(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:
 		t.header(s.Source, s.Instance, s.Zone)
-		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
 func (t *table) finishPlan(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
-		sayf(t.out, "  %-10s %s\n", a.Step, a.What)
+		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
 	}
 	if s.Error == "" && len(s.Actions) == 0 {
-		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
@@ -185,7 +185,7 @@ func (t *table) finishStatus(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {
-			sayf(t.out, "  %-10s %s\n", name, value)
+			printEscaped(t.out, "  %-10s %s\n", name, value)
 		}
 	}
 	state := string(s.State)

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// sayf is [fmt.Fprintf] for people. Whatever the format puts in is escaped by [plain]: tags,
+// printEscaped is [fmt.Fprintf] for people. Whatever the format puts in is escaped by [plain]: tags,
 // states, errors and addresses come from others, who may want to be read as a line or a
 // column of ours, or to control the terminal. JSON is written as it is.
-func sayf(w io.Writer, format string, args ...any) {
+func printEscaped(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
 		case error:

@@ -34,19 +34,19 @@ func (t *table) timeline(r report.Report) {
 		if len(s.Steps) == 0 {
 			continue
 		}
-		sayf(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
+		printEscaped(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
 		for _, step := range s.Steps {
 			t.row("  ", row{string(step.Step), stepMark, []part{{step.Start, step.Took}}}, s.Took)
-			for _, below := range within(step, s) {
+			for _, below := range rowsBelow(step, s) {
 				t.row("    ", below, s.Took)
 			}
 		}
-		sayf(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
+		printEscaped(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
 	}
 }
 
 // within gives the rows below a step, in the order of their beginnings.
-func within(step report.FinishedStep, s *report.Source) []row {
+func rowsBelow(step report.FinishedStep, s *report.Source) []row {
 	var rows []row
 	add := func(name string, mark rune, start, took time.Duration) {
 		if start < step.Start || start >= step.Start+step.Took {
@@ -96,7 +96,7 @@ func (t *table) row(indent string, r row, whole time.Duration) {
 	for _, p := range r.parts {
 		total += p.took
 	}
-	sayf(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
+	printEscaped(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
 }
 
 // bar marks the parts of the whole, each by at least one character.

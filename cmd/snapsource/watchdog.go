@@ -17,91 +17,91 @@ import (
 const (
 	// endWithin is how long a command may go on after its deadline or the first signal:
 	// nothing but calls that the kernel does not end takes that long.
-	endWithin = 10 * time.Second
+	endGrace = 10 * time.Second
 
 	// giveBackWithin is the same for up, init and down. The agent deletes a volume for 2
 	// minutes and abandons a launch hook for 30 s after the run has failed.
-	giveBackWithin = 150 * time.Second
+	undoGrace = 150 * time.Second
 
 	// lookUpWithin is the same for snapshot, which looks for a snapshot whose answer was
 	// lost for 60 s and rejects it for 30 s.
-	lookUpWithin = 90 * time.Second
+	lookupGrace = 90 * time.Second
 
 	// configWithin bounds reading the configuration, whose file may be on a file system
 	// that does not answer. The deadline that is in it is not known yet.
-	configWithin = 30 * time.Second
+	configTimeout = 30 * time.Second
 
 	// sameSignal is for how long a signal counts as the one before: timeout(1) sends its
 	// own to the process and then to the process group, and at a hang-up the kernel and
 	// sudo both send one.
-	sameSignal = time.Second
+	repeatWindow = time.Second
 
 	// lastWords is how long the watchdog tries to tell why it ends the program: stderr may
 	// be what does not answer.
-	lastWords = time.Second
+	reportTimeout = time.Second
 )
 
 // watchdog ends the program when its work does not end, though its deadline is over or it
 // got a signal: a call of the kernel's on a path, a device or a pipe that never answers
 // does not see a context's end. A nil watchdog does nothing.
 type watchdog struct {
-	exit func(code int) // os.Exit but in tests
-	tell func(error)    // may block
+	exit   func(code int) // os.Exit but in tests
+	report func(error)    // may block
 
 	once sync.Once
 
-	mu    sync.Mutex
-	doing string // what the work is at
-	since time.Time
-	grace time.Duration // after the deadline or the first signal
-	limit *time.Timer   // of the work
-	first time.Time     // when the first signal came
+	mu       sync.Mutex
+	activity string // what the work is at
+	since    time.Time
+	grace    time.Duration // after the deadline or the first signal
+	limit    *time.Timer   // of the work
+	first    time.Time     // when the first signal came
 }
 
 func newWatchdog() *watchdog {
 	return &watchdog{
-		exit: os.Exit, tell: func(err error) { explain(os.Stderr, err) },
-		doing: "begin", since: time.Now(), grace: endWithin,
+		exit: os.Exit, report: func(err error) { explain(os.Stderr, err) },
+		activity: "begin", since: time.Now(), grace: endGrace,
 	}
 }
 
 // allow sets what the work is at and how long it may take from now on, 0 for no limit;
 // grace more if it does not end by itself then.
-func (w *watchdog) allow(doing string, limit, grace time.Duration) {
+func (w *watchdog) allow(activity string, limit, grace time.Duration) {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.doing, w.since, w.grace = doing, time.Now(), grace
+	w.activity, w.since, w.grace = activity, time.Now(), grace
 	if w.limit != nil {
 		w.limit.Stop()
 	}
 	if limit > 0 {
 		w.limit = time.AfterFunc(limit+grace, func() {
-			w.end(fmt.Sprintf("not done within %s, nor %s later", limit, grace) + noAnswer)
+			w.end(fmt.Sprintf("not done within %s, nor %s later", limit, grace) + noAnswerHint)
 		})
 	}
 }
 
 // tellMachines has it told as a JSON log line.
-func (w *watchdog) tellMachines() {
+func (w *watchdog) useJSON() {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tell = func(err error) { logFailure(newLog(os.Stderr, true, false), err) }
+	w.report = func(err error) { logFailure(newLog(os.Stderr, true, false), err) }
 }
 
 // at notes what the work is at.
-func (w *watchdog) at(doing string) {
+func (w *watchdog) at(activity string) {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.doing, w.since = doing, time.Now()
+	w.activity, w.since = activity, time.Now()
 }
 
 // event notes what a run is at.
@@ -123,18 +123,18 @@ func (w *watchdog) signalled(name string) (first bool) {
 	case w.first.IsZero():
 		w.first = time.Now()
 		grace := w.grace
-		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswer) })
+		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswerHint) })
 		return true
-	case strings.HasSuffix(w.doing, ": "+string(report.Lookup)):
+	case strings.HasSuffix(w.activity, ": "+string(report.Lookup)):
 		// It ends by itself, and what it looks for would stay eligible.
-	case time.Since(w.first) >= sameSignal:
+	case time.Since(w.first) >= repeatWindow:
 		go w.end("a second signal, " + name + ", ends it at once")
 	}
 	return false
 }
 
 // noAnswer is why a program does not end by itself, and where to look.
-const noAnswer = "; the kernel does not answer: look for a dead mount on the paths of the configuration (findmnt), or a pipe that nobody reads"
+const noAnswerHint = "; the kernel does not answer: look for a dead mount on the paths of the configuration (findmnt), or a pipe that nobody reads"
 
 // end ends the program. What is frozen is thawed by its guard, and the kernel frees the
 // host's lock, both once no thread is left: the kernel ends none that waits in
@@ -143,17 +143,17 @@ func (w *watchdog) end(why string) { w.once.Do(func() { w.endNow(why) }) }
 
 func (w *watchdog) endNow(why string) {
 	w.mu.Lock()
-	err := &stuckError{fmt.Sprintf("%s, %s in: %s", w.doing, span(time.Since(w.since)), why)}
-	tell := w.tell
+	err := &stuckError{fmt.Sprintf("%s, %s in: %s", w.activity, span(time.Since(w.since)), why)}
+	report := w.report
 	w.mu.Unlock()
-	told := make(chan struct{})
+	reported := make(chan struct{})
 	go func() {
-		defer close(told)
-		tell(err)
+		defer close(reported)
+		report(err)
 	}()
 	select {
-	case <-told:
-	case <-time.After(lastWords):
+	case <-reported:
+	case <-time.After(reportTimeout):
 	}
 	w.exit(failure.ExitTemporary)
 }
