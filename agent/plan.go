@@ -15,9 +15,8 @@ import (
 	"snapsource/mountfs"
 )
 
-// Plan observes and decides as [Agent.Up] does and reports the actions that Up
-// would take, none when the source is ready. It changes nothing. Errors are those
-// that Up would end with.
+// Plan observes and decides like [Agent.Up], and reports the actions that Up would take;
+// none if the source is ready. It changes nothing. It returns the errors that Up would return.
 func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -73,13 +72,13 @@ func (l *launch) addAction(s report.Step, format string, args ...any) {
 	l.Report.Actions = append(l.Report.Actions, report.Action{Step: s, What: fmt.Sprintf(format, args...)})
 }
 
-// planStartOver tells what up would do with a volume that is superseded. What follows is
-// decided afresh then.
+// planReplacement reports what up would do with a superseded volume. Up decides on the
+// further steps when it has deleted that.
 func (l *launch) planReplacement(stale *superseded) {
 	l.Report.Volume, l.Report.Snapshot = stale.volume.ID, stale.volume.SnapshotID
 	l.addAction(report.Delete, "%s: %s", stale.volume.ID, stale)
 	if stale.always || l.cfg.Stale == config.StaleWait {
-		l.addAction(report.Create, "a volume from the newest release then")
+		l.addAction(report.Create, "then a volume from the newest release")
 	}
 }
 
@@ -102,8 +101,8 @@ func (l *launch) planVolume(c choice) {
 	}
 }
 
-// planContents looks at the device where it is there already; a volume that is yet
-// to come is known by its snapshot only.
+// planContents probes the device if the volume is already attached. Of a volume that does
+// not exist yet only the snapshot is known.
 func (l *launch) planContents(c choice, dev *mountfs.Device) error {
 	if dev == nil {
 		if c.volume == nil && c.snapshot == nil {

@@ -10,8 +10,8 @@ import (
 	"snapsource/agent/report"
 )
 
-// Status reports what is there, for every source. A source that is not ready is an
-// error that wraps [ErrTemporary], so that scripts see it by the exit code.
+// Status reports the state of every source. For a source that is not ready it returns an
+// error that wraps [failure.ErrTemporary], so that scripts can use the exit code.
 func (a *Agent) Status(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
