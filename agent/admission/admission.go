@@ -19,33 +19,35 @@ import (
 )
 
 const (
-	// firstBackoff doubles after each refusal. Two retries before the cohort is counted last
-	// at most 2 + 4 s: a chance refusal costs 1 s, and a thousand launches two calls each.
+	// firstBackoff doubles after each throttled call. The two retries before the cohort is
+	// counted take at most 2 + 4 s: on average 1 s after one throttled call, and in a launch
+	// of a thousand two more calls each.
 	firstBackoff, lastBackoff = 2 * time.Second, 64 * time.Second
 	initialRetries            = 2
 
-	cohortAge      = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
+	cohortAge      = 50 * time.Minute // EC2 attaches 15,000 volumes meanwhile; later runs are usually reboots
 	cohortSpan     = 10 * time.Minute // from the first launch of a cohort to this one, at most
-	slowBoot       = 5 * time.Minute  // from a launch to its first run; what begins later repeats it, and keeps its slot
-	deadlineMargin = 30 * time.Second // before its deadline a run tries whose slot is later
+	slowBoot       = 5 * time.Minute  // from a launch to its first run; a later run is a retry and keeps the slot
+	deadlineMargin = 30 * time.Second // a run whose slot is after its deadline retries this long before the deadline
 
-	launchWindow = 15 * time.Second                // in which launches that were asked for at once begin
-	utilization  = 0.96                            // of AttachVolume's bucket; the rest is for calls at random
+	launchWindow = 15 * time.Second                // in which the launches of one request begin
+	utilization  = 0.96                            // of AttachVolume's bucket; the rest is for calls without a slot
 	attachEvery  = time.Second / ec2ops.AttachRate // in the long run
 
-	// sharedTokens are a launch's four calls that change something, and what retries need.
-	// unslotted launches of a cohort need no slot: CreateVolume's bucket holds 100 and gains
-	// 5 a second while the first retries last.
+	// sharedTokens are for a launch's four mutating calls, plus 5 % for retries. In each
+	// cohort withoutSlot launches need no slot: CreateVolume's bucket holds 100 tokens and
+	// gains 5 a second during the first retries.
 	sharedTokens, withoutSlot = 1.05 * ec2ops.MutationsShared, 130
 
-	sampleRatio      = 10 // launches for each one listed whose address ends in the same digit
-	sampleFromWindow = 2  // the window from which a cohort is taken to exceed a page
+	sampleRatio      = 10 // launches per listed one if only addresses ending in one hexadecimal digit are listed
+	sampleFromWindow = 2  // from this window on a cohort is assumed to exceed a page
 	rateLimits       = "EC2's rate limits"
 )
 
-// countUntil ends the windows in which a cohort counts itself, in the order of ranks: what
-// is throttled in one is retried in the next. DescribeInstances' bucket holds 100 and gains
-// 20 a second: 340 in the first window, 960 in the second.
+// countWindows are the ends of the windows in which the launches of a cohort count it, in
+// the order of their ranks. A call that is throttled in one window is retried in the next.
+// DescribeInstances' bucket holds 100 tokens and gains 20 a second: enough for 340 calls in
+// the first window, 960 in the second.
 var countWindows = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
 
 // Cloud lists launches. *ec2ops.Client implements it.
@@ -53,15 +55,15 @@ type Cloud interface {
 	Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
 }
 
-// Waiter is the step that makes a call.
+// Waiter is the step that waits.
 type Waiter interface {
 	Waiting(reason string)
 	Pause(ctx context.Context, d time.Duration, what string) error
 	Note(text string)
 }
 
-// Limiter holds what a run knows of the rate limits; its sources share it. A nil Limiter
-// leaves all retries to the client.
+// Limiter is a run's state of the rate limits, shared by its sources. With a nil Limiter only
+// the client retries.
 type Limiter struct {
 	Cloud   Cloud
 	Sources int // of the run
@@ -69,13 +71,13 @@ type Limiter struct {
 	self          ec2ops.Identity
 	start         time.Time // the first call
 	cohort        cohort
-	tokens        float64 // that each launch takes of the scarcest bucket; 0 before the cohort is counted
-	tries         int     // throttled calls, since then or since the begin
-	late          bool    // its slot was over when it was known
-	clientRetries bool    // the client retries: the cohort is small, or unknown
+	tokens        float64 // that each launch takes from the scarcest bucket; 0 before the cohort is counted
+	tries         int     // throttled calls since the cohort was counted, before that since the start
+	late          bool    // the slot was in the past when it was computed
+	clientRetries bool    // the cohort is small or unknown
 }
 
-// First gives the context of calls that are begun before [Do] takes their results.
+// First returns the context for calls that start before [Do] is called with their results.
 func (l *Limiter) First(ctx context.Context, self ec2ops.Identity) context.Context {
 	if l != nil && l.start.IsZero() {
 		l.self, l.start = self, time.Now()
@@ -83,8 +85,8 @@ func (l *Limiter) First(ctx context.Context, self ec2ops.Identity) context.Conte
 	return l.context(ctx, "")
 }
 
-// context leaves retries to the client: in a slot those of Describe calls, whose buckets
-// gain 20 a second.
+// context returns ctx if the client is to retry the call, else a context for a single request.
+// In a slot the client retries Describe calls, whose buckets gain 20 a second.
 func (l *Limiter) context(ctx context.Context, action string) context.Context {
 	if l == nil || l.clientRetries || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
 		return ctx
@@ -92,8 +94,8 @@ func (l *Limiter) context(ctx context.Context, action string) context.Context {
 	return ec2ops.Once(ctx)
 }
 
-// Do makes a call, and makes it again while EC2 throttles it: after jitter, in this launch's
-// slot, after backoff. Its error is that of the last call.
+// Do makes a call and retries it while EC2 throttles it: with jitter, then in this launch's
+// slot, then with backoff. It returns the error of the last call.
 func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call func(context.Context) (T, error)) (T, error) {
 	for {
 		v, err := call(l.context(ctx, action))
@@ -106,7 +108,7 @@ func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call fu
 	}
 }
 
-// wait waits after a throttled call until the next one.
+// wait waits after a throttled call until the next retry.
 func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	if l.context(ctx, action) == ctx {
 		return nil // the client retries from now on
@@ -115,7 +117,7 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	switch {
 	case l.tokens == 0 && l.tries > initialRetries:
 		return l.countAndWait(ctx, w)
-	case l.tokens == 1 && !l.late: // a late one may be throttled by either limits
+	case l.tokens == 1 && !l.late: // if late, either rate limit may have throttled the call
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
 	}
@@ -124,8 +126,8 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	return w.Pause(ctx, d, rateLimits)
 }
 
-// enter counts the cohort and waits for this launch's slot. Without an image id nothing is
-// counted: launches of other images, which may make no calls, are no reason to wait.
+// countAndWait counts the cohort and waits for this launch's slot. Without an image id it
+// counts nothing: launches of other images may make no calls and are no reason to wait.
 func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 	l.clientRetries = true
 	if l.self.ImageID == "" || !l.self.PrivateIP.IsValid() || time.Since(l.self.Launched) > cohortAge {
@@ -135,7 +137,7 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 	launches, weight, err := l.count(ctx, w)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.Note("EC2 throttles calls, and how many instances are being launched is unknown (" + err.Error() + "): retrying at random")
+			w.Note("EC2 throttles calls, and the number of instances being launched is unknown (" + err.Error() + "): retrying with random backoff")
 		}
 		return context.Cause(ctx)
 	}
@@ -147,7 +149,7 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 	return l.waitForSlot(ctx, w)
 }
 
-// count lists the launches of this one's image, each of which stands for so many.
+// count lists the launches from the same image. Each one listed stands for weight launches.
 func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, weight float64, err error) {
 	page := func(endings string) ([]ec2ops.Launch, bool, error) {
 		return l.Cloud.Launches(ec2ops.Once(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
@@ -178,8 +180,8 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 	return nil, 0, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 }
 
-// waitForSlot waits until this launch may create its volume. All launches are taken to need
-// the same time until their first call.
+// waitForSlot waits until this launch may create its volume. It assumes that all launches
+// need the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
 	d := l.cohort.slot(l.tokens) - l.cohort.before - since
@@ -196,19 +198,19 @@ func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	return w.Pause(ctx, d, rateLimits)
 }
 
-// jitter gives a duration below a limit: this instance's own, and the same each time.
+// jitter returns a pseudo-random duration below limit, fixed for this instance and purpose.
 func (l *Limiter) jitter(purpose string, limit time.Duration) time.Duration {
 	return time.Duration(fraction(l.self.InstanceID, purpose) * float64(limit))
 }
 
-// cohort is the launches whose volumes EC2's rate limits have not let through yet, in volumes.
+// cohort is the launches that EC2's rate limits still delay, counted in volumes.
 type cohort struct {
 	size, rank float64       // rank is this launch's, from 0
 	before     time.Duration // from the cohort's first launch to this one
 }
 
-// cohortOf finds this launch's cohort among the launches of its image, each of which stands
-// for so many volumes.
+// cohortOf finds this launch's cohort among the launches of its image. Each one stands for
+// weight volumes.
 func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) cohort {
 	isSelf := func(l ec2ops.Launch) bool { return l.ID == self.ID }
 	launches = slices.Clone(launches)
@@ -219,7 +221,7 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) coho
 		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank")))
 	})
 	own, first, end := slices.IndexFunc(launches, isSelf), 0, 0
-	for attachedBy := (time.Time{}); end < len(launches); end++ { // served: when EC2 can have attached all before
+	for attachedBy := (time.Time{}); end < len(launches); end++ { // attachedBy: when EC2 can have attached the volumes of all earlier launches
 		if at := launches[end].At.Truncate(launchWindow); !at.Before(attachedBy) {
 			if end > own {
 				break
@@ -232,18 +234,18 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) coho
 	return cohort{float64(end-first) * weight, (float64(own-first) + fraction(self.ID, "volume")) * weight, launches[own].At.Sub(earliest.At)}
 }
 
-// slot gives when this launch is to create its volume, after the first call of the cohort's
-// first launch, if each launch takes so many tokens of the scarcest bucket.
+// slot returns when this launch may create its volume, counted from the first call of the
+// cohort's first launch. tokens is what each launch takes from the scarcest bucket.
 func (c cohort) slot(tokens float64) time.Duration {
 	rank := c.rank
-	if tokens == 1 { // the unslotted are a random part of the cohort
+	if tokens == 1 { // the launches without a slot are a random part of the cohort
 		rank = withoutSlot + rank*(c.size-withoutSlot)/c.size
 	}
 	return time.Duration(max(0, tokens*rank-ec2ops.AttachBurst) / utilization * float64(attachEvery))
 }
 
-// draw gives a number from 0 to 1 for an instance, the same in all others' eyes: so the
-// launches of a cohort rank it alike.
+// fraction returns a pseudo-random number from 0 to 1 for an instance. All instances compute
+// the same one, so the launches of a cohort agree on its ranks.
 func fraction(instanceID, purpose string) float64 {
 	sum := sha256.Sum256([]byte(purpose + "\x00" + instanceID))
 	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)

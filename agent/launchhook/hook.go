@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// heartbeatEvery keeps a lifecycle action from timing out while a run is at work:
-	// the shortest timeout of a hook is 30 s. (PutLifecycleHook, API reference)
+	// heartbeatEvery is the heartbeat interval. The shortest heartbeat timeout of a hook is
+	// 30 s. (PutLifecycleHook, API reference)
 	heartbeatEvery = 15 * time.Second
 
-	// poll is the pause between two polls of a group.
+	// poll is the poll interval for the group.
 	poll = 2 * time.Second
 
 	// abandonWithin bounds the call that abandons a launch.
@@ -35,45 +35,44 @@ type Group interface {
 	RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error
 }
 
-// Step is the step of a run in which a group is waited for.
+// Step is the step of a run that waits for the group.
 type Step interface {
 	Waiting(reason string)
 	Pause(ctx context.Context, d time.Duration, what string) error
 }
 
-// Hook is the launch hook of one instance, as far as one run knows it. The sources of the
-// run share it.
+// Hook is the launch hook of one instance in one run. The run's sources share it.
 type Hook struct {
 	ec2ops.Membership // of the instance, once it is loaded
 
 	group  Group
 	name   string // "": none is configured
 	loaded bool
-	ended  bool // the action is completed, or the group says that the launch is over
+	ended  bool // the lifecycle action is completed, or the instance is past its launch
 }
 
-// New gives the hook of that name; with the name "" nothing is asked of the group.
+// New returns the hook of that name. With the name "" it makes no calls.
 func New(group Group, name string) *Hook { return &Hook{group: group, name: name} }
 
 // Name is the hook's name, "" if none is configured.
 func (h *Hook) Name() string { return h.name }
 
-// Pending says whether the instance is still to enter service, or its warm pool.
+// Pending reports whether the instance has yet to enter service, or its warm pool.
 func (h *Hook) Pending() bool {
 	return h.name != "" && !h.ended && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
 }
 
-// EntersService says whether the instance is about to serve, and not to be warmed.
+// EntersService reports whether the instance is about to enter service, not the warm pool.
 func (h *Hook) EntersService() bool { return h.Pending() && !h.ToBeWarmed() }
 
-// noGroup says whether the instance has been found to be in no group.
+// noGroup reports whether the instance is known to be in no group.
 func (h *Hook) noGroup() bool { return h.name != "" && h.loaded && h.Group == "" }
 
-// String tells a person the group and the state: "web: Pending:Wait".
+// String describes group and state for people: "web: Pending:Wait".
 func (h *Hook) String() string { return h.Group + ": " + h.State }
 
-// Load finds out, once, which group the instance is in. note tells what the operator may
-// not expect; it is "" as a rule.
+// Load finds out once which group the instance is in. note is for the operator, if the
+// instance is in no group; else it is "".
 func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string, err error) {
 	if h.name == "" || h.loaded {
 		return "", nil
@@ -87,9 +86,9 @@ func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string
 	return "", nil
 }
 
-// findMembership asks the metadata service and Auto Scaling which group the instance is
-// in, and in what state, until they agree, or as long as the table of refusals has it.
-// In the usual case that is one request each.
+// findMembership polls the metadata service and Auto Scaling for the instance's group and
+// state until they agree, or for as long as the table of refusals allows. Usually one request
+// to each is enough.
 func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.Asking{}); ; {
 		target, err := h.group.TargetLifecycleState(ctx)
@@ -117,10 +116,10 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 	}
 }
 
-// doubtAbout says why the target lifecycle state of the metadata service, "" for 404, and
-// Auto Scaling's list can't be believed yet; nil: they agree. Auto Scaling may list an
-// instance late, and the metadata service answers 404 on a member at times; neither shows
-// a group that is not there.
+// checkAgreement compares the metadata service's target lifecycle state, "" for 404, with
+// Auto Scaling's list. It returns nil if they agree. Auto Scaling may list an instance late,
+// and the metadata service sometimes returns 404 on a member of a group; but neither ever
+// shows a group that does not exist.
 func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	switch {
 	case target == "" && listed.Group == "":
@@ -135,8 +134,7 @@ func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	return nil
 }
 
-// Heartbeat keeps the action from timing out, until ctx ends. A heartbeat that fails may
-// be missed: the next one follows.
+// Heartbeat sends heartbeats until ctx ends. It ignores errors: the next heartbeat follows.
 func (h *Hook) Heartbeat(ctx context.Context, instanceID string) {
 	group := h.Group
 	every := time.NewTicker(heartbeatEvery)
@@ -151,8 +149,8 @@ func (h *Hook) Heartbeat(ctx context.Context, instanceID string) {
 	}
 }
 
-// Complete has the instance enter service, or its warm pool. A group may take its time to
-// put the instance into the hook: Complete waits for that until ctx ends.
+// Complete completes the lifecycle action, so that the instance enters service, or its warm
+// pool. If the group has not put the instance into the hook yet, Complete waits until ctx ends.
 func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.Asking{}); h.Pending(); {
 		err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Continue)
@@ -163,7 +161,7 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 		if !errors.Is(err, ec2ops.ErrNoAction) {
 			return err
 		}
-		// It has been completed before, or has not begun.
+		// The action was completed before, or has not begun.
 		if err := h.findMembership(ctx, instanceID, s); err != nil {
 			return err
 		}
@@ -186,9 +184,9 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 	return nil
 }
 
-// Abandon has an instance terminated and replaced whose launch has failed for good. After
-// a temporary failure the next run goes on, within the hook's timeout. note tells what was
-// done; it is "" if there was nothing to do.
+// Abandon abandons a launch that failed permanently: the group terminates and replaces the
+// instance. After a temporary failure it does nothing, as the next run may succeed before the
+// hook times out. note says what was done, or is "".
 func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (note string) {
 	if !h.Pending() || cause == nil || failure.ExitCode(cause) == failure.ExitTemporary {
 		return ""
@@ -197,13 +195,13 @@ func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (not
 	defer cancel()
 	err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Abandon)
 	if err != nil {
-		return fmt.Sprintf("%s could not be abandoned (%s); it is when the hook %s times out", instanceID, failure.Line(err), h.name)
+		return fmt.Sprintf("%s could not be abandoned (%s); it will be when the hook %s times out", instanceID, failure.Line(err), h.name)
 	}
 	return instanceID + " is abandoned: " + h.Group + " terminates and replaces it"
 }
 
-// Record notes in r that the hook is over, or that there is no group to have one. An action
-// that is not completed leaves no trace, so that the next run sees to it.
+// Record notes in r that the hook is done, or that the instance is in no group. It notes
+// nothing for a pending action, so that the next run completes it.
 func (h *Hook) Record(r *record.Record) {
 	r.Hook, r.NoGroup = "", ""
 	switch {
@@ -214,8 +212,8 @@ func (h *Hook) Record(r *record.Record) {
 	}
 }
 
-// NothingToDo says whether an earlier run has seen to the hook, by its record. An instance
-// that was in no group may have been put into one since, which its metadata service tells.
+// NothingToDo reports by an earlier run's record whether the hook is done. If the instance was
+// in no group then, it asks the metadata service whether it is in one now.
 func (h *Hook) NothingToDo(ctx context.Context, r record.Record) bool {
 	switch h.name {
 	case "", r.Hook:
