@@ -20,8 +20,8 @@ import (
 
 const (
 	// firstBackoff doubles after each throttled call. The two retries before the cohort is
-	// counted take at most 2 + 4 s: on average 1 s after one throttled call, and in a launch
-	// of a thousand two more calls each.
+	// counted take at most 2 + 4 s. One throttled call costs 1 s on average; in a launch of a
+	// thousand instances each one makes two more calls.
 	firstBackoff, lastBackoff = 2 * time.Second, 64 * time.Second
 	initialRetries            = 2
 
@@ -39,7 +39,7 @@ const (
 	// gains 5 a second during the first retries.
 	sharedTokens, withoutSlot = 1.05 * ec2ops.MutationsShared, 130
 
-	sampleRatio      = 10 // launches per listed one if only addresses ending in one hexadecimal digit are listed
+	sampleRatio      = 10 // launches per listed one if only addresses ending in one digit are listed
 	sampleFromWindow = 2  // from this window on a cohort is assumed to exceed a page
 	rateLimits       = "EC2's rate limits"
 )

@@ -30,8 +30,8 @@ An instance without the wanted kind of address is listed by another one:
   public-ip    then public-dns, private-ip, private-dns
   instance-id  every instance has one
 
-What is neither an IP address nor a host name is never printed; that instance is left
-out, and stderr says so.
+An instance whose address is neither an IP address nor a host name is left out, and
+reported on stderr.
 
 Without any match nothing is printed and the exit code is 75, unless
 --allow-empty is given.`,
@@ -44,7 +44,7 @@ Without any match nothing is printed and the exit code is 75, unless
 	f.StringArrayVar(&h.query.Roles, "role", nil, "with this role; repeatable: with any of them (required)")
 	f.StringVar(&h.query.Stage, "stage", "", "and with this stage")
 	f.StringVar(&h.query.Project, "project", "", "and with this project")
-	f.StringArrayVar(&h.filters, "filter", nil, "and with what this filter of EC2's asks for, NAME=VALUE; repeatable: all of them")
+	f.StringArrayVar(&h.filters, "filter", nil, "and matching this EC2 filter, NAME=VALUE; repeatable: all of them")
 	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
 	f.StringVar(&h.output, "output", config.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
 	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, and why")
@@ -109,8 +109,8 @@ func (h *hosts) print(c *cobra.Command, servers []inventory.Server) error {
 	return nil
 }
 
-// explain tells of the instances that were left out: with --explain of all, and
-// always of one that the deployment was to reach.
+// explain lists the instances that were left out: with --explain all, and always those that
+// match but have no usable address.
 func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.LeftOut) {
 	for _, l := range leftOut {
 		switch {
@@ -123,8 +123,8 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 	}
 }
 
-// fail tells what went wrong. The advice is for a workstation, where other errors'
-// own advice is for an instance.
+// fail prints the error. Its hints are for a workstation; those of package failure are for an
+// instance.
 func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 	hint := failure.Hint(err)
 	switch {

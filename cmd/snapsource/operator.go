@@ -11,8 +11,7 @@ import (
 	"snapsource/ec2ops"
 )
 
-// operator is what a command has that talks to AWS only: it works on any machine
-// with AWS credentials.
+// operator is for commands that only call AWS. They run on any machine with AWS credentials.
 type operator struct {
 	cloud *ec2ops.Client
 	cfg   config.Config
@@ -20,10 +19,10 @@ type operator struct {
 	c     *cobra.Command
 }
 
-// operatorSettings are the few settings that such commands share.
+// operatorSettings are the settings that such commands share.
 var operatorSettings = []string{"source", "timeout", "output"}
 
-// operate gives a command its work, which may take as long as --timeout.
+// operate sets a command's work, which --timeout bounds.
 func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work func(ctx context.Context, o *operator, args []string) error) {
 	c.Args = args
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -52,11 +51,11 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 	}
 }
 
-// regionWait is how long the metadata service may take to answer when no region is
-// configured: on an instance it takes a millisecond, elsewhere nothing answers.
+// regionWait bounds the request to the metadata service if no region is configured. On an
+// instance it takes a millisecond; elsewhere there is no response.
 const regionWait = 3 * time.Second
 
-// findRegion asks the instance for its region where the SDK's settings name none.
+// findRegion reads the region from the metadata service if the SDK's settings name none.
 func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	if cloud.Region() != "" {
 		return nil
@@ -64,17 +63,17 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	short, cancel := context.WithTimeout(ctx, regionWait)
 	defer cancel()
 	_, err := cloud.Identify(short, nil)
-	if ec2ops.MetadataAnswered(err) { // it is an instance, whose service refuses in passing maybe
+	if ec2ops.MetadataAnswered(err) { // on an instance; the error may be transient
 		_, err = cloud.Identify(ctx, nil)
 		return err
 	}
 	if err != nil && ctx.Err() == nil {
-		return config.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
+		return config.Usage("no AWS region is configured, and there is no instance metadata service; set AWS_REGION")
 	}
 	return err
 }
 
-// json prints a value for machines, if they asked, and says whether they did.
+// json prints value if the output is JSON, and reports whether it is.
 func (o *operator) json(value any) (bool, error) {
 	if o.cfg.Output != config.OutputJSON {
 		return false, nil
@@ -82,7 +81,7 @@ func (o *operator) json(value any) (bool, error) {
 	return true, writeJSON(o.c.OutOrStdout(), value)
 }
 
-// exactly is cobra.ExactArgs with our exit code and words.
+// exactArgs is cobra.ExactArgs with our exit code and message.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == len(names) {

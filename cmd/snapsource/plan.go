@@ -13,8 +13,8 @@ func planCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "what up would do",
-		Long: `Plan looks at everything that up looks at, decides as up decides, and prints what
-up would do. It changes nothing. It ends with the error that up would end with.`,
+		Long: `Plan observes and decides like up, and prints what up would do. It changes nothing.
+It fails with the error that up would fail with.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/term"
 )
 
-// sink is the one way out for what a command writes: stdout, stderr, and what systemd
-// is told. While it is held nothing is written, and in the end all of it in order.
+// sink is the single path for a command's output: stdout, stderr, and systemd's status. While
+// it is held, it writes nothing; on release it writes all held output in order.
 //
-// What is held is not bounded: a file system is frozen for 10 s at most, in which a run
-// writes some kilobytes.
+// The held output is not bounded: a file system is frozen for at most 10 s, in which a run
+// writes a few kilobytes.
 type sink struct {
 	mu   sync.Mutex // held during a write, so that hold waits for it
 	hold bool
 	held []func()
 }
 
-// do writes now, or when the sink is released.
+// do calls write now, or on release.
 func (o *sink) do(write func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -33,7 +33,7 @@ func (o *sink) do(write func()) {
 	write()
 }
 
-// Hold keeps back what is written until release is called, which may be done twice. It
+// Hold holds all output until release is called; calling release again does nothing. Hold
 // returns when no write is under way.
 func (o *sink) Hold() (release func()) {
 	o.mu.Lock()
@@ -49,31 +49,31 @@ func (o *sink) Hold() (release func()) {
 	})
 }
 
-// to gives the stream to a file, or whatever a test reads.
+// to returns a stream that writes to w.
 func (o *sink) to(w io.Writer) *stream { return &stream{out: o, w: w} }
 
 // stream is stdout or stderr.
 type stream struct {
 	out    *sink
 	w      io.Writer
-	closed bool // whoever read it is gone; guarded by out.mu
+	closed bool // the reader closed the pipe; guarded by out.mu
 }
 
-// Write gives no error when the reader of a pipe is gone, as that of "snapsource up |
-// head" is: what is written then is dropped, and the work goes on. Other errors, of a full
-// disk for instance, are for those who write a command's result.
+// Write returns no error if the reader has closed the pipe, as in "snapsource up | head": it
+// drops the output, and the work continues. It returns other errors, for example of a full
+// disk, for those who write a command's result.
 func (s *stream) Write(text []byte) (int, error) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if s.out.hold {
 		text = bytes.Clone(text)
-		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // no result: those come at the end
+		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // not a result: those are written at the end
 		return len(text), nil
 	}
 	return s.write(text)
 }
 
-// write is Write for who has the lock.
+// write is Write for callers that hold out.mu.
 func (s *stream) write(text []byte) (int, error) {
 	if s.closed {
 		return len(text), nil
@@ -86,16 +86,16 @@ func (s *stream) write(text []byte) (int, error) {
 	return n, err
 }
 
-// draw writes what is soon drawn again, unless the sink is held.
+// draw writes text that is soon redrawn, unless the sink is held.
 func (s *stream) draw(text string) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if !s.out.hold {
-		_, _ = s.write([]byte(text)) // the next one will do
+		_, _ = s.write([]byte(text)) // the next redraw may succeed
 	}
 }
 
-// terminal gives the terminal behind a writer, or nil.
+// terminal returns the terminal behind a writer, or nil.
 func terminal(w io.Writer) *os.File {
 	if s, ok := w.(*stream); ok {
 		w = s.w

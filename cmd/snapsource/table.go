@@ -12,13 +12,12 @@ import (
 	"golang.org/x/term"
 )
 
-// table tells a person what happens: one line per step as it finishes; on a
-// terminal the running step too, with its elapsed time. Lines begin in lower case
-// and end without a period.
+// table prints progress for people: one line per step as it ends, and on a terminal the
+// running step with its elapsed time. Lines begin in lower case and end without a period.
 type table struct {
 	out     io.Writer
 	command string   // "up", "plan", …
-	tty     *os.File // nil: it is no terminal
+	tty     *os.File // nil: out is not a terminal
 
 	mu      sync.Mutex
 	headed  string // the source whose header is printed
@@ -35,7 +34,7 @@ func newTable(out io.Writer, command string) *table {
 	return t
 }
 
-// close ends the animation of a terminal.
+// close ends the animation on a terminal.
 func (t *table) close() {
 	close(t.stop)
 	t.stopped.Wait()
@@ -59,14 +58,14 @@ func (t *table) animate() {
 	}
 }
 
-// draw writes what is soon drawn again, and drops it while nothing may be written.
+// draw writes text that is soon redrawn, and drops it while output is held.
 func (t *table) draw(text string) {
 	if s, ok := t.out.(*stream); ok {
 		s.draw(text)
 	}
 }
 
-// fit cuts a line that is drawn again to the terminal's width: what wraps would stay.
+// fit cuts a line to the terminal's width: a wrapped line could not be cleared.
 func (t *table) fit(line string) string {
 	width, _, err := term.GetSize(int(t.tty.Fd()))
 	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
@@ -83,11 +82,11 @@ func (t *table) clear() {
 	}
 }
 
-// event prints what the agent tells.
+// event prints an event of the agent.
 func (t *table) event(e report.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// plan and status show their findings at the end; what others do is news.
+	// plan and status print only their result; other commands print each step.
 	steps := t.command != "plan" && t.command != "status"
 	switch e.Phase {
 	case report.Started:
@@ -140,7 +139,7 @@ func (t *table) line(s report.Step, detail string, took time.Duration) string {
 	return fmt.Sprintf("  %-10s %-50s %9s", s, detail, span(took))
 }
 
-// finish prints the outcome.
+// finish prints the result.
 func (t *table) finish(r report.Report) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -210,7 +209,7 @@ func (t *table) finishStatus(s *report.Source) {
 	row("bound to", strings.Join(s.Binds, ", "))
 }
 
-// span writes a duration as people read it: "12 ms", "1.61 s", "2 min 5 s".
+// span formats a duration for people: "12 ms", "1.61 s", "2 min 5 s".
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:

@@ -24,7 +24,7 @@ func printEscaped(w io.Writer, format string, args ...any) {
 			args[i] = plain(arg.String())
 		}
 	}
-	fmt.Fprintf(w, format, args...) // what can't be written is dropped
+	fmt.Fprintf(w, format, args...) // errors are ignored
 }
 
 // writeLine writes a line of a command's result.
@@ -33,7 +33,7 @@ func writeLine(w io.Writer, text string) error {
 	return err
 }
 
-// plainLines has each line of a log for people escaped by [plain].
+// plainLines escapes each line of a log for people by [plain].
 type plainLines struct{ io.Writer }
 
 // Write takes whole lines, whose columns are separated by tabs.
@@ -48,9 +48,9 @@ func (w plainLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// plain gives text as it can stand in a line for people. What can't be seen as it is, line
-// ends, control characters (C1 too), marks that turn the direction of writing or have no
-// width, bytes that are no UTF-8, is written as in Go: \n, \x1b, \u202e.
+// plain escapes text for one line of output. It writes as in Go (\n, \x1b, \u202e) whatever is
+// not printable: line ends, control characters (C1 too), bidirectional and zero-width marks,
+// invalid UTF-8.
 func plain(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
