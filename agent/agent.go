@@ -13,11 +13,11 @@ import (
 	"snapsource/mountfs"
 )
 
-// Agent carries out what a [config.Config] wants of one instance.
+// Agent applies a [config.Config] to one instance.
 type Agent struct {
 	Cloud  Cloud
 	Host   Host
-	Events func(report.Event) // told of every step; called from one goroutine at a time
+	Events func(report.Event) // receives every event; never called concurrently
 }
 
 // Cloud is AWS, as far as the agent needs it. [NewCloud] is the real one.
@@ -51,7 +51,7 @@ type Volumes interface {
 	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
-	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), seen func(ec2ops.Volume)) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error)
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	Tag(ctx context.Context, id string, tags map[string]string) error
@@ -75,11 +75,11 @@ type Host struct {
 // Devices are the kernel's block devices.
 type Devices interface {
 	Find(v mountfs.Volume) (mountfs.Device, error)
-	// Watch begins to listen for the volume's device. Its Wait first looks whether the
-	// device is there, so that no event is missed.
+	// Watch starts listening for the volume's device. Wait first checks whether the device
+	// already exists, so no event is missed.
 	Watch(v mountfs.Volume) (Watch, error)
 	OpenDisk(d mountfs.Device) (Disk, error)
-	// Users names who uses a device of which nothing is mounted here.
+	// Users names the users of a device that is not mounted in this mount namespace.
 	Users(ctx context.Context, d mountfs.Device) ([]string, error)
 	MkfsPath() (string, error)
 }
@@ -93,7 +93,7 @@ type Mounter interface {
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	Unmount(target string) error
-	// NotFrozen is mountfs.ErrBusy if somebody has frozen what is mounted at a path.
+	// NotFrozen returns mountfs.ErrBusy if the file system mounted at path is frozen.
 	NotFrozen(path string) error
 }
 
@@ -103,7 +103,7 @@ type Watch interface {
 	Close() error
 }
 
-// Disk is a device that this process holds while it decides about it.
+// Disk is a device that this process has locked.
 type Disk interface {
 	Probe(ours string) (mountfs.Contents, error)
 	Format(ctx context.Context, f mountfs.Format) error

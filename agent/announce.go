@@ -14,9 +14,9 @@ import (
 	"snapsource/mountfs"
 )
 
-// putRoles puts the roles on the instance, if all its sources are ready now. text is what
-// a person reads about it; changed says whether this took a call.
-func (l *launch) putRoles(ctx context.Context, m mounted) (text string, changed bool, err error) {
+// addRoles tags the instance with its roles if all its sources are ready. text describes
+// the result for people; changed reports whether a call was needed.
+func (l *launch) addRoles(ctx context.Context, m mounted) (text string, changed bool, err error) {
 	if l.cfg.Roles.None() {
 		return "", false, nil
 	}
@@ -26,59 +26,58 @@ func (l *launch) putRoles(ctx context.Context, m mounted) (text string, changed 
 	if waitsFor := l.otherNotReady(); waitsFor != "" {
 		return "roles once " + waitsFor + " is ready", false, nil
 	}
-	// What was not mounted had no roles: if they are shown all the same, it is not shown
-	// yet that they were taken off.
+	// Before this run mounted the Source, the instance had no roles. If EC2 still shows
+	// them, it does not show their removal yet: tag again.
 	changed, err = l.roles.Put(ctx, &m.device, m.byThisRun)
 	return "roles " + strings.Join(l.cfg.Roles.Roles, ","), changed && err == nil, err
 }
 
-// withholdRoles takes the roles off an instance on which the Source is not mounted now
-// though it may have been before, after a reboot or a start: no deployment is to find it
-// before announce.
-func (l *launch) withholdRoles(ctx context.Context, sv seen) error {
-	if l.cfg.Roles.None() || !anyUnmounted(sv.targets) {
+// withholdRoles removes the roles that an instance still has after a reboot or a start
+// while its Source is not mounted. No deployment must find it before announce.
+func (l *launch) withholdRoles(ctx context.Context, obs observed) error {
+	if l.cfg.Roles.None() || !anyUnmounted(obs.targets) {
 		return nil
 	}
-	shown, err := l.roles.Shown(ctx, sv.device, sv.choice.volume == nil)
-	if err != nil || shown == nil {
+	tags, err := l.roles.Shown(ctx, obs.device, obs.choice.volume == nil)
+	if err != nil || tags == nil {
 		return err
 	}
-	return l.takeOff(ctx, shown, false, nil)
+	return l.removeRoles(ctx, tags, false, nil)
 }
 
 func anyUnmounted(targets []mountfs.Target) bool {
 	return slices.ContainsFunc(targets, func(t mountfs.Target) bool { return t.State != mountfs.Mounted })
 }
 
-// hideWithin bounds the calls that take the roles off after a failure.
-const hideWithin = 30 * time.Second
+// removeRolesTimeout bounds the calls that remove the roles after a failure.
+const removeRolesTimeout = 30 * time.Second
 
-// hideRoles takes the roles off after a failure, if the Source is not mounted; not where no
-// call can be signed.
-func (l *launch) hideRoles(ctx context.Context, cause error) {
-	targets, err := l.lookTargets()
+// removeRolesAfterFailure removes the roles if the Source is not mounted. Without
+// credentials it does nothing.
+func (l *launch) removeRolesAfterFailure(ctx context.Context, cause error) {
+	targets, err := l.inspectTargets()
 	if l.cfg.Roles.None() || l.Self.InstanceID == "" || errors.Is(cause, ec2ops.ErrNoCredentials) || err != nil || !anyUnmounted(targets) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hideWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeRolesTimeout)
 	defer cancel()
-	shown, err := l.roles.Shown(ctx, nil, false)
-	if err == nil && shown != nil {
-		err = l.takeOff(ctx, shown, false, nil)
+	tags, err := l.roles.Shown(ctx, nil, false)
+	if err == nil && tags != nil {
+		err = l.removeRoles(ctx, tags, false, nil)
 	}
 	if err != nil {
-		l.Note("the Source is not mounted, and whether the roles are off is not known: " + failure.Line(err))
+		l.Note("the Source is not mounted, but the instance may still have its roles: " + failure.Line(err))
 	}
 }
 
-// withdraw takes the roles off, before the volume is taken down; put says that this run has
-// put them on. Before, forget makes the record one that up does not believe.
-func (r *run) withdraw(ctx context.Context, forget func() error, put bool) error {
-	return r.takeOff(ctx, nil, put, forget)
+// withdraw removes the roles before the volume is taken down; added says that this run added
+// them. It first calls forget, which invalidates the record.
+func (r *run) withdraw(ctx context.Context, forget func() error, added bool) error {
+	return r.removeRoles(ctx, nil, added, forget)
 }
 
-// takeOff is [run.withdraw] with the instance's tags, nil if they are to be read.
-func (r *run) takeOff(ctx context.Context, have map[string]string, put bool, forget func() error) (err error) {
+// removeRoles is the step of [run.withdraw]. tags are the instance's; if nil, it reads them.
+func (r *run) removeRoles(ctx context.Context, tags map[string]string, added bool, forget func() error) (err error) {
 	s := r.Begin(report.Withdraw)
 	defer s.End(&err)
 	s.Detail = "no roles are configured"
@@ -86,11 +85,11 @@ func (r *run) takeOff(ctx context.Context, have map[string]string, put bool, for
 		s.Detail = "roles off"
 	}
 	known, err := r.host.LoadRecord(r.src.Name)
-	areNew := put || err == nil && roles.AreNew(known)
+	recent := added || err == nil && roles.Recent(known)
 	if forget != nil {
 		if err := forget(); err != nil {
 			return err
 		}
 	}
-	return r.roles.TakeOff(ctx, have, areNew)
+	return r.roles.Remove(ctx, tags, recent)
 }

@@ -14,31 +14,30 @@ import (
 )
 
 const (
-	// stuckAfter is how long an attachment may take: most take 1 to 4 s. The EBS CSI
-	// driver takes one of more than 90 s for stuck, detaches it, and starts over.
-	stuckAfter = 90 * time.Second
+	// attachTimeout bounds one attachment; most take 1 to 4 s. The EBS CSI driver also
+	// considers an attachment stuck after 90 s, detaches the volume, and starts over.
+	attachTimeout = 90 * time.Second
 
-	// askUnshown is how long the kernel may take to show a device before EC2 is asked
-	// what is wrong: most attachments take 1 to 4 s.
-	askUnshown = 4 * time.Second
+	// pollAfter is how long to wait for the kernel's device event before polling EC2: most
+	// attachments take 1 to 4 s.
+	pollAfter = 4 * time.Second
 
-	// inUseShown is how long EC2 may say that a volume is in use and show no attachment of
-	// it: it is eventually consistent, as a rule within a few seconds.
-	inUseShown = 30 * time.Second
-	// inUsePoll is the pause between two looks at that.
+	// inUseTimeout is how long EC2 may report a volume as in use without listing its
+	// attachment. EC2 is eventually consistent, usually within a few seconds.
+	inUseTimeout = 30 * time.Second
+	// inUsePoll is the poll interval meanwhile.
 	inUsePoll = 2 * time.Second
 
-	// attachTries is how many attachments may be stuck before we give up.
-	attachTries = 3
+	// attachAttempts is the number of stuck attachments after which attach fails.
+	attachAttempts = 3
 )
 
-// errStuck ends the wait for an attachment.
-var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", stuckAfter))
+// errStuck is the cause when [attachTimeout] expires.
+var errStuck = failure.New(failure.ErrTemporary, fmt.Sprintf("not attached within %s", attachTimeout))
 
-// attach has the volume attached, and returns once the kernel shows its device. EC2's
-// own word for it is needed too, but not yet: see [launch.attachOnce]. An attachment that
-// is stuck is undone and asked for again, under another name, as it may be the name's
-// fault.
+// attach attaches the volume and returns once the kernel shows its device. EC2's
+// confirmation may come later: see [launch.attachOnce]. If an attachment is stuck, attach
+// detaches the volume and retries with another device name, which may be the cause.
 func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) {
 	s := l.Begin(report.Attach)
 	defer s.End(&err)
@@ -50,13 +49,13 @@ func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) 
 			break
 		}
 		if mounted, mountErr := l.isMounted(p.volume); mountErr != nil || mounted {
-			return at, errors.Join(err, mountErr) // an earlier run has: it is attached
+			return at, errors.Join(err, mountErr) // by an earlier run, so it is attached
 		}
-		l.Note(fmt.Sprintf("%s is detached again: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
+		l.Note(fmt.Sprintf("%s is detached and attached again: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
 		if releaseErr := l.takeDown(ctx, p.volume, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}
-		if try == attachTries {
+		if try == attachAttempts {
 			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", p.volume.ID, l.Self.InstanceID, try, err)
 		}
 		p.volume.State, p.volume.Attachments = ec2ops.VolumeAvailable, nil
@@ -71,7 +70,7 @@ func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) 
 	return at, nil
 }
 
-// isMounted says whether anything is mounted from the volume here.
+// isMounted reports whether anything is mounted from the volume here.
 func (l *launch) isMounted(v ec2ops.Volume) (bool, error) {
 	dev, err := l.deviceOf(v)
 	if err != nil || dev == nil {
@@ -81,10 +80,11 @@ func (l *launch) isMounted(v ec2ops.Volume) (bool, error) {
 	return len(mounts) > 0, err
 }
 
-// attachOnce goes on with an attachment or asks for one, and waits for the device. EC2
-// says attached some time after the kernel shows it. A launch does not wait for that
-// before it mounts, where the device is known by the volume's id and holds a snapshot's
-// data; announce does. Whatever may be formatted is looked at only when both agree.
+// attachOnce continues an existing attachment or requests one, and waits for the device.
+// EC2 reports attached some time after the kernel shows the device. If the device is
+// identified by the volume's id and the volume is from a snapshot, the launch mounts it
+// without waiting for EC2; announce waits instead. A volume that may be formatted is
+// inspected only when EC2 and the kernel agree.
 func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, avoid []string) (at attached, err error) {
 	at.placed = p
 	v := p.volume
@@ -98,31 +98,31 @@ func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, av
 		return at, err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
-	either, fail := context.WithCancelCause(ctx) // when one wait fails, so does the other
-	shown := make(chan struct{})
+	attachCtx, fail := context.WithCancelCause(ctx) // if one wait fails, cancel the other
+	deviceFound := make(chan struct{})
 	at.confirmed = inBackground(&l.background, func() (ec2ops.Volume, error) {
-		limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+		limited, cancel := context.WithTimeoutCause(attachCtx, attachTimeout, errStuck)
 		defer cancel()
-		v, err := l.waitAttached(limited, s, v, shown)
+		v, err := l.waitAttached(limited, s, v, deviceFound)
 		if err != nil {
 			fail(err)
 		}
 		return v, err
 	})
-	limited, cancel := context.WithTimeoutCause(either, stuckAfter, errStuck)
+	limited, cancel := context.WithTimeoutCause(attachCtx, attachTimeout, errStuck)
 	defer cancel()
-	over := l.Await(report.OnKernel, "the device")
+	endWait := l.Await(report.OnKernel, "the device")
 	at.device, err = watch.Wait(limited)
-	over()
+	endWait()
 	if err != nil {
 		fail(err)
-		_, _ = at.confirmed.wait() // its failure is this one, or is this one's cause
+		_, _ = at.confirmed.wait() // it failed with this error, or caused it
 		if ctx.Err() == nil {
-			err = context.Cause(either)
+			err = context.Cause(attachCtx)
 		}
 		return at, err
 	}
-	close(shown)
+	close(deviceFound)
 	if v.SnapshotID != "" && at.device.ByID() {
 		return at, nil
 	}
@@ -133,12 +133,13 @@ func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, av
 	return at, nil
 }
 
-// requestAttachment calls AttachVolume with the wanted device name; when EC2 says
-// that it is taken, with the next one that EC2's block device mapping leaves free.
+// requestAttachment calls AttachVolume with the configured device name. While EC2 reports
+// the name as taken, it retries with the next one that the instance's block device mapping
+// leaves free.
 func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2ops.Volume, avoid []string) (ec2ops.Attachment, error) {
 	names := ec2ops.FreeDeviceNames(l.src.Device, avoid)
-	asked := false
-	var inUse time.Time // since when EC2 says so
+	mappingRead := false
+	var inUse time.Time // when EC2 first reported the volume as in use
 	for len(names) > 0 {
 		name := names[0]
 		err := l.cloud.Attachments.Attach(ctx, v.ID, l.Self.InstanceID, name, s.Waiting)
@@ -146,14 +147,14 @@ func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2
 		case err == nil:
 			return ec2ops.Attachment{InstanceID: l.Self.InstanceID, Device: name, State: ec2ops.Attaching}, nil
 		case errors.Is(err, ec2ops.ErrVolumeInUse):
-			a, shown, findErr := l.alreadyAttached(ctx, v.ID, err)
-			if shown || findErr != nil {
+			a, found, findErr := l.alreadyAttached(ctx, v.ID, err)
+			if found || findErr != nil {
 				return a, findErr
 			}
 			if inUse.IsZero() {
 				inUse = time.Now()
 			}
-			if time.Since(inUse) > inUseShown {
+			if time.Since(inUse) > inUseTimeout {
 				return a, err
 			}
 			if err := l.Pause(ctx, inUsePoll, v.ID); err != nil {
@@ -162,10 +163,10 @@ func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2
 			continue
 		case !errors.Is(err, ec2ops.ErrDeviceNameTaken):
 			return ec2ops.Attachment{}, err
-		case !asked:
-			// Some devices of the machine image are in no mapping, so each name may
-			// still turn out to be taken.
-			asked = true
+		case !mappingRead:
+			// Some devices of the machine image are in no mapping, so any name may still
+			// be taken.
+			mappingRead = true
 			instance, err := l.cloud.Attachments.Instance(ctx, l.Self.InstanceID)
 			if err != nil {
 				return ec2ops.Attachment{}, err
@@ -179,15 +180,15 @@ func (l *launch) requestAttachment(ctx context.Context, s *report.Running, v ec2
 	return ec2ops.Attachment{}, fmt.Errorf("attach %s: %w: no device name of %s is free", v.ID, ec2ops.ErrLimit, l.Self.InstanceID)
 }
 
-// alreadyAttached looks for the attachment of a volume that EC2 says is in use: a call of
-// ours that seemed to fail, or that of a run that was killed, may have worked. It is not
-// shown if EC2 is late, or if the volume is just being detached.
-func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, shown bool, err error) {
+// alreadyAttached finds this instance's attachment of a volume that EC2 reports as in use: a
+// call that seemed to fail, or one from a killed run, may have succeeded. It finds none
+// while EC2's answer is stale or the volume is being detached.
+func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a ec2ops.Attachment, found bool, err error) {
 	v, err := l.cloud.Volumes.Volume(ctx, id)
 	if err != nil {
 		return a, false, err
 	}
-	if a, shown = v.AttachmentTo(l.Self.InstanceID); shown {
+	if a, found = v.AttachmentTo(l.Self.InstanceID); found {
 		return a, true, nil
 	}
 	if len(v.Attachments) > 0 {
@@ -196,17 +197,17 @@ func (l *launch) alreadyAttached(ctx context.Context, id string, cause error) (a
 	return a, false, nil
 }
 
-// waitAttached waits until EC2 says attached. There is no use in asking before the
-// kernel shows the device, which an event tells; but it may never show it.
-func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.Volume, shown <-chan struct{}) (ec2ops.Volume, error) {
+// waitAttached waits until EC2 reports attached. It polls once the kernel shows the device,
+// or after [pollAfter], as the kernel may never show it.
+func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.Volume, deviceFound <-chan struct{}) (ec2ops.Volume, error) {
 	if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.State == ec2ops.Attached {
 		return v, nil
 	}
 	id, pace := v.ID, ec2ops.PaceAttached
 	select {
 	case <-ctx.Done():
-	case <-shown:
-	case <-time.After(askUnshown):
+	case <-deviceFound:
+	case <-time.After(pollAfter):
 		pace = ec2ops.PaceAny
 	}
 	return l.cloud.Volumes.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {
@@ -218,8 +219,8 @@ func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.V
 	}, func(v ec2ops.Volume) { s.Waiting(id + " is " + v.String()) })
 }
 
-// setDeleteOnTermination has EC2 delete the volume when its instance terminates, once it
-// says attached, in the background. waitSettled waits for it.
+// setDeleteOnTermination sets DeleteOnTermination in the background, once EC2 reports
+// attached. waitSettled waits for it.
 func (l *launch) setDeleteOnTermination(ctx context.Context, at attached) *future[struct{}] {
 	return inBackground(&l.background, func() (struct{}, error) {
 		v, err := at.confirmed.wait()
@@ -233,7 +234,7 @@ func (l *launch) setDeleteOnTermination(ctx context.Context, at attached) *futur
 	})
 }
 
-// waitSettled waits until EC2 says attached and deletes the volume with its instance.
+// waitSettled waits until EC2 reports attached and DeleteOnTermination is set.
 func (l *launch) waitSettled(at attached) error {
 	defer l.InEC2()()
 	defer l.Await(report.OnCalls, "the attachment")()

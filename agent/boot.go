@@ -17,9 +17,9 @@ import (
 	"snapsource/mountfs"
 )
 
-// Up brings every source to where it is wanted. It may be run again after any failure, at
-// any point. A source that fails does not keep the next one from being tried; the error
-// holds all failures, see [failure.ExitCode].
+// Up makes every source ready as configured. It is idempotent and may be re-run after any
+// failure. If a source fails, Up continues with the next one and returns all errors; see
+// [failure.ExitCode].
 func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -42,55 +42,54 @@ func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error
 	return result, err
 }
 
-// up brings one source to where it is wanted, with as many attempts as that takes: each
-// has a volume of its own.
+// up makes one source ready. Each attempt has its own volume.
 func (l *launch) up(ctx context.Context) error {
 	if r, ok := l.nothingToDo(ctx); ok {
 		l.reportReady(r)
 		return nil
 	}
 	for {
-		at, over, err := l.attempt(ctx)
+		at, stale, err := l.attempt(ctx)
 		switch {
-		case err == nil && over == nil:
+		case err == nil && stale == nil:
 			return nil
-		case over != nil:
-			if err := l.startOver(ctx, at, over); err != nil {
+		case stale != nil:
+			if err := l.startOver(ctx, at, stale); err != nil {
 				return err
 			}
-			if !over.always && l.cfg.Stale != config.StaleWait {
-				return over.failure(l.src.Name)
+			if !stale.always && l.cfg.Stale != config.StaleWait {
+				return stale.failure(l.src.Name)
 			}
 		case l.vanished(at, err):
-			l.Note(at.volume.ID + ", which EC2 lists, is gone; starting over")
+			l.Note(at.volume.ID + " no longer exists, though EC2 still lists it; starting over")
 			l.gone = append(l.gone, at.volume)
 		default:
 			l.undo(ctx, at, err)
-			l.hideRoles(ctx, err)
+			l.removeRolesAfterFailure(ctx, err)
 			return err
 		}
 	}
 }
 
-// attempt is the whole flow of a boot, with one volume. at is how far it has come, also
-// when it fails; over is set when the launch is superseded.
-func (l *launch) attempt(ctx context.Context) (at announced, over *superseded, err error) {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+// attempt is the whole flow of a boot, with one volume. at holds the progress, also on
+// failure; stale is set if the launch is superseded.
+func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, err error) {
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	if err := l.identify(ctx, l.hook); err != nil {
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
-	seen, err := l.survey(ctx)
+	obs, err := l.survey(ctx)
 	if err != nil {
 		return at, nil, err
 	}
-	if err := l.withholdRoles(ctx, seen); err != nil {
+	if err := l.withholdRoles(ctx, obs); err != nil {
 		return at, nil, err
 	}
-	choice, over, err := l.choose(ctx, seen)
-	if err != nil || over != nil {
-		return at, over, err
+	choice, stale, err := l.choose(ctx, obs)
+	if err != nil || stale != nil {
+		return at, stale, err
 	}
 	at.placed, err = l.create(ctx, choice)
 	for errors.Is(err, errSnapshotGone) {
@@ -113,24 +112,24 @@ func (l *launch) attempt(ctx context.Context) (at announced, over *superseded, e
 	return l.announce(ctx, at.mounted)
 }
 
-// announce waits for what runs beside the mount, puts the roles on, checks once more for
-// newer releases, completes the launch hook, and leaves the record.
-func (l *launch) announce(ctx context.Context, m mounted) (at announced, over *superseded, err error) {
+// announce waits for the background calls, adds the roles, checks again for newer releases,
+// completes the launch hook, and saves the record.
+func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *superseded, err error) {
 	at.mounted = m
 	s := l.Begin(report.Announce)
 	defer s.End(&err)
 	if err := l.waitSettled(m.attached); err != nil {
 		return at, nil, err
 	}
-	at.goesWithInstance = true
-	roles, changed, err := l.putRoles(ctx, m)
-	at.rolesPut = changed
+	at.deletedWithInstance = true
+	roles, changed, err := l.addRoles(ctx, m)
+	at.rolesAdded = changed
 	if err != nil {
 		return at, nil, err
 	}
 	s.Detail = strings.TrimPrefix(roles+", deleted on termination", ", ")
-	if over, err = l.checkFreshness(ctx, at.placed); err != nil || over != nil {
-		return at, over, err
+	if stale, err = l.checkFreshness(ctx, at.placed); err != nil || stale != nil {
+		return at, stale, err
 	}
 	if err := l.noteStart(ctx, at.volume); err != nil {
 		return at, nil, err
@@ -147,38 +146,37 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, over *s
 	return at, nil, nil
 }
 
-// startOver ends a launch that is superseded: the roles come off, with StaleWait it waits
-// for the newer snapshot, and the volume, which is not announced any more, is deleted.
-func (l *launch) startOver(ctx context.Context, at announced, over *superseded) error {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+// startOver ends a superseded launch. It removes the roles, waits for the newer snapshot if
+// the policy is StaleWait, and deletes the volume.
+func (l *launch) startOver(ctx context.Context, at announced, stale *superseded) error {
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	l.keepHookAlive(ctx)
-	l.Note(over.String() + "; starting over")
-	// The mark stays: whoever goes on from here, after a kill maybe, is to check again.
-	mark := func() error { return l.mark(over.volume) }
-	if err := l.withdraw(ctx, mark, at.rolesPut); err != nil {
+	l.Note(stale.String() + "; starting over")
+	// Keep the mark: if this run is killed, the next one must check for newer releases again.
+	mark := func() error { return l.mark(stale.volume) }
+	if err := l.withdraw(ctx, mark, at.rolesAdded); err != nil {
 		return err
 	}
-	if l.cfg.Stale == config.StaleWait && over.newer.ID != "" {
-		if err := l.waitCompleted(ctx, over.newer); err != nil {
+	if l.cfg.Stale == config.StaleWait && stale.newer.ID != "" {
+		if err := l.waitCompleted(ctx, stale.newer); err != nil {
 			return err
 		}
 	}
-	if err := l.takeDown(ctx, over.volume, true); err != nil {
+	if err := l.takeDown(ctx, stale.volume, true); err != nil {
 		return err
 	}
-	l.gone = append(l.gone, over.volume)
+	l.gone = append(l.gone, stale.volume)
 	return nil
 }
 
-// vanished says whether an attempt failed because the volume of an earlier run, with which
-// it went on, is deleted, though EC2 lists it.
+// vanished reports whether an attempt failed because the adopted volume no longer exists,
+// though EC2 still lists it.
 func (l *launch) vanished(at announced, err error) bool {
 	return at.origin == adopted && isGone(err, at.volume.ID) && !l.isGone(at.volume.ID)
 }
 
-// supported fails at once where the kernel can't do it, and not after waiting for a
-// metadata service.
+// supported fails early on an unsupported kernel, before any wait for the metadata service.
 func (a *Agent) supported() error {
 	if _, err := a.Host.Mounts(); errors.Is(err, mountfs.ErrUnsupported) {
 		return err
@@ -189,7 +187,7 @@ func (a *Agent) supported() error {
 // lock waits for another run on this host.
 func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 	unlock, err = a.Host.Lock(ctx, func() {
-		a.Events(report.Event{Phase: report.Noted, Detail: "another run is at work; waiting for it", At: time.Now()})
+		a.Events(report.Event{Phase: report.Noted, Detail: "another run holds the lock; waiting for it", At: time.Now()})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lock this host: %w", err)
@@ -197,7 +195,7 @@ func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 	return unlock, nil
 }
 
-// identify asks the metadata service who this instance is, and loads its launch hook.
+// identify reads the instance's identity from the metadata service, and loads its launch hook.
 func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
 	s := r.Begin(report.Identify)
 	defer s.End(&err)
@@ -218,7 +216,7 @@ func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
 	return err
 }
 
-// keepHookAlive sends heartbeats until ctx ends, if the instance waits in its launch hook.
+// keepHookAlive sends heartbeats in the background until ctx ends, if the launch hook is pending.
 func (l *launch) keepHookAlive(ctx context.Context) {
 	if l.hook.Pending() {
 		keepAlive := l.hook.Heartbeat(l.Self.InstanceID)
@@ -226,8 +224,8 @@ func (l *launch) keepHookAlive(ctx context.Context) {
 	}
 }
 
-// completeHook has the instance enter service, once all its sources are ready, and notes
-// that in the records of those that were ready before.
+// completeHook completes the launch hook once all sources are ready. It updates the records
+// of the sources that were ready before.
 func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
 	if !l.hook.Pending() || l.otherNotReady() != "" {
 		return nil
@@ -251,14 +249,14 @@ func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
 	return nil
 }
 
-// nothingToDo says whether an earlier run's work is all still there, the roles that are
-// wanted were announced, and the launch hook is over.
+// nothingToDo reports whether the result of an earlier run is still in place, the configured
+// roles were announced, and the launch hook is done.
 func (l *launch) nothingToDo(ctx context.Context) (record.Record, bool) {
 	r, ready := record.Ready(l.host, l.host, l.src)
 	return r, ready && (l.cfg.Roles.None() || r.Roles == record.Digest(l.cfg.Roles)) && l.hook.NothingToDo(ctx, r)
 }
 
-// otherNotReady names another source of this instance that is not ready; "" if all are.
+// otherNotReady returns the name of another source of this instance that is not ready, or "".
 func (l *launch) otherNotReady() string {
 	for _, src := range l.cfg.EverySource() {
 		if _, ready := record.Ready(l.host, l.host, src); src.Name != l.src.Name && !ready {
@@ -268,7 +266,7 @@ func (l *launch) otherNotReady() string {
 	return ""
 }
 
-// recordOf is the record of a source that is ready.
+// recordOf returns the record of a source that is ready.
 func (l *launch) recordOf(m mounted) record.Record {
 	r := record.Record{
 		Source: l.src.Name, Wanted: record.Digest(l.src), Roles: record.Digest(l.cfg.Roles), Instance: l.Self.InstanceID, Zone: l.Self.Zone,
@@ -276,7 +274,7 @@ func (l *launch) recordOf(m mounted) record.Record {
 		Node: m.device.Node, Major: m.device.Major, Minor: m.device.Minor, Size: m.volume.Bytes(),
 		Ready: time.Now(),
 	}
-	if l.hook.Record(&r); l.hook.ToBeWarmed() { // it has yet to enter service, with its roles
+	if l.hook.Record(&r); l.hook.ToBeWarmed() { // the roles follow when it enters service
 		r.Roles = ""
 	}
 	return r

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// choice is what a run works with: the volume of an earlier run, else a snapshot to
-// make one from, else nothing (a blank volume).
+// choice is what a run starts from: the volume of an earlier run, else a snapshot, else
+// nothing (a blank volume).
 type choice struct {
-	volume   *ec2ops.Volume
-	snapshot *ec2ops.Snapshot
-	sizeGiB  int32           // of the volume to create
-	failed   []ec2ops.Volume // volumes of ours in the state error, to be deleted
-	missing  time.Time       // since when EC2 does not find the snapshot, though it lists it
-	spare    []ec2ops.Volume // further live volumes of ours: there should be none
+	volume     *ec2ops.Volume
+	snapshot   *ec2ops.Snapshot
+	sizeGiB    int32           // of the volume to create
+	failed     []ec2ops.Volume // our volumes in the state error, to be deleted
+	missing    time.Time       // when EC2 first listed the snapshot but did not find it
+	duplicates []ec2ops.Volume // further volumes with the same tags; there should be none
 }
 
-// String tells the choice to a person.
+// String describes the choice for people.
 func (c choice) String() string {
 	switch {
 	case c.volume != nil:
@@ -37,10 +37,9 @@ func (c choice) String() string {
 	return "no snapshot; a blank volume"
 }
 
-// chooseVolume picks among the volumes that carry this instance's and this
-// source's tags the one to go on with: one that is attached here before one that
-// is not, then the oldest. A volume that is being deleted does not count; one in
-// the state error can't be used.
+// chooseVolume chooses the volume to adopt among those tagged with this instance and source:
+// first one attached here, then the oldest. It ignores volumes that are being deleted, and
+// can't use one in the state error.
 func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error) {
 	var c choice
 	var live []ec2ops.Volume
@@ -69,11 +68,11 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 	if here(v) != 0 && len(v.Attachments) > 0 && v.State == ec2ops.VolumeInUse {
 		return c, fmt.Errorf("%w: %s carries the tags of this instance but is attached to %s", failure.ErrRefused, v.ID, v.Attachments[0].InstanceID)
 	}
-	c.volume, c.spare = &v, live[1:]
+	c.volume, c.duplicates = &v, live[1:]
 	return c, nil
 }
 
-// chooseStart decides what to start from when there is no volume yet.
+// chooseStart decides what to create the volume from.
 func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) (snapshot *ec2ops.Snapshot, sizeGiB int32, err error) {
 	s, err := releases.Of(src.Name, snapshots).Newest()
 	switch {
@@ -87,27 +86,26 @@ func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) 
 	return nil, 0, err
 }
 
-// choose completes the choice: without a volume of an earlier run, the snapshot to
-// start from. What the later steps need of this host is checked here, before
-// anything is created.
+// choose completes the choice: if there is no volume of an earlier run, it chooses the
+// snapshot. It also checks that this host has mkfs.xfs if needed, before anything is created.
 //
-// over is set when the volume of an earlier run is superseded.
-func (l *launch) choose(ctx context.Context, sv seen) (c choice, over *superseded, err error) {
+// stale is set if the volume of an earlier run is superseded.
+func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *superseded, err error) {
 	s := l.Begin(report.Choose)
 	defer s.End(&err)
-	c = sv.choice
+	c = obs.choice
 	if l.needsSnapshots(c.volume) {
-		snapshots, err := l.snapshots(ctx, s, sv)
+		snapshots, err := l.snapshots(ctx, s, obs)
 		if err != nil {
 			return c, nil, err
 		}
 		if c.volume != nil {
-			over, err = l.overtaken(ctx, *c.volume, snapshots)
+			stale, err = l.checkEarlierVolume(ctx, *c.volume, snapshots)
 		} else {
 			err = l.chooseSnapshot(ctx, s, &c, snapshots)
 		}
-		if err != nil || over != nil {
-			return c, over, err
+		if err != nil || stale != nil {
+			return c, stale, err
 		}
 	}
 	if c.volume == nil && c.snapshot == nil {
@@ -119,32 +117,33 @@ func (l *launch) choose(ctx context.Context, sv seen) (c choice, over *supersede
 	return c, nil, ctx.Err()
 }
 
-// snapshots gives the list that survey has asked for.
-func (l *launch) snapshots(ctx context.Context, s *report.Running, sv seen) ([]ec2ops.Snapshot, error) {
+// snapshots returns the list that survey requested in the background.
+func (l *launch) snapshots(ctx context.Context, s *report.Running, obs observed) ([]ec2ops.Snapshot, error) {
 	defer l.InEC2()()
-	over := l.Await(report.OnCalls, "its snapshots")
-	<-sv.snapshots.done
-	over()
-	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", sv.snapshots.first(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
+	endWait := l.Await(report.OnCalls, "its snapshots")
+	<-obs.snapshots.done
+	endWait()
+	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", obs.snapshots.reuse(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
 		return l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
 	}))
 }
 
-// chooseSnapshot completes a choice. No answer that lists no eligible snapshot is believed
-// alone. A launch that has had a release does not end up blank.
+// chooseSnapshot completes a choice. If no eligible snapshot is listed, it polls for a while,
+// as EC2 is eventually consistent. A launch that already chose a release never falls back
+// to a blank volume.
 func (l *launch) chooseSnapshot(ctx context.Context, s *report.Running, c *choice, snapshots []ec2ops.Snapshot) (err error) {
 	defer l.InEC2()()
-	ifNone, still := l.cfg.IfNone, noneStill
+	ifNone, timeout := l.cfg.IfNone, noSnapshotTimeout
 	if c.snapshot != nil || slices.ContainsFunc(l.gone, func(v ec2ops.Volume) bool { return v.SnapshotID != "" }) {
 		ifNone = config.IfNoneFail
 	}
 	if ifNone == config.IfNoneBlank {
-		still = noneStillBlank
+		timeout = noSnapshotTimeoutBlank
 	}
 	c.snapshot, c.sizeGiB, err = chooseStart(l.src, config.IfNoneFail, snapshots)
-	for until := time.Now().Add(still); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
+	for until := time.Now().Add(timeout); errors.Is(err, failure.ErrNoSnapshot) && time.Now().Before(until); {
 		s.Waiting(failure.Line(err))
-		if err := l.Pause(ctx, listedPoll, "a snapshot"); err != nil {
+		if err := l.Pause(ctx, consistencyPoll, "a snapshot"); err != nil {
 			return err
 		}
 		if snapshots, err = l.cloud.Snapshots.Snapshots(ctx, l.src.Name); err == nil {
@@ -157,33 +156,33 @@ func (l *launch) chooseSnapshot(ctx context.Context, s *report.Running, c *choic
 	return err
 }
 
-// errSnapshotGone says that the chosen snapshot was deleted before a volume could be made
-// from it, by a prune maybe.
+// errSnapshotGone: the chosen snapshot was deleted before a volume was created from it, for
+// example by a prune.
 var errSnapshotGone = errors.New("the chosen snapshot is gone")
 
 const (
-	// noneStill is for how long no eligible snapshot may be listed before that is taken to
-	// be so: EC2 is eventually consistent, "a couple of seconds" as a rule. (EC2 API
-	// developer guide, "Eventual consistency")
-	// For a first volume it is less: somebody may be waiting for it, and the second look
-	// sees a release that was there all the same.
-	noneStill      = 12 * time.Second
-	noneStillBlank = 2 * time.Second
+	// noSnapshotTimeout is how long to poll while no eligible snapshot is listed: EC2 is
+	// eventually consistent, usually within "a couple of seconds". (EC2 API developer guide,
+	// "Eventual consistency")
+	// A first volume waits less: somebody may be waiting for it, and the second poll shows
+	// a release that already existed.
+	noSnapshotTimeout      = 12 * time.Second
+	noSnapshotTimeoutBlank = 2 * time.Second
 
-	// listedStill is how long EC2 may list a snapshot that it can't find, or not find one
-	// that is new: it is eventually consistent, as a rule within a few seconds.
-	listedStill = 30 * time.Second
-	// listedPoll is the pause between two looks at that.
-	listedPoll = 2 * time.Second
+	// consistencyTimeout is how long EC2 may list a deleted snapshot, or fail to find a new
+	// one. EC2 is eventually consistent, usually within a few seconds.
+	consistencyTimeout = 30 * time.Second
+	// consistencyPoll is the poll interval meanwhile.
+	consistencyPoll = 2 * time.Second
 )
 
-// chooseAgain chooses anew when EC2 does not find the snapshot that was chosen. As long as
-// it still lists it as the newest, one of the two answers is late.
+// chooseAgain chooses again if EC2 does not find the chosen snapshot. While EC2 still lists
+// it as the newest, one of the two answers is stale.
 func (l *launch) chooseAgain(ctx context.Context, gone choice) (c choice, err error) {
 	s := l.Begin(report.Choose)
 	defer s.End(&err)
 	defer l.InEC2()()
-	l.Note(gone.snapshot.ID + " is gone; choosing again")
+	l.Note(gone.snapshot.ID + " no longer exists; choosing again")
 	all, err := l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
 	if err != nil {
 		return gone, err
@@ -200,14 +199,14 @@ func (l *launch) chooseAgain(ctx context.Context, gone choice) (c choice, err er
 	if c.missing.IsZero() {
 		c.missing = time.Now()
 	}
-	if time.Since(c.missing) > listedStill {
-		return c, fmt.Errorf("%w: EC2 lists %s, but makes no volume from it: CreateVolume: not found", failure.ErrTemporary, c.snapshot.ID)
+	if time.Since(c.missing) > consistencyTimeout {
+		return c, fmt.Errorf("%w: EC2 lists %s, but can't create a volume from it: CreateVolume: not found", failure.ErrTemporary, c.snapshot.ID)
 	}
-	return c, l.Pause(ctx, listedPoll, c.snapshot.ID)
+	return c, l.Pause(ctx, consistencyPoll, c.snapshot.ID)
 }
 
-// without leaves out the volumes that are known to be gone.
-func (l *launch) without(volumes []ec2ops.Volume) []ec2ops.Volume {
+// dropGone removes the volumes that this run knows to be deleted.
+func (l *launch) dropGone(volumes []ec2ops.Volume) []ec2ops.Volume {
 	return slices.DeleteFunc(volumes, func(v ec2ops.Volume) bool { return l.isGone(v.ID) })
 }
 
@@ -215,12 +214,12 @@ func (l *launch) isGone(id string) bool {
 	return slices.ContainsFunc(l.gone, func(v ec2ops.Volume) bool { return v.ID == id })
 }
 
-// existing looks for a volume of ours that an earlier run made, which may take a while
-// to be listed.
-func (l *launch) existing(ctx context.Context, within time.Duration) (choice, error) {
-	found, err := l.cloud.Volumes.VolumesWithin(ctx, l.Self.InstanceID, l.src.Name, within)
+// findExisting finds the volume of an earlier run. It polls for up to timeout, as EC2 may
+// not list a new volume yet.
+func (l *launch) findExisting(ctx context.Context, timeout time.Duration) (choice, error) {
+	found, err := l.cloud.Volumes.VolumesWithin(ctx, l.Self.InstanceID, l.src.Name, timeout)
 	if err != nil {
 		return choice{}, err
 	}
-	return chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found))
+	return chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found))
 }

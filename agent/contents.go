@@ -10,8 +10,7 @@ import (
 	"snapsource/mountfs"
 )
 
-// inspect holds the device, looks at what is on it, and makes a file system where,
-// and only where, that is allowed.
+// inspect locks the device, probes it, and formats it only if [decideFormat] allows that.
 func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 	s := l.Begin(report.Inspect)
 	defer s.End(&err)
@@ -20,19 +19,19 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 		return err
 	}
 	if mountfs.MountedAt(mounts, l.src.Mount, at.device) {
-		s.Detail = "mounted already"
+		s.Detail = "already mounted"
 		return nil
 	}
-	over := l.Await(report.OnKernel, "the device's contents")
+	endWait := l.Await(report.OnKernel, "the device's contents")
 	disk, err := l.host.OpenDisk(at.device)
 	if err != nil {
-		over()
+		endWait()
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
 	uuid := mountfs.UUIDFor(at.volume.ID)
 	contents, err := disk.Probe(uuid)
-	over()
+	endWait()
 	if err != nil {
 		return err
 	}
@@ -43,9 +42,9 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 	ours := format
 	if format {
 		s.Waiting("mkfs.xfs on " + at.device.Node)
-		over := l.Await(report.OnKernel, "mkfs.xfs")
+		endWait := l.Await(report.OnKernel, "mkfs.xfs")
 		err := disk.Format(ctx, mountfs.Format{UUID: uuid, Label: l.src.Name})
-		over()
+		endWait()
 		if err != nil {
 			return err
 		}
@@ -55,18 +54,17 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
 	}
 	if ours && at.volume.Tags[ec2ops.TagFormatted] == "" {
-		// Before anything is written to it: from here on it is never formatted.
+		// Tag it before anything is written to it: it must never be formatted again.
 		defer l.InEC2()()
 		return l.cloud.Volumes.Tag(ctx, at.volume.ID, map[string]string{ec2ops.TagFormatted: uuid})
 	}
 	return nil
 }
 
-// decideFormat says whether to make a file system on the device. Formatting needs
-// all of: EC2 says that the volume has no snapshot; its tags say that we made it
-// for this source and instance and never formatted it; nothing is on the device,
-// or only what our own mkfs left half made. Anything but an XFS that fits is
-// refused otherwise.
+// decideFormat reports whether to format the device. All of these must hold: EC2 reports no
+// snapshot for the volume; its tags say that we created it for this source and instance and
+// never formatted it; the device is blank, or holds what an interrupted mkfs of ours left.
+// Otherwise it refuses anything but an XFS that fits the device.
 func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device, c mountfs.Contents) (format bool, err error) {
 	refuse := func(why string) (bool, error) {
 		return false, fmt.Errorf("%w: %s (%s): %s", failure.ErrRefused, dev.Node, v.ID, why)
@@ -80,11 +78,11 @@ func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device
 	case mountfs.Blank, mountfs.HalfMade:
 		switch {
 		case v.SnapshotID != "":
-			return refuse("made from " + v.SnapshotID + ", which holds no file system")
+			return refuse("created from " + v.SnapshotID + ", which holds no file system")
 		case v.Tags[ec2ops.TagSource] != source || v.Tags[ec2ops.TagInstance] != instanceID:
-			return refuse("no file system on it, and its tags do not say that it was made for this source and instance")
+			return refuse("no file system on it, and its tags do not say that it was created for this source and instance")
 		case v.Tags[ec2ops.TagFormatted] != "":
-			return refuse("formatted before, yet no file system is on it now")
+			return refuse("formatted before, but has no file system now")
 		case dev.ReadOnly:
 			return refuse("no file system on it, and the device is read-only")
 		}
@@ -93,7 +91,7 @@ func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device
 	return refuse("holds " + c.What + ", not an XFS of ours")
 }
 
-// describeXFS tells a person what an XFS is called.
+// describeXFS describes an XFS for people, with its label.
 func describeXFS(c mountfs.Contents) string {
 	if c.XFS.Label == "" {
 		return "XFS"

@@ -11,7 +11,7 @@ import (
 	"snapsource/ec2ops"
 )
 
-// create makes the volume, or goes on with the one of an earlier run.
+// create creates the volume, or adopts the one of an earlier run.
 func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 	s := l.Begin(report.Create)
 	defer s.End(&err)
@@ -22,8 +22,8 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 			return p, err
 		}
 	}
-	for _, spare := range c.spare {
-		l.Note(spare.ID + " carries the tags of this instance and source too and is not used; delete it if nobody needs it")
+	for _, extra := range c.duplicates {
+		l.Note(extra.ID + " is a duplicate: it has the tags of this instance and source, but is not used; delete it if nobody needs it")
 	}
 	if c.volume == nil {
 		p, err = l.makeVolume(ctx, s, c)
@@ -41,7 +41,7 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 	return p, nil
 }
 
-// String tells a person what was created.
+// String describes for people what was created.
 func (p placed) String() string {
 	switch v := p.volume; {
 	case p.origin != created:
@@ -53,7 +53,7 @@ func (p placed) String() string {
 	}
 }
 
-// adopt goes on with the volume of an earlier run, once it is available.
+// adopt waits until the volume of an earlier run is available, and returns it.
 func (l *launch) adopt(ctx context.Context, s *report.Running, v ec2ops.Volume) (placed, error) {
 	now, err := l.waitAvailable(ctx, s, v, ec2ops.PaceAny)
 	if errors.Is(err, errGone) {
@@ -72,8 +72,8 @@ func (l *launch) spec(c choice) ec2ops.VolumeSpec {
 		Encrypted: l.src.Encrypted, KMSKey: l.src.KMSKey,
 	}
 	if c.snapshot != nil {
-		// Its volumes are encrypted in any case, but a policy that demands encryption takes
-		// an omitted parameter for false. (karpenter#8190, velero#1312)
+		// A volume from an encrypted snapshot is always encrypted, but a policy that requires
+		// encryption reads an omitted parameter as false. (karpenter#8190, velero#1312)
 		spec.Encrypted = spec.Encrypted || c.snapshot.Encrypted
 		spec.SnapshotID = c.snapshot.ID
 		spec.InitializationRate = l.src.InitializationRate
@@ -83,21 +83,21 @@ func (l *launch) spec(c choice) ec2ops.VolumeSpec {
 }
 
 var (
-	errGone   = failure.New(failure.ErrTemporary, "the volume is gone")
-	errFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
+	errGone         = failure.New(failure.ErrTemporary, "the volume is gone")
+	errVolumeFailed = fmt.Errorf("%w: the volume is in the state error", ec2ops.ErrTemporary)
 )
 
-// waitAvailable waits until a volume can be attached, or is attached here. errGone and
-// errFailed tell that it never will be.
+// waitAvailable waits until a volume is available or in use. It returns errGone or
+// errVolumeFailed if the volume never will be.
 func (l *launch) waitAvailable(ctx context.Context, s *report.Running, v ec2ops.Volume, pace ec2ops.Pace) (ec2ops.Volume, error) {
 	ready := func(v ec2ops.Volume) (bool, error) {
 		switch v.State {
 		case ec2ops.VolumeAvailable:
 			return true, nil
-		case ec2ops.VolumeInUse: // being detached, it will be available again
+		case ec2ops.VolumeInUse: // one that is being detached becomes available
 			return !slices.ContainsFunc(v.Attachments, func(a ec2ops.Attachment) bool { return a.State == ec2ops.Detaching }), nil
 		case ec2ops.VolumeError:
-			return false, fmt.Errorf("%s: %w", v.ID, errFailed)
+			return false, fmt.Errorf("%s: %w", v.ID, errVolumeFailed)
 		case ec2ops.VolumeDeleting, ec2ops.VolumeDeleted:
 			return false, fmt.Errorf("%s: %w", v.ID, errGone)
 		}

@@ -24,11 +24,11 @@ func TestChooseVolume(t *testing.T) {
 	foreign := volume("vol-foreign", ec2ops.VolumeAvailable, 0, "")
 	foreign.Tags = map[string]string{ec2ops.TagSource: "app", ec2ops.TagInstance: "i-other"}
 	for name, tc := range map[string]struct {
-		all    []ec2ops.Volume
-		want   string
-		failed int
-		spare  int
-		err    error
+		all        []ec2ops.Volume
+		want       string
+		failed     int
+		duplicates int
+		err        error
 	}{
 		"none":                         {},
 		"creating":                     {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeCreating, 1, "")}, want: "vol-1"},
@@ -38,8 +38,8 @@ func TestChooseVolume(t *testing.T) {
 		"error":                        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeError, 1, "")}, failed: 1},
 		"another instance's":           {all: []ec2ops.Volume{foreign}},
 		"ours, but attached elsewhere": {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeInUse, 1, "i-other")}, err: failure.ErrRefused},
-		"the attached one wins":        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeAvailable, 1, ""), volume("vol-2", ec2ops.VolumeInUse, 2, me)}, want: "vol-2", spare: 1},
-		"then the oldest":              {all: []ec2ops.Volume{volume("vol-2", ec2ops.VolumeAvailable, 2, ""), volume("vol-1", ec2ops.VolumeAvailable, 1, "")}, want: "vol-1", spare: 1},
+		"the attached one wins":        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeAvailable, 1, ""), volume("vol-2", ec2ops.VolumeInUse, 2, me)}, want: "vol-2", duplicates: 1},
+		"then the oldest":              {all: []ec2ops.Volume{volume("vol-2", ec2ops.VolumeAvailable, 2, ""), volume("vol-1", ec2ops.VolumeAvailable, 1, "")}, want: "vol-1", duplicates: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := chooseVolume("app", me, tc.all)
@@ -50,8 +50,8 @@ func TestChooseVolume(t *testing.T) {
 			if c.volume != nil {
 				got = c.volume.ID
 			}
-			if got != tc.want || len(c.failed) != tc.failed || len(c.spare) != tc.spare {
-				t.Errorf("got %q, %d failed, %d spare; want %q, %d, %d", got, len(c.failed), len(c.spare), tc.want, tc.failed, tc.spare)
+			if got != tc.want || len(c.failed) != tc.failed || len(c.duplicates) != tc.duplicates {
+				t.Errorf("got %q, %d failed, %d duplicates; want %q, %d, %d", got, len(c.failed), len(c.duplicates), tc.want, tc.failed, tc.duplicates)
 			}
 		})
 	}

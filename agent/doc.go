@@ -1,13 +1,13 @@
-// Package agent launches an instance's Source: it decides what is wanted of the instance,
-// what is there, and what to do next, and does it.
+// Package agent launches an instance's Source: it observes the instance, decides what to
+// do, and does it.
 //
-// boot.go is the whole flow of a launch: the lock, the eight steps, what happens when a
-// newer release appears, what is undone after a failure, and the launch hook's begin and
-// end. Each step observes, decides by a pure function, acts, and verifies; it takes the
-// value that the step before it returned (progress.go). The same observations and decisions
-// serve [Agent.Up], [Agent.Plan] and [Agent.Status], so they can't disagree.
+// boot.go is the whole flow of a launch: the lock, the eight steps, the restart when a newer
+// release appears, the undo after a failure, and the launch hook. Each step observes,
+// decides by a pure function, acts, and verifies. It takes the value that the previous step
+// returned (progress.go). [Agent.Up], [Agent.Plan] and [Agent.Status] share the observations
+// and decisions, so they can't disagree.
 //
-// The packages below agent have one noun each, and say what they need of AWS and the host
-// by small interfaces of their own. State lives in EC2's tags and in the kernel. The record
-// under /run/snapsource is a hint that is checked against the kernel before it is believed.
+// Each package below agent has one noun and declares small interfaces for what it needs of
+// AWS and the host. State is in EC2's tags and in the kernel. The record under
+// /run/snapsource is only a hint: it is checked against the kernel.
 package agent

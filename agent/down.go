@@ -13,9 +13,9 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Down undoes [Agent.Up], in the reverse order: roles off, binds and file system
-// unmounted, volume detached and, with remove, deleted. It may be run again after
-// any failure, and has nothing to do when nothing is there.
+// Down undoes [Agent.Up] in reverse order: it removes the roles, unmounts the binds and the
+// file system, detaches the volume and, with remove, deletes it. It is idempotent and may be
+// re-run after any failure.
 func (a *Agent) Down(ctx context.Context, cfg config.Config, remove bool) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -42,17 +42,17 @@ func (r *run) down(ctx context.Context, remove bool) error {
 		return err
 	}
 	for _, v := range volumes {
-		if _, _, err := r.freeMounts(v); err != nil {
+		if _, _, err := r.unmountable(v); err != nil {
 			return err
 		}
 	}
-	served := slices.DeleteFunc(slices.Clone(volumes), r.marked) // by the record, which is dropped now
+	served := slices.DeleteFunc(slices.Clone(volumes), r.marked) // read the record before it is dropped
 	if err := r.withdraw(ctx, func() error { return r.host.DropRecord(r.src.Name) }, false); err != nil {
 		return err
 	}
 	for _, v := range served {
 		if !remove {
-			r.keepServed(ctx, v)
+			r.tagServed(ctx, v)
 		}
 	}
 	for _, v := range volumes {
@@ -64,23 +64,23 @@ func (r *run) down(ctx context.Context, remove bool) error {
 	return nil
 }
 
-// keepServed notes on a volume that it was in service, before the record of that is dropped
-// and its attachment gone: what is on it may be nowhere else, so no launch replaces it.
-func (r *run) keepServed(ctx context.Context, v ec2ops.Volume) {
+// tagServed tags a volume as one that was in service, before its record and attachment are
+// removed. Its data may exist nowhere else, so no launch must replace it.
+func (r *run) tagServed(ctx context.Context, v ec2ops.Volume) {
 	if v.Tags[ec2ops.TagStarted] != "" {
 		return
 	}
 	start := releases.StartTag(r.Self)
-	if releases.StartedSince(v, r.Self) { // which nobody has dealt with
+	if releases.StartedSince(v, r.Self) { // keep this start unhandled
 		start = v.Created.UTC().Format(time.RFC3339)
 	}
 	defer r.InEC2()()
 	if err := r.cloud.Volumes.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: start}); err != nil {
-		r.Note(v.ID + " could not be tagged as one that was in service: " + failure.Line(err))
+		r.Note(v.ID + " was in service, but could not be tagged so: " + failure.Line(err))
 	}
 }
 
-// findVolumes lists this instance's and source's volumes that are not gone.
+// findVolumes lists the live volumes of this instance and source.
 func (r *run) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err error) {
 	s := r.Begin(report.Survey)
 	defer s.End(&err)
@@ -100,8 +100,8 @@ func (r *run) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err err
 	return volumes, nil
 }
 
-// addRecorded adds the volume that a run of up has left a record of, if the kernel has
-// it and EC2's list does not show it yet: it may be mounted already.
+// addRecorded adds the recorded volume of an earlier run if the kernel shows its device and
+// EC2 does not list it yet. It may already be mounted.
 func (r *run) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops.Volume, error) {
 	known, dev := r.recordedDevice()
 	if dev == nil || slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { return v.ID == known.Volume }) {

@@ -77,7 +77,7 @@ func (c *fakeCloud) CreateSnapshot(ctx context.Context, s ec2ops.SnapshotSpec) (
 	return snap, nil
 }
 
-func (c *fakeCloud) WaitSnapshot(ctx context.Context, id string, seen func(ec2ops.Snapshot)) (snap ec2ops.Snapshot, err error) {
+func (c *fakeCloud) WaitSnapshot(ctx context.Context, id string, onPoll func(ec2ops.Snapshot)) (snap ec2ops.Snapshot, err error) {
 	for _, progress := range []string{"", "0%", "50%", "50%", "100%"} {
 		err = c.call(ctx, "DescribeSnapshots "+id, func() error {
 			i := slices.IndexFunc(c.snapshots, func(s ec2ops.Snapshot) bool { return s.ID == id })
@@ -91,7 +91,7 @@ func (c *fakeCloud) WaitSnapshot(ctx context.Context, id string, seen func(ec2op
 		if err != nil {
 			return snap, err
 		}
-		seen(snap)
+		onPoll(snap)
 		time.Sleep(time.Second)
 	}
 	return snap, nil

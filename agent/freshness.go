@@ -13,16 +13,16 @@ import (
 	"snapsource/ec2ops"
 )
 
-// superseded says that a launch is superseded, and by what.
+// superseded is the outcome of a launch whose release is no longer the newest, or is withdrawn.
 type superseded struct {
-	step      report.Step // that found it out
+	step      report.Step // that detected it
 	volume    ec2ops.Volume
-	newer     ec2ops.Snapshot // with the id "" there is none
-	withdrawn string          // why the volume's own snapshot is no release any more
-	always    bool            // start over whatever the policy says
+	newer     ec2ops.Snapshot // its id is "" if there is none
+	withdrawn string          // why the volume's snapshot is no longer a release
+	always    bool            // start over regardless of the policy
 }
 
-// String tells it to a person.
+// String describes it for people.
 func (o *superseded) String() string {
 	from := fmt.Sprintf("%s is from %s", o.volume.ID, o.volume.SnapshotID)
 	if o.volume.SnapshotID == "" {
@@ -34,14 +34,14 @@ func (o *superseded) String() string {
 	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, o.newer.ID, o.newer.State, o.newer.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
-// failure is the error of a run whose policy is to fail then.
+// failure returns the error of a run whose policy is to fail.
 func (o *superseded) failure(source string) error {
 	return &report.StepError{Source: source, Step: o.step, Err: failure.New(failure.ErrTemporary, o.String())}
 }
 
-// supersededBy finds out whether a launch from a volume is superseded, by the snapshots
-// that EC2 lists; nil if it is not. A snapshot that is missing from the list may be
-// rejected or gone, or the list may be late: EC2 is asked for it by its id.
+// supersededBy checks by the listed snapshots whether a launch is superseded; it returns nil
+// if not. If the volume's snapshot is missing from the list, it may be rejected or deleted, or
+// the list may be stale: supersededBy then describes that snapshot by its id.
 func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p placed) (*superseded, error) {
 	v := p.volume
 	c := releases.Of(l.src.Name, all)
@@ -55,7 +55,7 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 		}
 		c = releases.Of(l.src.Name, all)
 	}
-	if v.SnapshotID == "" { // a new one: no release was listed, and any would have been taken
+	if v.SnapshotID == "" { // a new one: no release was listed when it was created
 		if newest, none := c.Newest(); none == nil {
 			return &superseded{step: report.Announce, volume: v, newer: newest}, nil
 		}
@@ -66,14 +66,13 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 		return nil, err
 	}
 	if _, none := c.Newest(); none != nil && releases.StartedSince(v, l.Self) {
-		return nil, nil // it was in service, and there is nothing else
+		return nil, nil // it was in service, and nothing can replace it
 	}
 	return &superseded{step: report.Announce, volume: v, withdrawn: why}, nil
 }
 
-// withdrawn says why the newest release that a volume holds is none any more; "" when it
-// is one. That its snapshot is gone counts only for a volume that this run has made: old
-// snapshots are pruned.
+// withdrawn says why the newest release on a volume is no longer a release; "" if it is. A
+// deleted snapshot counts only for a volume that this run created, as old snapshots are pruned.
 func (l *launch) withdrawn(ctx context.Context, p placed, c releases.Catalogue) (string, error) {
 	v := p.volume
 	if held, listed := c.Holds(v); listed {
@@ -92,26 +91,28 @@ func (l *launch) withdrawn(ctx context.Context, p placed, c releases.Catalogue) 
 	return releases.Withdrawn(l.src.Name, &own), nil
 }
 
-// overtaken decides whether a run may go on with the volume of an earlier run.
+// checkEarlierVolume decides whether a run may continue with the volume of an earlier run;
+// it returns nil if so.
 //
-//   - An instance that is about to be let into service, and a launch whose volume was
-//     never announced: nobody uses the volume yet. It is replaced if a release has passed
-//     it by (in the first case), or if its own is rejected.
-//   - An instance that was stopped and started since: its volume was in service. The
-//     policy decides, as for a launch. One that began blank is only told of: what is on it
-//     may be nowhere else.
+//   - An instance that is about to enter service: nobody uses its volume yet. The volume is
+//     replaced if there is a newer release, or if its own release is rejected.
+//   - A launch whose volume was never announced: the volume is replaced if its release is
+//     rejected.
+//   - An instance that was stopped and started since: its volume was in service. The policy
+//     decides, as for a launch. A volume that began blank is kept with a note, as its data
+//     may exist nowhere else.
 //   - An instance that was only rebooted: deployments reach it in place.
 //
-// Nothing is deleted as long as there is nothing to replace it, nor because a snapshot was
-// deleted: old ones are pruned.
-func (l *launch) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*superseded, error) {
+// No volume is deleted before there is a replacement, nor because its snapshot was deleted:
+// old snapshots are pruned.
+func (l *launch) checkEarlierVolume(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*superseded, error) {
 	started, serves := releases.StartedSince(v, l.Self), l.hook.EntersService() && v.SnapshotID != ""
 	if l.cfg.Stale == config.StaleIgnore && !serves {
 		return nil, nil
 	}
 	c := releases.Of(l.src.Name, snapshots).Completed()
 	if _, listed := c.Holds(v); started || !listed {
-		// With those that are rejected: it may hold one.
+		// List rejected snapshots too: the volume may be from one.
 		all, err := releases.All(ctx, l.cloud.Snapshots, l.src.Name)
 		if err != nil {
 			return nil, err
@@ -126,61 +127,65 @@ func (l *launch) overtaken(ctx context.Context, v ec2ops.Volume, snapshots []ec2
 	if !found && why == "" {
 		return nil, nil
 	}
-	over := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
+	stale := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
 	_, none := c.Newest()
-	switch decideOvertaken(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
-	case tellOfNewer:
-		l.Note("the instance was stopped and started: " + over.String())
+	switch decideStaleAction(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
+	case keepAndNote:
+		l.Note("the instance was stopped and started: " + stale.String())
 		return nil, nil
-	case noReplacement:
-		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, over.String()), none)
-	case replaceByPolicy:
-		return over, nil
-	case replaceAlways:
-		over.always = true
-		return over, nil
+	case failWithoutReplacement:
+		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, stale.String()), none)
+	case applyPolicy:
+		return stale, nil
+	case replaceVolume:
+		stale.always = true
+		return stale, nil
 	}
 	return nil, nil
 }
 
-// overtaking is what to do about a volume of an earlier run that a release has passed by,
-// or whose release is rejected.
-type overtaking int
+// staleAction is what to do with the volume of an earlier run if there is a newer release, or
+// its own release is rejected.
+type staleAction int
 
 const (
-	goOn            overtaking = iota // the check before the end of the launch decides
-	tellOfNewer                       // and go on
-	noReplacement                     // fail
-	replaceByPolicy                   // with another volume, or fail
-	replaceAlways                     // with another volume
+	keepVolume             staleAction = iota // the check in announce decides
+	keepAndNote                               // and go on
+	failWithoutReplacement                    // fail
+	applyPolicy                               // with another volume, or fail
+	replaceVolume                             // with another volume
 )
 
-// decideOvertaken decides that: started says that the instance was stopped and started
-// since its volume was announced, serves that it is about to enter service, blank that the
-// volume began blank, rejected that its release is rejected, replaceable that there is
-// another.
-func decideOvertaken(stale string, started, serves, blank, rejected, replaceable bool) overtaking {
+// decideStaleAction decides what to do with a stale volume.
+//
+//   - started: the instance was stopped and started since the volume was announced
+//   - serves: the instance is about to enter service
+//   - blank: the volume began blank
+//   - rejected: its release is rejected
+//   - replaceable: there is another release
+func decideStaleAction(stale string, started, serves, blank, rejected, replaceable bool) staleAction {
 	switch {
 	case started && !serves && (stale == config.StaleWarn || blank || !replaceable):
-		return tellOfNewer
+		return keepAndNote
 	case !replaceable:
-		return noReplacement
+		return failWithoutReplacement
 	case started && !serves:
-		return replaceByPolicy
+		return applyPolicy
 	case !rejected && !serves:
-		return goOn
+		return keepVolume
 	}
-	return replaceAlways
+	return replaceVolume
 }
 
-// needsSnapshots says whether [launch.overtaken] depends on them.
+// needsSnapshots reports whether choose needs the list of snapshots.
 func (l *launch) needsSnapshots(v *ec2ops.Volume) bool {
 	return v == nil || l.hook.EntersService() || releases.StartedSince(*v, l.Self) || l.unannounced(*v)
 }
 
-// unannounced says whether a volume of an earlier run was surely never announced: that run
-// has left a mark in /run; or there is no record of it, nor a tag that it was in service,
-// and it is not attached, or is to outlive the instance, which ends before it is announced.
+// unannounced reports whether a volume of an earlier run was certainly never announced. That
+// is so if the run left a mark in /run. Without a record it is so if no tag says that the
+// volume was in service, and it is not attached or its DeleteOnTermination, which is set
+// before it is announced, is not set.
 func (l *launch) unannounced(v ec2ops.Volume) bool {
 	known, err := l.host.LoadRecord(l.src.Name)
 	switch {
@@ -193,9 +198,9 @@ func (l *launch) unannounced(v ec2ops.Volume) bool {
 	return !attached || !a.DeleteOnTermination
 }
 
-// markLaunch notes in /run that the volume has yet to be announced, so that a run
-// after a crash still knows that this is a launch. On an instance that is only
-// rebooted a newer snapshot is no news: deployments reach it in place.
+// markLaunch records in /run that the volume is not announced yet, so that a run after a
+// crash still treats this as a launch. After a mere reboot a newer snapshot does not matter:
+// deployments reach the instance in place.
 func (l *launch) markLaunch(p placed) (unannounced bool, err error) {
 	v := p.volume
 	blank := v.SnapshotID == "" && p.origin != created
@@ -208,7 +213,7 @@ func (l *launch) markLaunch(p placed) (unannounced bool, err error) {
 	return true, l.mark(v)
 }
 
-// mark leaves a record that says no more than that the volume is not announced.
+// mark saves a record that says only that the volume is not announced.
 func (r *run) mark(v ec2ops.Volume) error {
 	return r.host.SaveRecord(record.Record{Source: r.src.Name, Volume: v.ID})
 }
@@ -218,9 +223,8 @@ func (r *run) marked(v ec2ops.Volume) bool {
 	return err == nil && known.Ready.IsZero() && known.Volume == v.ID
 }
 
-// checkFreshness is the last check of a launch's announcement: since its roles can be
-// seen, every later deployment reaches it, so only a snapshot that is there by now
-// can have been missed.
+// checkFreshness checks for newer releases after the roles are added. Later deployments find
+// the instance by its roles, so only a snapshot that exists by now can have been missed.
 func (l *launch) checkFreshness(ctx context.Context, p placed) (*superseded, error) {
 	if !p.unannounced || l.cfg.Stale == config.StaleIgnore {
 		return nil, nil
@@ -230,35 +234,35 @@ func (l *launch) checkFreshness(ctx context.Context, p placed) (*superseded, err
 	if err != nil {
 		return nil, err
 	}
-	over, err := l.supersededBy(ctx, all, p)
-	if err != nil || over == nil || l.cfg.Stale != config.StaleWarn {
-		return over, err
+	stale, err := l.supersededBy(ctx, all, p)
+	if err != nil || stale == nil || l.cfg.Stale != config.StaleWarn {
+		return stale, err
 	}
 	is := "the older release"
-	if over.newer.ID == "" {
+	if stale.newer.ID == "" {
 		is = "that release"
 	}
-	l.Note(over.String() + "; the Source is " + is + " (--stale wait would start over)")
+	l.Note(stale.String() + "; the Source is " + is + " (--stale wait would start over)")
 	return nil, nil
 }
 
-// noteStart notes on a volume from before a stop that the instance, started since,
-// was checked for newer releases: later deployments reach it.
+// noteStart tags a volume that is older than the instance's last start: the launch has
+// checked for newer releases, and later deployments reach the instance.
 func (l *launch) noteStart(ctx context.Context, v ec2ops.Volume) error {
 	if !releases.StartedSince(v, l.Self) {
 		return nil
 	}
 	defer l.InEC2()()
 	err := l.cloud.Volumes.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(l.Self)})
-	if err != nil && ctx.Err() == nil { // the role's policy may be of an older version
-		l.Note("a reboot will be taken for a start once more: " + failure.Line(err))
+	if err != nil && ctx.Err() == nil { // the policy of the instance's role may be for an older version
+		l.Note("the next reboot will be treated like a start: " + failure.Line(err))
 		return nil
 	}
 	return err
 }
 
-// waitCompleted polls the source's snapshots until this one is no longer
-// pending. Whatever it ends as, the next choice is made afresh.
+// waitCompleted polls until the snapshot is no longer pending. It does not return the final
+// state, as the next attempt chooses again.
 func (l *launch) waitCompleted(ctx context.Context, s ec2ops.Snapshot) (err error) {
 	step := l.Begin(report.Choose)
 	defer step.End(&err)
@@ -282,6 +286,5 @@ func (l *launch) waitCompleted(ctx context.Context, s ec2ops.Snapshot) (err erro
 	return nil
 }
 
-// pendingPoll is the pause between two polls of a pending snapshot, which takes
-// from some seconds to minutes.
+// pendingPoll is the poll interval for a pending snapshot, which takes seconds to minutes.
 const pendingPoll = 3 * time.Second

@@ -12,20 +12,20 @@ func TestDecideOvertaken(t *testing.T) {
 		name                                          string
 		stale                                         string
 		started, serves, blank, rejected, replaceable bool
-		want                                          overtaking
+		want                                          staleAction
 	}{
-		{"rebooted, a newer release", wait, false, false, false, false, true, goOn},
-		{"never announced, rejected", warn, false, false, false, true, true, replaceAlways},
-		{"never announced, rejected, the only one", warn, false, false, false, true, false, noReplacement},
-		{"enters service, a newer release", warn, false, true, false, false, true, replaceAlways},
-		{"enters service after a stop", warn, true, true, false, false, true, replaceAlways},
-		{"enters service, rejected, the only one", wait, true, true, false, true, false, noReplacement},
-		{"started, by policy", wait, true, false, false, false, true, replaceByPolicy},
-		{"started, to be told", warn, true, false, false, false, true, tellOfNewer},
-		{"started, its data may be nowhere else", wait, true, false, true, false, true, tellOfNewer},
-		{"started, rejected, the only one", wait, true, false, false, true, false, tellOfNewer},
+		{"rebooted, a newer release", wait, false, false, false, false, true, keepVolume},
+		{"never announced, rejected", warn, false, false, false, true, true, replaceVolume},
+		{"never announced, rejected, the only one", warn, false, false, false, true, false, failWithoutReplacement},
+		{"enters service, a newer release", warn, false, true, false, false, true, replaceVolume},
+		{"enters service after a stop", warn, true, true, false, false, true, replaceVolume},
+		{"enters service, rejected, the only one", wait, true, true, false, true, false, failWithoutReplacement},
+		{"started, by policy", wait, true, false, false, false, true, applyPolicy},
+		{"started, to be told", warn, true, false, false, false, true, keepAndNote},
+		{"started, its data may be nowhere else", wait, true, false, true, false, true, keepAndNote},
+		{"started, rejected, the only one", wait, true, false, false, true, false, keepAndNote},
 	} {
-		if got := decideOvertaken(tc.stale, tc.started, tc.serves, tc.blank, tc.rejected, tc.replaceable); got != tc.want {
+		if got := decideStaleAction(tc.stale, tc.started, tc.serves, tc.blank, tc.rejected, tc.replaceable); got != tc.want {
 			t.Errorf("%s: got %d, want %d", tc.name, got, tc.want)
 		}
 	}

@@ -5,13 +5,12 @@ import (
 	"sync"
 )
 
-// background is the calls of a run that go on beside its steps. They end with a flow: see
-// [background.within].
+// background is the set of calls that a run makes in the background. See [background.scope].
 type background struct{ calls sync.WaitGroup }
 
-// within gives the context of a flow. end cancels what the flow has started in the
-// background and waits until that is over.
-func (b *background) within(ctx context.Context) (flow context.Context, end func()) {
+// scope returns a context for background calls. end cancels it and waits until all of the
+// calls have returned.
+func (b *background) scope(ctx context.Context) (flow context.Context, end func()) {
 	flow, cancel := context.WithCancel(ctx)
 	return flow, func() {
 		cancel()
@@ -26,7 +25,7 @@ type future[T any] struct {
 	err   error
 }
 
-// inBackground starts a call.
+// inBackground starts a call in the background.
 func inBackground[T any](b *background, call func() (T, error)) *future[T] {
 	f := &future[T]{done: make(chan struct{})}
 	b.calls.Go(func() {
@@ -36,8 +35,8 @@ func inBackground[T any](b *background, call func() (T, error)) *future[T] {
 	return f
 }
 
-// first is a call whose first result is f's.
-func (f *future[T]) first(call func(context.Context) (T, error)) func(context.Context) (T, error) {
+// reuse wraps call: the first invocation returns f's result, later ones call it.
+func (f *future[T]) reuse(call func(context.Context) (T, error)) func(context.Context) (T, error) {
 	used := false
 	return func(ctx context.Context) (T, error) {
 		if used {
@@ -48,7 +47,7 @@ func (f *future[T]) first(call func(context.Context) (T, error)) func(context.Co
 	}
 }
 
-// wait gives the result, once the call is over.
+// wait waits for the call and returns its result.
 func (f *future[T]) wait() (T, error) {
 	<-f.done
 	return f.value, f.err

@@ -9,11 +9,11 @@ import (
 	"snapsource/mountfs"
 )
 
-// NewHost gives the machine that this process runs on, with lock and records in dir; see
+// NewHost returns the host that this process runs on, with its lock and records in dir; see
 // [record.RunDir].
 func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, dir} }
 
-// kernel is the real one.
+// kernel implements [Devices] and [Mounter] by mountfs.
 type kernel struct{}
 
 func (kernel) Mounts() ([]mountfs.Mount, error)               { return mountfs.Mounts() }
@@ -29,7 +29,7 @@ func (kernel) NotFrozen(path string) error {
 func (kernel) OpenDisk(d mountfs.Device) (Disk, error) {
 	disk, err := mountfs.OpenDisk(d)
 	if err != nil {
-		return nil, failure.NotRoot(err) // not disk: a nil in an interface is none
+		return nil, failure.NotRoot(err) // not disk: a nil pointer in an interface is not nil
 	}
 	return disk, nil
 }

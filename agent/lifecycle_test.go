@@ -290,7 +290,7 @@ func TestWarmPool(t *testing.T) {
 					t.Fatal(err)
 				}
 				mustBeUp(t, w)
-				if took := time.Since(began); took >= mayAppear {
+				if took := time.Since(began); took >= appearTimeout {
 					t.Errorf("took %s; it waits for the volume that it has deleted itself", took)
 				}
 				v := w.cloud.live()[0]

@@ -10,7 +10,7 @@ import (
 	"snapsource/mountfs"
 )
 
-// mount makes the file system and the binds visible, each verified by the kernel.
+// mount mounts the file system and the binds, and verifies each in the kernel's mount table.
 func (l *launch) mount(_ context.Context, a attached) (at mounted, err error) {
 	at.attached = a
 	s := l.Begin(report.Mount)
@@ -23,7 +23,7 @@ func (l *launch) mount(_ context.Context, a attached) (at mounted, err error) {
 	at.byThisRun = !xfs.Already
 	s.Detail = l.src.Mount
 	if xfs.NoUUID {
-		s.Detail += " (nouuid: its twin is mounted too)"
+		s.Detail += " (nouuid: another volume with the same UUID is mounted)"
 	}
 	before, after, err := l.host.Grow(l.src.Mount, at.device.Size)
 	if err != nil {
@@ -33,8 +33,8 @@ func (l *launch) mount(_ context.Context, a attached) (at mounted, err error) {
 		s.Detail += fmt.Sprintf(" (grown from %s to %s)", gib(before), gib(after))
 	}
 	for _, bind := range l.src.Binds {
-		// On a volume that came without a snapshot the directory is ours to make; a
-		// snapshot without it is not a release of this source.
+		// Create the directory only on a volume that began blank. A snapshot without it is
+		// not a release of this source.
 		create := at.volume.SnapshotID == ""
 		_, err := l.host.Bind(l.src.Mount, bind.Dir, bind.Target, create)
 		if errors.Is(err, mountfs.ErrRefused) {

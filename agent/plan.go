@@ -15,9 +15,8 @@ import (
 	"snapsource/mountfs"
 )
 
-// Plan observes and decides as [Agent.Up] does and reports the actions that Up
-// would take, none when the source is ready. It changes nothing. Errors are those
-// that Up would end with.
+// Plan observes and decides like [Agent.Up], and reports the actions that Up would take;
+// none if the source is ready. It changes nothing. It returns the errors that Up would return.
 func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -36,78 +35,78 @@ func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, err
 }
 
 func (l *launch) plan(ctx context.Context) error {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	if err := l.identify(ctx, l.hook); err != nil {
 		return err
 	}
-	sv, err := l.survey(ctx)
+	obs, err := l.survey(ctx)
 	if err != nil {
 		return err
 	}
-	l.Report.State = volumeState(sv.choice.volume)
-	c, over, err := l.choose(ctx, sv)
+	l.Report.State = volumeState(obs.choice.volume)
+	c, stale, err := l.choose(ctx, obs)
 	if err != nil {
 		return err
 	}
-	if over != nil {
-		l.planStartOver(over)
+	if stale != nil {
+		l.planReplacement(stale)
 		return nil
 	}
 	l.planVolume(c)
-	if err := l.planContents(c, sv.device); err != nil {
+	if err := l.planContents(c, obs.device); err != nil {
 		return err
 	}
-	l.planMounts(sv)
+	l.planMounts(obs)
 	l.planAnnounce(c)
 	if err := l.planRoles(ctx); err != nil {
 		return err
 	}
 	if l.hook.Pending() {
-		l.would(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group)
+		l.addAction(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group)
 	}
 	return nil
 }
 
-func (l *launch) would(s report.Step, format string, args ...any) {
+func (l *launch) addAction(s report.Step, format string, args ...any) {
 	l.Report.Actions = append(l.Report.Actions, report.Action{Step: s, What: fmt.Sprintf(format, args...)})
 }
 
-// planStartOver tells what up would do with a volume that is superseded. What follows is
-// decided afresh then.
-func (l *launch) planStartOver(over *superseded) {
-	l.Report.Volume, l.Report.Snapshot = over.volume.ID, over.volume.SnapshotID
-	l.would(report.Delete, "%s: %s", over.volume.ID, over)
-	if over.always || l.cfg.Stale == config.StaleWait {
-		l.would(report.Create, "a volume from the newest release then")
+// planReplacement reports what up would do with a superseded volume. Up decides on the
+// further steps when it has deleted that.
+func (l *launch) planReplacement(stale *superseded) {
+	l.Report.Volume, l.Report.Snapshot = stale.volume.ID, stale.volume.SnapshotID
+	l.addAction(report.Delete, "%s: %s", stale.volume.ID, stale)
+	if stale.always || l.cfg.Stale == config.StaleWait {
+		l.addAction(report.Create, "then a volume from the newest release")
 	}
 }
 
 func (l *launch) planVolume(c choice) {
 	for _, v := range c.failed {
-		l.would(report.Create, "first delete %s, which is in the state error", v.ID)
+		l.addAction(report.Create, "first delete %s, which is in the state error", v.ID)
 	}
 	switch {
 	case c.volume != nil:
 		l.Report.Volume, l.Report.Snapshot = c.volume.ID, c.volume.SnapshotID
 	case c.snapshot != nil:
-		l.would(report.Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, l.src.VolumeType, l.Self.Zone)
+		l.addAction(report.Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	default:
-		l.would(report.Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, l.src.VolumeType, l.Self.Zone)
+		l.addAction(report.Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	}
 	if c.volume == nil {
-		l.would(report.Attach, "as %s", l.src.Device)
+		l.addAction(report.Attach, "as %s", l.src.Device)
 	} else if _, ok := c.volume.AttachmentTo(l.Self.InstanceID); !ok {
-		l.would(report.Attach, "%s as %s", c.volume.ID, l.src.Device)
+		l.addAction(report.Attach, "%s as %s", c.volume.ID, l.src.Device)
 	}
 }
 
-// planContents looks at the device where it is there already; a volume that is yet
-// to come is known by its snapshot only.
+// planContents probes the device if the volume is already attached. Of a volume that does
+// not exist yet only the snapshot is known.
 func (l *launch) planContents(c choice, dev *mountfs.Device) error {
 	if dev == nil {
 		if c.volume == nil && c.snapshot == nil {
-			l.would(report.Inspect, "format the blank volume as XFS")
+			l.addAction(report.Inspect, "format the blank volume as XFS")
 		}
 		return nil
 	}
@@ -126,18 +125,18 @@ func (l *launch) planContents(c choice, dev *mountfs.Device) error {
 	}
 	format, err := decideFormat(l.src.Name, l.Self.InstanceID, *c.volume, *dev, contents)
 	if format {
-		l.would(report.Inspect, "format %s as XFS", dev.Node)
+		l.addAction(report.Inspect, "format %s as XFS", dev.Node)
 	}
 	return err
 }
 
-func (l *launch) planMounts(sv seen) {
-	if sv.targets[0].State != mountfs.Mounted {
-		l.would(report.Mount, "at %s with %s", l.src.Mount, strings.Join(l.src.MountOptions, ","))
+func (l *launch) planMounts(obs observed) {
+	if obs.targets[0].State != mountfs.Mounted {
+		l.addAction(report.Mount, "at %s with %s", l.src.Mount, strings.Join(l.src.MountOptions, ","))
 	}
 	for i, bind := range l.src.Binds {
-		if sv.targets[i+1].State != mountfs.Mounted {
-			l.would(report.Mount, "%s/%s bound to %s", l.src.Mount, bind.Dir, bind.Target)
+		if obs.targets[i+1].State != mountfs.Mounted {
+			l.addAction(report.Mount, "%s/%s bound to %s", l.src.Mount, bind.Dir, bind.Target)
 		}
 	}
 }
@@ -148,7 +147,7 @@ func (l *launch) planAnnounce(c choice) {
 			return
 		}
 	}
-	l.would(report.Announce, "deleted when %s terminates", l.Self.InstanceID)
+	l.addAction(report.Announce, "deleted when %s terminates", l.Self.InstanceID)
 }
 
 func (l *launch) planRoles(ctx context.Context) error {
@@ -164,7 +163,7 @@ func (l *launch) planRoles(ctx context.Context) error {
 		if instance.Tags[key] == set[key] {
 			continue
 		}
-		l.would(report.Announce, "tag %s=%s", key, set[key])
+		l.addAction(report.Announce, "tag %s=%s", key, set[key])
 	}
 	return nil
 }

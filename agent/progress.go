@@ -5,32 +5,32 @@ import (
 	"snapsource/mountfs"
 )
 
-// How far an attempt has come is a value: each step takes what the one before it returned.
-// A new attempt begins with the zero value, so nothing of the last volume is left in it.
+// The progress of an attempt is a value: each step takes what the previous one returned. A new
+// attempt begins with the zero value and has no state of an earlier volume.
 
-// origin says where the volume of an attempt comes from.
+// origin says which run created the volume of an attempt.
 type origin int
 
 const (
 	noVolume origin = iota
-	created         // this run has made it
-	adopted         // an earlier run has
+	created         // by this run
+	adopted         // from an earlier run
 )
 
 // placed is a volume of this instance and source.
 type placed struct {
 	volume      ec2ops.Volume
 	origin      origin
-	unannounced bool // nobody was told of it yet
+	unannounced bool // no deployment can have found the instance yet
 }
 
-// attached is a volume at work on this instance.
+// attached is a volume that is attached to this instance.
 type attached struct {
 	placed
 	attachment ec2ops.Attachment
 	device     mountfs.Device
-	confirmed  *future[ec2ops.Volume] // EC2 says attached
-	settled    *future[struct{}]      // and deletes it on termination
+	confirmed  *future[ec2ops.Volume] // EC2 reports attached
+	settled    *future[struct{}]      // and DeleteOnTermination is set
 }
 
 // mounted is a volume whose file system is mounted.
@@ -40,9 +40,9 @@ type mounted struct {
 	complete  bool // with all its bind mounts
 }
 
-// announced is a volume whose Source others are told of.
+// announced is a volume whose instance deployments can find.
 type announced struct {
 	mounted
-	goesWithInstance bool // EC2 deletes the volume when the instance terminates
-	rolesPut         bool // by this run
+	deletedWithInstance bool // EC2 deletes the volume when the instance terminates
+	rolesAdded          bool // by this run
 }

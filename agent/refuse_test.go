@@ -227,7 +227,7 @@ func TestTargetInAnotherSource(t *testing.T) {
 		s.Name, s.Device, s.Mount, s.Binds = "assets", "/dev/sdg", "/cp/assets", nil
 		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-assets", 2))
 		w.cloud.snapshots[1].Tags[ec2ops.TagName] = "assets"
-		if _, err := w.agent.Up(t.Context(), other); failure.ExitCode(err) != failure.ExitRefused || !strings.Contains(err.Error(), "lies in the volume of source codepen-app") {
+		if _, err := w.agent.Up(t.Context(), other); failure.ExitCode(err) != failure.ExitRefused || !strings.Contains(err.Error(), "is inside the volume of source codepen-app") {
 			t.Errorf("got %v", err)
 		}
 		if len(w.cloud.live()) != 1 {

@@ -27,28 +27,26 @@ func (a *Agent) run(r *report.Run, cfg config.Config, src config.Source) run {
 	return run{r, cfg, src, a.Cloud, a.Host, roles.Roles{Wanted: cfg.Roles, Tags: a.Cloud.Tags, Run: r}}
 }
 
-// launch is a run that observes and decides about a launch, and carries it out unless it
-// only plans.
+// launch is a run of up, init, plan or status.
 type launch struct {
 	run
-	hook       *launchhook.Hook   // of the instance; the run's sources share it
-	limiter    *admission.Limiter // likewise; nil: the client retries alone
+	hook       *launchhook.Hook   // shared by the run's sources
+	limiter    *admission.Limiter // shared too; if nil, only the client retries
 	background background
 
-	// gone are the volumes that are deleted, though EC2 may list them still. They outlive
-	// an attempt.
+	// gone are volumes that are deleted but that EC2 may still list. They are kept across
+	// attempts.
 	gone []ec2ops.Volume
 }
 
-// reportReady reports what an earlier run, or this one, has made ready.
+// reportReady reports a source that this run or an earlier one made ready.
 func (r *run) reportReady(ready record.Record) {
 	r.Report.FromRecord(ready)
 	r.Report.State = report.StateReady
 }
 
-// deviceOf finds the volume's device on this host, by its id where the kernel shows that,
-// else by a device name: that of its attachment, or of the record of an earlier run. nil:
-// the kernel shows none.
+// deviceOf finds the volume's device by the volume id, or else by a device name: that of the
+// attachment or of an earlier run's record. It returns nil if the kernel shows no device.
 func (r *run) deviceOf(v ec2ops.Volume) (*mountfs.Device, error) {
 	wanted := mountfs.Volume{ID: v.ID, Size: v.Bytes()}
 	if known, err := r.host.LoadRecord(r.src.Name); err == nil && known.Volume == v.ID {
@@ -64,8 +62,8 @@ func (r *run) deviceOf(v ec2ops.Volume) (*mountfs.Device, error) {
 	return &dev, err
 }
 
-// recordedDevice gives the record of an earlier run and the device of its volume; nil if
-// there is no record, or the kernel shows no such device.
+// recordedDevice returns the record of an earlier run and the device of its volume. The device
+// is nil if there is no record, or the kernel shows no such device.
 func (r *run) recordedDevice() (record.Record, *mountfs.Device) {
 	known, err := r.host.LoadRecord(r.src.Name)
 	if err != nil {

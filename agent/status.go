@@ -10,8 +10,8 @@ import (
 	"snapsource/agent/report"
 )
 
-// Status reports what is there, for every source. A source that is not ready is an
-// error that wraps [ErrTemporary], so that scripts see it by the exit code.
+// Status reports the state of every source. For a source that is not ready it returns an
+// error that wraps [failure.ErrTemporary], so that scripts can use the exit code.
 func (a *Agent) Status(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -30,24 +30,24 @@ func (a *Agent) Status(ctx context.Context, cfg config.Config) (report.Report, e
 }
 
 func (l *launch) status(ctx context.Context) error {
-	ctx, end := l.background.within(l.WithPauses(ctx))
+	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
 	if err := l.identify(ctx, l.hook); err != nil {
 		return err
 	}
-	sv, err := l.survey(ctx)
+	obs, err := l.survey(ctx)
 	if err != nil {
 		return err
 	}
-	l.Report.State = volumeState(sv.choice.volume)
-	if v := sv.choice.volume; v != nil {
+	l.Report.State = volumeState(obs.choice.volume)
+	if v := obs.choice.volume; v != nil {
 		l.Report.Volume, l.Report.Snapshot = v.ID, v.SnapshotID
 		if at, ok := v.AttachmentTo(l.Self.InstanceID); ok {
 			l.Report.Device = at.Device
 		}
 	}
-	if sv.device != nil {
-		l.Report.Node = sv.device.Node
+	if obs.device != nil {
+		l.Report.Node = obs.device.Node
 	}
-	return fmt.Errorf("%s: %w: the Source is not ready (%s)", l.src.Name, failure.ErrTemporary, sv)
+	return fmt.Errorf("%s: %w: the Source is not ready (%s)", l.src.Name, failure.ErrTemporary, obs)
 }

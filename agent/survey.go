@@ -14,17 +14,17 @@ import (
 	"snapsource/mountfs"
 )
 
-// seen is what a survey found.
-type seen struct {
+// observed is the result of survey.
+type observed struct {
 	targets   []mountfs.Target // the mountpoint and the bind targets
-	choice    choice           // so far: the volume of an earlier run, if there is one
-	device    *mountfs.Device  // of that volume, where the kernel shows it
+	choice    choice           // only the volume of an earlier run, if any
+	device    *mountfs.Device  // of that volume; nil if the kernel shows none
 	snapshots *future[[]ec2ops.Snapshot]
 }
 
-// survey looks at this host's mountpoints and at the volumes of earlier runs. The
-// snapshots are listed at the same time, as a cold boot needs them next.
-func (l *launch) survey(ctx context.Context) (sv seen, err error) {
+// survey inspects this host's mountpoints and lists the volumes of earlier runs. It lists the
+// snapshots in the background, as a cold boot needs them next.
+func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	s := l.Begin(report.Survey)
 	defer s.End(&err)
 	defer l.InEC2()()
@@ -32,46 +32,45 @@ func (l *launch) survey(ctx context.Context) (sv seen, err error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 	}
 	once := l.limiter.First(ctx, l.Self)
-	sv.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
+	obs.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
 	volumes := inBackground(&l.background, func() ([]ec2ops.Volume, error) { return list(once) })
-	sv.targets, err = l.lookTargets()
-	over := l.Await(report.OnCalls, "its volumes")
+	obs.targets, err = l.inspectTargets()
+	endWait := l.Await(report.OnCalls, "its volumes")
 	<-volumes.done
-	over()
-	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.first(list))
+	endWait()
+	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.reuse(list))
 	if err := errors.Join(err, listErr); err != nil {
-		return sv, err
+		return obs, err
 	}
-	if sv.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.without(found)); err != nil {
-		return sv, err
+	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {
+		return obs, err
 	}
-	if sv.choice.volume == nil && anyXFS(sv.targets) {
-		// An earlier run may have mounted a volume that EC2's lists do not show yet.
+	if obs.choice.volume == nil && anyXFS(obs.targets) {
+		// An earlier run may have mounted a volume that EC2 does not list yet.
 		s.Waiting("the volume that is mounted at " + l.src.Mount)
-		if sv.choice, err = l.existing(ctx, mayAppear); err != nil {
-			return sv, err
+		if obs.choice, err = l.findExisting(ctx, appearTimeout); err != nil {
+			return obs, err
 		}
-		if id := l.recordedAt(sv.targets); sv.choice.volume == nil && id != "" {
-			return sv, fmt.Errorf("%w: %s is mounted here, and EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
+		if id := l.recordedAt(obs.targets); obs.choice.volume == nil && id != "" {
+			return obs, fmt.Errorf("%w: %s is mounted here, but EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
 		}
 	}
-	if v := sv.choice.volume; v != nil {
-		// EC2's list may be older than the attachment, from which an earlier run has
-		// mounted already. Without EC2's name for it, its id is what the device is known by.
+	if v := obs.choice.volume; v != nil {
+		// An earlier run may have mounted the volume, though EC2 does not list the attachment
+		// yet. Without a device name, Find uses the volume id.
 		at, _ := v.AttachmentTo(l.Self.InstanceID)
 		if dev, err := l.host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()}); err == nil {
-			sv.device = &dev
+			obs.device = &dev
 		}
 	}
-	s.Detail = sv.String()
-	if err := checkTargets(sv.targets, sv.device); err != nil {
-		return sv, err
+	s.Detail = obs.String()
+	if err := checkTargets(obs.targets, obs.device); err != nil {
+		return obs, err
 	}
-	return sv, l.checkAbove(sv.targets)
+	return obs, l.checkParentMounts(obs.targets)
 }
 
-// recordedAt gives the id of the volume that an earlier run has left a record of, if it is
-// what is mounted at one of the targets: that is nobody else's.
+// recordedAt returns the id of the recorded volume if it is mounted at one of the targets, else "".
 func (l *launch) recordedAt(targets []mountfs.Target) (id string) {
 	r, dev := l.recordedDevice()
 	if dev == nil {
@@ -85,10 +84,10 @@ func (l *launch) recordedAt(targets []mountfs.Target) (id string) {
 	return ""
 }
 
-// checkAbove refuses a target that lies in another source's volume: the configuration of
-// that may be in another file. A directory for it would be made there, and go into the
-// snapshots.
-func (l *launch) checkAbove(targets []mountfs.Target) error {
+// checkParentMounts refuses a target inside another source's volume. The mountpoint would be
+// created there, and be part of that source's snapshots. Validate can't detect this if the
+// sources are configured in different files.
+func (l *launch) checkParentMounts(targets []mountfs.Target) error {
 	mounts, err := l.host.Mounts()
 	if err != nil {
 		return err
@@ -100,7 +99,7 @@ func (l *launch) checkAbove(targets []mountfs.Target) error {
 		above := mountfs.MountAbove(mounts, t.Path)
 		for _, r := range l.host.Records() {
 			if r.Source != l.src.Name && r.Major == above.Major && r.Minor == above.Minor && above.FSType == "xfs" {
-				return fmt.Errorf("%w: %s lies in the volume of source %s, which is mounted at %s", mountfs.ErrTarget, t.Path, r.Source, above.Target)
+				return fmt.Errorf("%w: %s is inside the volume of source %s, which is mounted at %s", mountfs.ErrTarget, t.Path, r.Source, above.Target)
 			}
 		}
 	}
@@ -111,10 +110,10 @@ func anyXFS(targets []mountfs.Target) bool {
 	return slices.ContainsFunc(targets, func(t mountfs.Target) bool { return t.State == mountfs.Mounted && t.Mount.FSType == "xfs" })
 }
 
-// String tells a person what was found: "nothing mounted, no volume of this source".
-func (sv seen) String() string {
+// String describes the result for people: "nothing mounted, no volume of this source".
+func (obs observed) String() string {
 	var parts []string
-	for _, t := range sv.targets {
+	for _, t := range obs.targets {
 		if t.State == mountfs.Mounted {
 			parts = append(parts, t.Path+" is mounted")
 		}
@@ -122,7 +121,7 @@ func (sv seen) String() string {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing mounted")
 	}
-	if v := sv.choice.volume; v != nil {
+	if v := obs.choice.volume; v != nil {
 		parts = append(parts, v.ID+" is "+v.State)
 	} else {
 		parts = append(parts, "no volume of this source")
@@ -130,7 +129,7 @@ func (sv seen) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (l *launch) lookTargets() ([]mountfs.Target, error) {
+func (l *launch) inspectTargets() ([]mountfs.Target, error) {
 	paths := []string{l.src.Mount}
 	for _, bind := range l.src.Binds {
 		paths = append(paths, bind.Target)
@@ -139,15 +138,15 @@ func (l *launch) lookTargets() ([]mountfs.Target, error) {
 	for _, p := range paths {
 		t, err := l.host.LookTarget(p)
 		if err != nil {
-			return nil, fmt.Errorf("look at %s: %w", p, err)
+			return nil, fmt.Errorf("inspect %s: %w", p, err)
 		}
 		targets = append(targets, t)
 	}
 	return targets, nil
 }
 
-// checkTargets refuses mountpoints that can't be used. dev is the device of our
-// volume where it is already attached: what is mounted from it is ours.
+// checkTargets refuses mountpoints that can't be used. dev is the device of our volume, nil if
+// it is not attached. What is mounted from it is ours.
 func checkTargets(targets []mountfs.Target, dev *mountfs.Device) error {
 	for _, t := range targets {
 		switch t.State {

@@ -13,10 +13,9 @@ import (
 	"time"
 )
 
-// takeDown takes a volume from this instance: unmounts all that is mounted from it here,
-// detaches it and, with remove, deletes it. EC2's lists may be late; the kernel says what
-// is mounted from the volume and who else uses it, and nothing is detached before it says
-// nobody.
+// takeDown unmounts a volume, detaches it and, with remove, deletes it. EC2's lists may be
+// stale, so it asks the kernel for the mounts and users of the device. It detaches nothing
+// that is in use.
 func (r *run) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error {
 	if err := r.unmount(ctx, v); err != nil {
 		return err
@@ -30,9 +29,8 @@ func (r *run) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error 
 	return r.remove(ctx, v)
 }
 
-// mountsOf lists what is mounted from a device here, in the order in which it can be
-// unmounted: the file system itself last, as its directories are bound elsewhere. What
-// somebody else has mounted on top of one can't be unmounted for him: ErrBusy.
+// mountsOf lists the mounts of a device in unmount order: binds first, then the file system.
+// If a mount is covered by one of another device, it returns ErrBusy.
 func (r *run) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 	all, err := r.host.Mounts()
 	if err != nil {
@@ -52,10 +50,10 @@ func (r *run) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 	return list, nil
 }
 
-// freeMounts lists what is mounted from the volume here, and refuses if somebody has
-// frozen its file system, or covered a mount of it. Unmounted, it would stay frozen, with no
-// mountpoint by which it could be thawed. dev is nil if the kernel shows no device.
-func (r *run) freeMounts(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
+// unmountable lists the volume's mounts in unmount order. It fails if a mount is covered or
+// the file system is frozen: unmounted, it would stay frozen, and no mountpoint would be left
+// to thaw it by. dev is nil if the kernel shows no device.
+func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
 	if dev, err = r.deviceOf(v); err != nil || dev == nil {
 		return nil, nil, err
 	}
@@ -65,14 +63,13 @@ func (r *run) freeMounts(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs
 	return dev, mounts, r.host.NotFrozen(mounts[len(mounts)-1].Target)
 }
 
-// unmount unmounts all that is mounted from the volume's device here. When that fails, or
-// somebody else still uses the device, a container in a mount namespace of its own for
-// instance, all is mounted again.
+// unmount unmounts everything from the volume's device. If that fails, or the device is still
+// in use, for example by a container with its own mount namespace, it restores all mounts.
 func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	s := r.Begin(report.Unmount)
 	defer s.End(&err)
 	s.Detail = "nothing is mounted"
-	dev, mounts, err := r.freeMounts(v)
+	dev, mounts, err := r.unmountable(v)
 	if err != nil || dev == nil {
 		return err
 	}
@@ -82,7 +79,7 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	for i, m := range mounts {
 		if err := r.host.Unmount(m.Target); err != nil {
 			err = fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
-			return errors.Join(err, r.mountAgain(*dev, mounts[:i]))
+			return errors.Join(err, r.restoreMounts(*dev, mounts[:i]))
 		}
 		s.Detail += m.Target + " "
 	}
@@ -90,13 +87,13 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	if err != nil || len(users) == 0 {
 		return err
 	}
-	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run it again",
+	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run again",
 		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
-	return errors.Join(inUse, r.mountAgain(*dev, mounts))
+	return errors.Join(inUse, r.restoreMounts(*dev, mounts))
 }
 
-// mountAgain mounts what was unmounted, the last first, and gives the error only.
-func (r *run) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
+// restoreMounts mounts again what was unmounted, in reverse order.
+func (r *run) restoreMounts(dev mountfs.Device, mounts []mountfs.Mount) error {
 	for _, m := range slices.Backward(mounts) {
 		var err error
 		if m.Root == "/" {
@@ -114,12 +111,12 @@ func (r *run) mountAgain(dev mountfs.Device, mounts []mountfs.Mount) error {
 	return nil
 }
 
-// gonePoll is the pause between two polls for whether the kernel still shows a device.
-const gonePoll = 200 * time.Millisecond
+// deviceGonePoll is the poll interval while the kernel still shows a detached device.
+const deviceGonePoll = 200 * time.Millisecond
 
-// detach has a volume detached from this instance, and waits until EC2 calls it
-// available and the kernel does not show it any more: EC2 may still call available what
-// was attached a moment ago. The device must be in no use.
+// detach detaches the volume and waits until EC2 reports it as available and the kernel no
+// longer shows its device. It needs both: EC2 may still report a volume as available that was
+// attached a moment ago. The device must not be in use.
 func (r *run) detach(ctx context.Context, v ec2ops.Volume) (err error) {
 	s := r.Begin(report.Detach)
 	defer s.End(&err)
@@ -142,19 +139,19 @@ func (r *run) detach(ctx context.Context, v ec2ops.Volume) (err error) {
 		if err != nil || dev == nil {
 			return err
 		}
-		shows := v.ID + " is " + now.State + ", and the kernel still shows its device"
+		shows := v.ID + " is " + now.State + ", but the kernel still shows its device"
 		s.Waiting(shows)
-		if err := r.Pause(ctx, gonePoll, "the device's end"); err != nil {
+		if err := r.Pause(ctx, deviceGonePoll, "the device to disappear"); err != nil {
 			return fmt.Errorf("%s: %w", shows, err)
 		}
 	}
 }
 
-// requestDetach calls DetachVolume, unless the volume is being detached, or is not attached.
+// requestDetach calls DetachVolume, unless the volume is already being detached or not attached.
 func (r *run) requestDetach(ctx context.Context, v ec2ops.Volume) error {
 	now, err := r.cloud.Volumes.Volume(ctx, v.ID)
 	if errors.Is(err, ec2ops.ErrNotFound) {
-		now, err = v, nil // gone, though it was listed a moment ago
+		now, err = v, nil // deleted, though EC2 listed it a moment ago
 	}
 	if err != nil {
 		return err
@@ -178,12 +175,12 @@ func (r *run) remove(ctx context.Context, v ec2ops.Volume) (err error) {
 	defer s.End(&err)
 	defer r.InEC2()()
 	s.Detail = v.ID
-	for until := time.Now().Add(inUseShown); ; {
+	for until := time.Now().Add(inUseTimeout); ; {
 		err := r.cloud.Volumes.DeleteVolume(ctx, v.ID)
 		if !errors.Is(err, ec2ops.ErrVolumeInUse) || time.Now().After(until) {
 			return err
 		}
-		// EC2 has called it available before it was detached.
+		// EC2 reported it as available before it was detached.
 		s.Waiting(failure.Line(err))
 		if waitErr := r.Pause(ctx, inUsePoll, v.ID); waitErr != nil {
 			return fmt.Errorf("%w: %w", err, waitErr)

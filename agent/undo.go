@@ -11,33 +11,32 @@ import (
 	"snapsource/ec2ops"
 )
 
-// undoWithin bounds what is undone after a failure: unmount, detach and delete take a few
-// seconds each.
-const undoWithin = 2 * time.Minute
+// undoTimeout bounds the undo after a failure: unmount, detach and delete take a few seconds
+// each.
+const undoTimeout = 2 * time.Minute
 
-// undoing is what is undone after a failure.
-type undoing string
+// undoAction is what to undo after a failure.
+type undoAction string
 
 const (
-	undoNothing    undoing = ""
-	undoMount      undoing = "unmounted"              // by this run
-	undoAttachment undoing = "unmounted and detached" // which EC2 does not confirm
-	undoVolume     undoing = "deleted"                // that this run made
+	undoNothing    undoAction = ""
+	undoMount      undoAction = "unmounted"              // by this run
+	undoAttachment undoAction = "unmounted and detached" // which EC2 does not confirm
+	undoVolume     undoAction = "deleted"                // that this run made
 )
 
-// decideUndo decides what to undo. After a temporary failure the next run goes on with
-// the volume. After a lasting one it would fail again, unless it begins with another
-// volume: what this run made is deleted, as long as the Source was not complete, since
-// then somebody may use it. A volume that would outlive its instance is deleted too, if
-// the instance is about to be abandoned.
-func decideUndo(at announced, cause error, abandoned bool) undoing {
-	again := failure.ExitCode(cause) == failure.ExitTemporary && !errors.Is(cause, ec2ops.ErrPermanent)
+// decideUndo decides what to undo. After a temporary failure the next run continues with the
+// volume. After a permanent one it would fail again with that volume, so a volume that this
+// run created is deleted; but not once the Source was complete, as somebody may use it. If
+// the launch is about to be abandoned, a volume without DeleteOnTermination is deleted too.
+func decideUndo(at announced, cause error, abandoned bool) undoAction {
+	temporary := failure.ExitCode(cause) == failure.ExitTemporary && !errors.Is(cause, ec2ops.ErrPermanent)
 	switch {
 	case at.byThisRun && errors.Is(cause, errStuck):
 		return undoAttachment
-	case again:
+	case temporary:
 		return undoNothing
-	case at.origin == created && (!at.complete || abandoned && !at.goesWithInstance):
+	case at.origin == created && (!at.complete || abandoned && !at.deletedWithInstance):
 		return undoVolume
 	case at.byThisRun && !at.complete:
 		return undoMount
@@ -45,8 +44,8 @@ func decideUndo(at announced, cause error, abandoned bool) undoing {
 	return undoNothing
 }
 
-// undo takes back what a failed attempt has done with its volume. What it can't take back
-// it tells; the next run goes on with that.
+// undo undoes what a failed attempt did with its volume. If that fails, it adds a note, and the
+// next run continues with the volume.
 func (l *launch) undo(ctx context.Context, at announced, cause error) {
 	action := decideUndo(at, cause, l.hook.Pending())
 	if action == undoNothing {
@@ -54,17 +53,17 @@ func (l *launch) undo(ctx context.Context, at announced, cause error) {
 	}
 	what := at.volume.ID
 	if action == undoVolume {
-		what += ", which this run made,"
+		what += ", which this run created,"
 	}
-	if err := l.carryOut(ctx, action, at.volume.ID); err != nil {
-		l.Note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run goes on with it", what, action, failure.Line(err)))
+	if err := l.runUndo(ctx, action, at.volume.ID); err != nil {
+		l.Note(fmt.Sprintf("%s could not be %s after the failure (%s); the next run continues with it", what, action, failure.Line(err)))
 		return
 	}
 	l.Note(fmt.Sprintf("%s is %s after the failure", what, action))
 }
 
-func (l *launch) carryOut(ctx context.Context, action undoing, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+func (l *launch) runUndo(ctx context.Context, action undoAction, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	v, err := l.cloud.Volumes.Volume(ctx, id)
 	if err != nil {
@@ -82,7 +81,7 @@ func (l *launch) carryOut(ctx context.Context, action undoing, id string) error 
 	return l.host.DropRecord(l.src.Name)
 }
 
-// goneError says that a volume of an earlier run is deleted.
+// goneError means that a volume of an earlier run is deleted.
 type goneError struct {
 	id  string
 	err error
@@ -91,8 +90,8 @@ type goneError struct {
 func (e *goneError) Error() string   { return e.err.Error() }
 func (e *goneError) Unwrap() []error { return []error{ec2ops.ErrNotFound, e.err} }
 
-// isGone says whether an error means that EC2 does not know this volume: not that it does
-// not know another volume, a snapshot or an instance.
+// isGone reports whether an error means that this volume does not exist. An error about another
+// volume, a snapshot or an instance does not count.
 func isGone(err error, id string) bool {
 	if gone, ok := errors.AsType[*goneError](err); ok {
 		return gone.id == id

@@ -52,15 +52,15 @@ func TestSnapshotGone(t *testing.T) {
 
 func TestDecideUndo(t *testing.T) {
 	refused, temporary := failure.ErrRefused, failure.ErrTemporary
-	at := func(from origin, byThisRun, complete, goesWithInstance bool) announced {
+	at := func(from origin, byThisRun, complete, deletedWithInstance bool) announced {
 		a := attached{placed: placed{volume: ec2ops.Volume{ID: "vol-1"}, origin: from}}
-		return announced{mounted: mounted{a, byThisRun, complete}, goesWithInstance: goesWithInstance}
+		return announced{mounted: mounted{a, byThisRun, complete}, deletedWithInstance: deletedWithInstance}
 	}
 	for name, tc := range map[string]struct {
 		at        announced
 		cause     error
 		abandoned bool
-		want      undoing
+		want      undoAction
 	}{
 		"temporary, created":               {at(created, false, false, false), temporary, false, undoNothing},
 		"lasting, nothing yet":             {announced{}, refused, false, undoNothing},

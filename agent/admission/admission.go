@@ -15,81 +15,84 @@ import (
 )
 
 const (
-	// firstBackoff doubles after each refusal. Two retries before the cohort is counted last
-	// at most 2 + 4 s: a chance refusal costs 1 s, and a thousand launches two calls each.
+	// firstBackoff doubles after each throttled call. The two retries before the cohort is
+	// counted take at most 2 + 4 s. One throttled call costs 1 s on average; in a launch of a
+	// thousand instances each one makes two more calls.
 	firstBackoff, lastBackoff = 2 * time.Second, 64 * time.Second
-	chanceRetries             = 2
+	initialRetries            = 2
 
-	cohortAge  = 50 * time.Minute // EC2 attaches 15,000 volumes in it; later runs are reboots, as a rule
-	cohortSpan = 10 * time.Minute // from the first launch of a cohort to this one, at most
-	slowBoot   = 5 * time.Minute  // from a launch to its first run; what begins later repeats it, and keeps its slot
-	lateAfter  = 8 * time.Second  // a missed slot's tokens are kept: AttachVolume's bucket fills in 10 s
-	lastChance = 30 * time.Second // before its deadline a run tries whose slot is later
+	cohortAge      = 50 * time.Minute // EC2 attaches 15,000 volumes meanwhile; later runs are usually reboots
+	cohortSpan     = 10 * time.Minute // from the first launch of a cohort to this one, at most
+	slowBoot       = 5 * time.Minute  // from a launch to its first run; a later run is a retry and keeps the slot
+	lateAfter      = 8 * time.Second  // a missed slot's tokens are kept: AttachVolume's bucket fills in 10 s
+	deadlineMargin = 30 * time.Second // a run whose slot is after its deadline retries this long before the deadline
 
-	together    = 15 * time.Second                // in which launches that were asked for at once begin
-	utilization = 0.96                            // of AttachVolume's bucket; the rest is for calls at random
-	attachEvery = time.Second / ec2ops.AttachRate // in the long run
+	launchWindow = 15 * time.Second                // in which the launches of one request begin
+	utilization  = 0.96                            // of AttachVolume's bucket; the rest is for calls without a slot
+	attachEvery  = time.Second / ec2ops.AttachRate // in the long run
 
-	// sharedTokens are a launch's four calls that change something, and what retries need.
-	// unslotted launches of a cohort need no slot: CreateVolume's bucket holds 100 and gains
-	// 5 a second while the first retries last.
-	sharedTokens, unslotted = 1.05 * ec2ops.MutationsShared, 130
+	// sharedTokens are for a launch's four mutating calls, plus 5 % for retries. In each
+	// cohort withoutSlot launches need no slot: CreateVolume's bucket holds 100 tokens and
+	// gains 5 a second during the first retries.
+	sharedTokens, withoutSlot = 1.05 * ec2ops.MutationsShared, 130
 
-	sampled    = 10 // launches for each one listed whose address ends in the same digit
-	sampleFrom = 2  // the window from which a cohort is taken to exceed a page
-	rateLimits = "EC2's rate limits"
+	sampleRatio      = 10 // launches per listed one if only addresses ending in one digit are listed
+	sampleFromWindow = 2  // from this window on a cohort is assumed to exceed a page
+	rateLimits       = "EC2's rate limits"
 )
 
-// countUntil ends the windows in which a cohort counts itself, in the order of ranks: what
-// is throttled in one is retried in the next. DescribeInstances' bucket holds 100 and gains
-// 20 a second: 340 in the first window, 960 in the second.
-var countUntil = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
+// countWindows are the ends of the windows in which the launches of a cohort count it, in
+// the order of their ranks. A call that is throttled in one window is retried in the next.
+// DescribeInstances' bucket holds 100 tokens and gains 20 a second: enough for 340 calls in
+// the first window, 960 in the second.
+var countWindows = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
 
 // Cloud lists launches. *ec2ops.Client implements it.
 type Cloud interface {
 	Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []ec2ops.Launch, whole bool, err error)
 }
 
-// Waiter is the step that makes a call.
+// Waiter is the step that waits.
 type Waiter interface {
 	Waiting(reason string)
 	Pause(ctx context.Context, d time.Duration, what string) error
 	Note(text string)
 }
 
-// Limiter holds what a run knows of the rate limits; its sources share it. A nil Limiter
-// leaves all retries to the client.
+// Limiter is a run's state of the rate limits, shared by its sources. With a nil Limiter only
+// the client retries.
 type Limiter struct {
 	Cloud   Cloud
 	Sources int // of the run
 
-	self   ec2ops.Identity
-	begun  time.Time // the first call
-	cohort cohort
-	tokens float64 // that each launch takes of the scarcest bucket; 0 before the cohort is counted
-	tries  int     // throttled calls, since then or since the begin
-	late   bool    // its slot was over when it was known
-	blind  bool    // the client retries: the cohort is small, or unknown
+	self          ec2ops.Identity
+	start         time.Time // the first call
+	cohort        cohort
+	tokens        float64 // that each launch takes from the scarcest bucket; 0 before the cohort is counted
+	tries         int     // throttled calls since the cohort was counted, before that since the start
+	late          bool    // the slot was in the past when it was computed
+	clientRetries bool    // the cohort is small or unknown
 }
 
-// First gives the context of calls that are begun before [Do] takes their results.
+// First returns the context for calls that start before [Do] is called with their results.
 func (l *Limiter) First(ctx context.Context, self ec2ops.Identity) context.Context {
-	if l != nil && l.begun.IsZero() {
-		l.self, l.begun = self, time.Now()
+	if l != nil && l.start.IsZero() {
+		l.self, l.start = self, time.Now()
 	}
 	return l.context(ctx, "")
 }
 
-// context leaves retries to the client: in a slot those of Describe calls, whose buckets
-// gain 20 a second.
+// context returns ctx if the client is to retry the call, else a context for a single request.
+// In a slot the client retries Describe calls, whose buckets gain 20 a second.
 func (l *Limiter) context(ctx context.Context, action string) context.Context {
-	if l == nil || l.blind || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
+	if l == nil || l.clientRetries || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
 		return ctx
 	}
 	return ec2ops.Once(ctx)
 }
 
-// Do makes a call, and makes it again while EC2 throttles it. Its error is the last call's.
+// Do makes a call and retries it while EC2 throttles it: with jitter, then in this launch's
+// slot, then with backoff. It returns the error of the last call.
 func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call func(context.Context) (T, error)) (T, error) {
 	for n := 0; ; n++ {
 		with := l.context(ctx, action)
@@ -103,16 +106,16 @@ func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call fu
 	}
 }
 
-// wait waits after a throttled call until the next one.
+// wait waits after a throttled call until the next retry.
 func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	if l.context(ctx, action) == ctx {
 		return nil // the client retries from now on
 	}
 	l.tries++
 	switch {
-	case l.tokens == 0 && l.tries > chanceRetries:
-		return l.enter(ctx, w)
-	case l.tokens == 1 && !l.late: // a late one may be throttled by either
+	case l.tokens == 0 && l.tries > initialRetries:
+		return l.countAndWait(ctx, w)
+	case l.tokens == 1 && !l.late: // if late, either rate limit may have throttled the call
 		l.tokens = sharedTokens
 		return l.waitForSlot(ctx, w)
 	}
@@ -121,75 +124,75 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	return w.Pause(ctx, d, rateLimits)
 }
 
-// enter counts the cohort and waits for this launch's slot. Without an image id nothing is
-// counted: launches of other images, which may make no calls, are no reason to wait.
-func (l *Limiter) enter(ctx context.Context, w Waiter) error {
-	l.blind = true
+// countAndWait counts the cohort and waits for this launch's slot. Without an image id it
+// counts nothing: launches of other images may make no calls and are no reason to wait.
+func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
+	l.clientRetries = true
 	if l.self.ImageID == "" || !l.self.PrivateIP.IsValid() || time.Since(l.self.Launched) > cohortAge {
 		return nil
 	}
 	w.Waiting("EC2 throttles calls; counting the instances launched from " + l.self.ImageID)
-	launches, each, err := l.count(ctx, w)
+	launches, weight, err := l.count(ctx, w)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.Note("EC2 throttles calls, and how many instances are being launched is unknown (" + err.Error() + "): retrying at random")
+			w.Note("EC2 throttles calls, and the number of instances being launched is unknown (" + err.Error() + "): retrying with random backoff")
 		}
 		return context.Cause(ctx)
 	}
-	l.cohort = cohortOf(ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, each*float64(l.Sources))
-	if l.blind = l.cohort.size <= unslotted; l.blind {
+	l.cohort = cohortOf(ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, weight*float64(l.Sources))
+	if l.clientRetries = l.cohort.size <= withoutSlot; l.clientRetries {
 		return nil
 	}
 	l.tokens, l.tries = 1, 0
 	return l.waitForSlot(ctx, w)
 }
 
-// count lists the launches of this one's image, each of which stands for so many.
-func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, each float64, err error) {
+// count lists the launches from the same image. Each one listed stands for weight launches.
+func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, weight float64, err error) {
 	page := func(endings string) ([]ec2ops.Launch, bool, error) {
 		return l.Cloud.Launches(ec2ops.Once(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
 	}
 	address := l.self.PrivateIP.String()
 	var from time.Duration
-	for n, until := range countUntil {
-		at := from + l.jitter("rank", until-from) - time.Since(l.begun)
-		if end, ok := ctx.Deadline(); ok && time.Until(end)-lastChance < at {
+	for n, until := range countWindows {
+		at := from + l.jitter("rank", until-from) - time.Since(l.start)
+		if end, ok := ctx.Deadline(); ok && time.Until(end)-deadlineMargin < at {
 			break
 		}
 		if err := w.Pause(ctx, at, rateLimits); err != nil {
 			return nil, 0, err
 		}
-		whole := n < sampleFrom
-		if each, err = 1, nil; whole {
+		whole := n < sampleFromWindow
+		if weight, err = 1, nil; whole {
 			list, whole, err = page("")
 		}
 		if !whole && err == nil {
-			each = sampled
+			weight = sampleRatio
 			list, _, err = page(address[len(address)-1:])
 		}
 		if !errors.Is(err, ec2ops.ErrThrottled) {
-			return list, each, err
+			return list, weight, err
 		}
 		from = until
 	}
 	return nil, 0, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 }
 
-// waitForSlot waits until this launch may create its volume. All launches are taken to need
-// the same time until their first call.
+// waitForSlot waits until this launch may create its volume. It assumes that all launches
+// need the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
-	since := max(time.Since(l.begun), time.Since(l.self.Launched)-slowBoot)
+	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
 	d := l.cohort.slot(l.tokens, l.cohort.rank) - l.cohort.before - since
 	// Launches of several pages count late. Half of the late ones take the slots left unused.
-	if l.late = d < 0; d < -lateAfter && l.cohort.size > ec2ops.LaunchesMax && draw(l.self.InstanceID, "late") < 0.5 {
+	if l.late = d < 0; d < -lateAfter && l.cohort.size > ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
 		last := l.cohort.slot(l.tokens, l.cohort.size)
 		d = last + l.jitter("behind", last/10) - l.cohort.before - since
 	}
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
 		l.cohort.size/float64(l.Sources), d.Round(time.Second))
-	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-lastChance {
+	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-deadlineMargin {
 		reason += ", after its deadline"
-		d = max(0, time.Until(end)-l.jitter("last chance", lastChance))
+		d = max(0, time.Until(end)-l.jitter("last chance", deadlineMargin))
 	}
 	if d > 0 {
 		w.Waiting(reason)
@@ -197,7 +200,7 @@ func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	return w.Pause(ctx, d, rateLimits)
 }
 
-// jitter gives a duration below a limit: this instance's own, and the same each time.
+// jitter returns a pseudo-random duration below limit, fixed for this instance and purpose.
 func (l *Limiter) jitter(purpose string, limit time.Duration) time.Duration {
-	return time.Duration(draw(l.self.InstanceID, purpose) * float64(limit))
+	return time.Duration(fraction(l.self.InstanceID, purpose) * float64(limit))
 }

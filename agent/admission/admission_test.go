@@ -32,7 +32,7 @@ func TestCohortOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		launches []ec2ops.Launch
 		self     int
-		each     float64
+		weight   float64
 		want     cohort // its rank is the least of it
 	}{
 		"alone":                   {launchesAt(1, 0), 0, 1, cohort{1, 0, 0}},
@@ -53,7 +53,7 @@ func TestCohortOf(t *testing.T) {
 		if tc.self >= 0 {
 			self = tc.launches[tc.self]
 		}
-		got := cohortOf(self, tc.launches, tc.each)
+		got := cohortOf(self, tc.launches, tc.weight)
 		if got.size != tc.want.size || got.before != tc.want.before || got.rank < tc.want.rank || got.rank >= got.size {
 			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)
 		}
@@ -95,8 +95,8 @@ func TestSlot(t *testing.T) {
 
 // TestCountUntil: whoever is throttled in one window has to wait for the next.
 func TestCountUntil(t *testing.T) {
-	for n, until := range countUntil[1:] {
-		if growth := float64(until-countUntil[n]) / float64(countUntil[n]); growth <= 0 || growth > 4 {
+	for n, until := range countWindows[1:] {
+		if growth := float64(until-countWindows[n]) / float64(countWindows[n]); growth <= 0 || growth > 4 {
 			t.Errorf("window %d is %.1f times as long as all before it", n+1, growth)
 		}
 	}
@@ -155,7 +155,7 @@ var doCases = map[string]struct {
 	"no image id":     {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.ImageID = "" }},
 	"an old instance": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.Launched = time.Now().Add(-cohortAge - 1) }},
 	"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and how many", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
-	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(countUntil), most: 2000 * time.Second, tells: "note: ",
+	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(countWindows), most: 2000 * time.Second, tells: "note: ",
 		change: func(_ *Limiter, a *account) { a.countErr = ec2ops.ErrThrottled }},
 	"cancelled": {throttled: 1, action: "CreateVolume", calls: 1, tells: "EC2 throttles", change: func(_ *Limiter, a *account) { a.cancelled = true }},
 }
@@ -201,7 +201,7 @@ func TestDo(t *testing.T) {
 
 // TestClientGivesUp: what the client has retried in vain is not made again for ever.
 func TestClientGivesUp(t *testing.T) {
-	for name, l := range map[string]*Limiter{"nil": nil, "blind": {blind: true}} {
+	for name, l := range map[string]*Limiter{"nil": nil, "blind": {clientRetries: true}} {
 		calls := 0
 		_, err := Do(t.Context(), l, &account{t: t}, "CreateVolume", func(context.Context) (int, error) {
 			calls++

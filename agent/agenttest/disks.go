@@ -14,11 +14,11 @@ import (
 type Disks struct {
 	server *ec2test.Server
 
-	mu        sync.Mutex
-	volumes   map[string]*disk
-	snapshots map[string]mountfs.Contents
-	unsound   map[string]bool // snapshots of what was mounted and not frozen
-	pulled    []string        // volumes whose detachment was asked for while they were mounted
+	mu              sync.Mutex
+	volumes         map[string]*disk
+	snapshots       map[string]mountfs.Contents
+	inconsistent    map[string]bool // snapshots of what was mounted and not frozen
+	detachedMounted []string        // volumes whose detachment was asked for while they were mounted
 }
 
 // disk is a volume's data, and what kernels do with it.
@@ -31,7 +31,7 @@ type disk struct {
 var _ ec2test.Disks = (*Disks)(nil)
 
 func newDisks() *Disks {
-	return &Disks{volumes: map[string]*disk{}, snapshots: map[string]mountfs.Contents{}, unsound: map[string]bool{}}
+	return &Disks{volumes: map[string]*disk{}, snapshots: map[string]mountfs.Contents{}, inconsistent: map[string]bool{}}
 }
 
 // release is what a snapshot holds that was made outside the API.
@@ -50,10 +50,10 @@ func (d *Disks) SetSnapshot(id string, c mountfs.Contents) {
 
 // Sound says whether a snapshot was taken of a file system at rest: frozen, or mounted
 // nowhere. One that was made outside the API is.
-func (d *Disks) Sound(snapshotID string) bool {
+func (d *Disks) Consistent(snapshotID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.unsound[snapshotID]
+	return !d.inconsistent[snapshotID]
 }
 
 // Frozen says whether a volume's file system is frozen somewhere.
@@ -127,7 +127,7 @@ func (d *Disks) CreateSnapshot(_ context.Context, snapshotID, volumeID string) e
 	k := d.at(volumeID)
 	d.snapshots[snapshotID] = k.contents
 	if k.mounts > 0 && !k.frozen {
-		d.unsound[snapshotID] = true
+		d.inconsistent[snapshotID] = true
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (d *Disks) CopySnapshot(_ context.Context, snapshotID, fromID string) error
 	if !known {
 		held = release()
 	}
-	d.snapshots[snapshotID], d.unsound[snapshotID] = held, d.unsound[fromID]
+	d.snapshots[snapshotID], d.inconsistent[snapshotID] = held, d.inconsistent[fromID]
 	return nil
 }
 
@@ -159,15 +159,15 @@ func (d *Disks) Attach(context.Context, string, string) error { return nil }
 func (d *Disks) Detach(_ context.Context, _, volumeID string) error {
 	d.change(volumeID, func(k *disk) {
 		if k.mounts > 0 {
-			d.pulled = append(d.pulled, volumeID)
+			d.detachedMounted = append(d.detachedMounted, volumeID)
 		}
 	})
 	return d.mounted(volumeID, 0)
 }
 
 // Pulled are the volumes whose detachment was asked for while they were mounted.
-func (d *Disks) Pulled() []string {
+func (d *Disks) DetachedMounted() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.pulled)
+	return slices.Clone(d.detachedMounted)
 }

@@ -40,12 +40,12 @@ func (h *history) check() {
 		}
 	}
 	for _, id := range h.snapshots(h.eligible) {
-		if !h.cloud.Disks.Sound(id) && !h.killed[id] {
+		if !h.cloud.Disks.Consistent(id) && !h.killed[id] {
 			h.t.Errorf("%s is eligible, and was taken while it was written to", id)
 		}
 	}
-	if pulled := h.cloud.Disks.Pulled(); len(pulled) > 0 {
-		h.t.Errorf("%v: DetachVolume while mounted", pulled)
+	if detachedMounted := h.cloud.Disks.DetachedMounted(); len(detachedMounted) > 0 {
+		h.t.Errorf("%v: DetachVolume while mounted", detachedMounted)
 	}
 	for _, m := range h.running {
 		if r, err := m.LoadRecord("codepen-app"); h.role(m) != "" && err == nil && !r.Ready.IsZero() && m.MountedAt("/cp") == "" {

@@ -53,7 +53,7 @@ func (m *Machine) Reboot() {
 	mounts, _ := m.Mounts() // never fails
 	for _, mount := range mounts {
 		m.cloud.Disks.change(m.volumeOf(mount.Minor), func(k *disk) { k.frozen = false })
-		m.forget(mount)
+		m.removeMount(mount)
 	}
 	m.boot()
 }
@@ -161,7 +161,7 @@ type watch struct {
 }
 
 // look is how often a machine looks for a device: the control plane announces none.
-const look = 100 * time.Millisecond
+const devicePoll = 100 * time.Millisecond
 
 func (w watch) Wait(ctx context.Context) (mountfs.Device, error) {
 	for {
@@ -172,7 +172,7 @@ func (w watch) Wait(ctx context.Context) (mountfs.Device, error) {
 		select {
 		case <-ctx.Done():
 			return d, fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		case <-time.After(look):
+		case <-time.After(devicePoll):
 		}
 	}
 }

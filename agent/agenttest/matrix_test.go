@@ -189,8 +189,8 @@ func (c *cell) check(err error) {
 // leaks finds what no failure excuses: two volumes, a frozen file system, a snapshot
 // that launches take though nobody knows what is in it.
 func (c *cell) leaks(s *scene) {
-	if pulled := s.cloud.Disks.Pulled(); len(pulled) > 0 {
-		c.check(fmt.Errorf("%v: DetachVolume while mounted", pulled))
+	if detachedMounted := s.cloud.Disks.DetachedMounted(); len(detachedMounted) > 0 {
+		c.check(fmt.Errorf("%v: DetachVolume while mounted", detachedMounted))
 	}
 	volumes := s.live()
 	if len(volumes) > 1 {
@@ -202,7 +202,7 @@ func (c *cell) leaks(s *scene) {
 		}
 	}
 	for _, snap := range s.eligible() {
-		if !s.cloud.Disks.Sound(snap.ID) {
+		if !s.cloud.Disks.Consistent(snap.ID) {
 			c.check(fmt.Errorf("%s is eligible, and was taken while it could be written to", snap.ID))
 		}
 	}

@@ -41,7 +41,7 @@ func (m *Machine) add(minor uint32, root, target string) error {
 	return m.cloud.Disks.mounted(m.volumeOf(minor), 1)
 }
 
-func (m *Machine) forget(mount mountfs.Mount) {
+func (m *Machine) removeMount(mount mountfs.Mount) {
 	m.mu.Lock()
 	m.mounts = slices.DeleteFunc(m.mounts, func(other mountfs.Mount) bool { return other.ID == mount.ID })
 	m.mu.Unlock()
@@ -102,7 +102,7 @@ func (m *Machine) Unmount(target string) error {
 	if !ok {
 		return fmt.Errorf("unmount: nothing is mounted at %s", target)
 	}
-	m.forget(mount)
+	m.removeMount(mount)
 	return nil
 }
 

@@ -44,7 +44,7 @@ var passingIsNotLastingCases = []struct {
 
 	{"up-again", "old-answer=CreateVolume", 0, time.Minute, ""},
 	{"up", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-	{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "taken back vol-"},
+	{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "created and then deleted vol-"},
 	{"up-encrypted", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
 	{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
 	{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", failure.ExitDenied, 4 * time.Minute, "KMS key"},

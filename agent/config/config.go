@@ -168,11 +168,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("source %q: %w", s.Name, err)
 		}
 	}
-	return distinct(c.instance())
+	return checkDistinct(c.instanceSources())
 }
 
 // instance gives every source of the instance, those that were picked as they are wanted.
-func (c Config) instance() []Source {
+func (c Config) instanceSources() []Source {
 	all := slices.Clone(c.EverySource())
 	for i, s := range all {
 		for _, picked := range c.Sources {
@@ -187,7 +187,7 @@ func (c Config) instance() []Source {
 // distinct refuses sources that would get in each other's way: the same name, device or
 // mountpoint, or a mountpoint below another one. The directory for that would be made on
 // the other's volume, and go into its snapshots.
-func distinct(sources []Source) error {
+func checkDistinct(sources []Source) error {
 	type claim struct{ key, value string }
 	owner := map[claim]string{}
 	type place struct{ source, path string }
@@ -209,9 +209,9 @@ func distinct(sources []Source) error {
 			switch {
 			case p.path == other.path:
 				return Usagef("sources %q and %q have the same path %s", other.source, p.source, p.path)
-			case within(p.path, other.path):
+			case isBelow(p.path, other.path):
 				return Usagef("source %q: %s lies below %s of source %q", p.source, p.path, other.path, other.source)
-			case within(other.path, p.path):
+			case isBelow(other.path, p.path):
 				return Usagef("source %q: %s lies below %s of source %q", other.source, other.path, p.path, p.source)
 			}
 		}
@@ -274,13 +274,13 @@ func (s Source) validateVolume() error {
 
 func (b Bind) validate(mount string) error {
 	switch {
-	case !fits(b.Dir) || b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
+	case !validPath(b.Dir) || b.Dir == "" || path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir || b.Dir == ".." || strings.HasPrefix(b.Dir, "../"):
 		return Usagef("bind: %q is not a directory below the mountpoint", b.Dir)
 	case !cleanAbsolute(b.Target):
 		return Usagef("bind: the target %q is not an absolute path without .. or a trailing slash", b.Target)
-	case within(b.Target, mount):
+	case isBelow(b.Target, mount):
 		return Usagef("bind: the target %s lies inside the mountpoint %s", b.Target, mount)
-	case within(mount, b.Target):
+	case isBelow(mount, b.Target):
 		return Usagef("bind: the target %s would hide the mountpoint %s", b.Target, mount)
 	}
 	return nil
@@ -303,7 +303,7 @@ func ValidateTag(key, value string) error {
 }
 
 func cleanAbsolute(p string) bool {
-	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && fits(p)
+	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && validPath(p)
 }
 
 // The kernel's limits for a path and for a name in it, NAME_MAX and PATH_MAX.
@@ -313,7 +313,7 @@ const (
 )
 
 // fits says whether a path can be one, and is seen as it is.
-func fits(p string) bool {
+func validPath(p string) bool {
 	for name := range strings.SplitSeq(p, "/") {
 		if len(name) > nameMax {
 			return false
@@ -329,7 +329,7 @@ func printable(s string) bool {
 }
 
 // within says whether path p is dir itself or lies below it.
-func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+func isBelow(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 // hookNames are those that Auto Scaling takes, if they are no longer than hookNameMax.
 // (PutLifecycleHook, API reference)

@@ -181,10 +181,10 @@ func TestBadSettings(t *testing.T) {
 		{"source", "", "source: the name"},
 		{"source", "a*", "source: the name"},
 		{"source", "aws:x", "not with aws:"},
-		{"device", "/dev/foo", "EC2 takes no volume as"},
-		{"device", "/dev/sda", "EC2 takes no volume as"},
-		{"device", "/dev/sdf1", "EC2 takes no volume as"},
-		{"device", "sdf", "EC2 takes no volume as"},
+		{"device", "/dev/foo", "EC2 does not accept"},
+		{"device", "/dev/sda", "EC2 does not accept"},
+		{"device", "/dev/sdf1", "EC2 does not accept"},
+		{"device", "sdf", "EC2 does not accept"},
 		{"mount", "cp", "not an absolute path"},
 		{"mount", "/", "not an absolute path"},
 		{"mount", "/a/../b", "not an absolute path"},
@@ -295,7 +295,7 @@ func TestNestedPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			if picked := lastOf(tc.flags["source"]); picked != "" {
-				if err := c.only(picked); err != nil {
+				if err := c.selectSource(picked); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -146,11 +146,11 @@ func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) er
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if slices.Contains(seen, key.Value) {
-			return atLine(key.Line, shown(key.Value), Usagef("stands here twice"))
+			return atLine(key.Line, settingKey(key.Value), Usagef("stands here twice"))
 		}
 		seen = append(seen, key.Value)
 		if err := visit(key.Value, node.Content[i+1]); err != nil {
-			return atLine(key.Line, shown(key.Value), err)
+			return atLine(key.Line, settingKey(key.Value), err)
 		}
 	}
 	return nil
@@ -172,7 +172,7 @@ func atLine(line int, key string, err error) error {
 }
 
 // shown gives a key of the file if it is a setting's, at whatever level, else "".
-func shown(key string) string {
+func settingKey(key string) string {
 	for _, s := range Settings() {
 		if key == s.FileKey || key == s.Name {
 			return key
@@ -194,20 +194,20 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 		if err != nil {
 			return err
 		}
-		return conceal(setting.set(c, s, values), values)
+		return redact(setting.set(c, s, values), values)
 	}
 	return Usagef("there is no such key%s", suggestion(key, s != nil))
 }
 
 // given is what errors about settings quote, and the paths and the source that they name.
-var given = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
+var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
 
 // concealed is how long a part of a value must be to be worth hiding.
-const concealed = 3
+const concealMin = 3
 
 // conceal gives an error about a setting without the values, which came from a file, and
 // without the parts of which a bind or a tag is made; nil for nil.
-func conceal(err error, values []string) error {
+func redact(err error, values []string) error {
 	if err == nil {
 		return nil
 	}
@@ -219,12 +219,12 @@ func conceal(err error, values []string) error {
 	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
 	text := err.Error()
 	for _, part := range parts {
-		if quoted := strconv.Quote(part); len(part) >= concealed && !strings.HasPrefix(part, "/dev/sd") {
+		if quoted := strconv.Quote(part); len(part) >= concealMin && !strings.HasPrefix(part, "/dev/sd") {
 			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], "…")
 			text = strings.ReplaceAll(text, part, "…")
 		}
 	}
-	return Usage(given.ReplaceAllStringFunc(text, func(text string) string {
+	return Usage(quotedText.ReplaceAllStringFunc(text, func(text string) string {
 		switch {
 		case text[0] == '"':
 			return `"…"`
@@ -298,7 +298,7 @@ func scalarsOf(text []byte) (values []string) {
 	}
 	var walk func(*yaml.Node)
 	walk = func(n *yaml.Node) {
-		if n.Kind == yaml.ScalarNode && shown(n.Value) == "" { // no setting's key
+		if n.Kind == yaml.ScalarNode && settingKey(n.Value) == "" { // no setting's key
 			values = append(values, n.Value)
 		}
 		for _, child := range n.Content {

@@ -96,10 +96,10 @@ func written(t *testing.T, c Config) []byte {
 // staysInside: a bind shows a directory of its file system, elsewhere.
 func staysInside(t *testing.T, s Source, b Bind) {
 	t.Helper()
-	if dir := filepath.Join(s.Mount, b.Dir); !within(dir, s.Mount) || !filepath.IsLocal(b.Dir) {
+	if dir := filepath.Join(s.Mount, b.Dir); !isBelow(dir, s.Mount) || !filepath.IsLocal(b.Dir) {
 		t.Fatalf("%q of %s is %s", b.Dir, s.Mount, dir)
 	}
-	if within(b.Target, s.Mount) || within(s.Mount, b.Target) || !filepath.IsAbs(b.Target) || filepath.Clean(b.Target) != b.Target || strings.ContainsRune(b.Dir+b.Target, 0) {
+	if isBelow(b.Target, s.Mount) || isBelow(s.Mount, b.Target) || !filepath.IsAbs(b.Target) || filepath.Clean(b.Target) != b.Target || strings.ContainsRune(b.Dir+b.Target, 0) {
 		t.Fatalf("%q is bound to %q", b.Dir, b.Target)
 	}
 }
@@ -140,19 +140,19 @@ func FuzzTag(f *testing.F) {
 		for k, v := range s.Tags {
 			back = append(back, k+"="+v)
 		}
-		given := []string{a, b}
+		quotedText := []string{a, b}
 		slices.Sort(back)
-		slices.Sort(given)
-		if !slices.Equal(back, given) {
-			t.Fatalf("%q is read as %q", given, back)
+		slices.Sort(quotedText)
+		if !slices.Equal(back, quotedText) {
+			t.Fatalf("%q is read as %q", quotedText, back)
 		}
 		all := s.VolumeTags("i-1", "snap-1")
 		if len(all) != len(ours)+2 {
-			t.Fatalf("%q replaces a tag of ours: %q", given, all)
+			t.Fatalf("%q replaces a tag of ours: %q", quotedText, all)
 		}
 		for k, v := range ours {
 			if all[k] != v {
-				t.Fatalf("%q changes %s to %q", given, k, all[k])
+				t.Fatalf("%q changes %s to %q", quotedText, k, all[k])
 			}
 		}
 	})
@@ -183,7 +183,7 @@ func FuzzRoles(f *testing.F) {
 		if again := r.Put(have); again[r.RolesTag] != have[r.RolesTag] || again[r.StagesTag] != have[r.StagesTag] {
 			t.Fatalf("%q: once more sets %q", have, again)
 		}
-		set, remove := r.TakeOff(have)
+		set, remove := r.Remove(have)
 		for k, v := range set {
 			have[k] = v
 		}

@@ -65,12 +65,12 @@ func (r Roles) Put(have map[string]string) map[string]string {
 // TakeOff gives the tags to set and those to remove, by value, so that an instance that
 // has these tags no longer has our roles. Stage and project alone make nobody a target,
 // and others' roles may need them: ours of them go with the last role.
-func (r Roles) TakeOff(have map[string]string) (set, remove map[string]string) {
+func (r Roles) Remove(have map[string]string) (set, remove map[string]string) {
 	set, remove = map[string]string{}, map[string]string{}
 	left := func(key string, ours []string) []string {
 		return slices.DeleteFunc(SplitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
 	}
-	takeOff := func(key string, ours []string) {
+	removeFrom := func(key string, ours []string) {
 		switch others := left(key, ours); {
 		case len(others) == len(SplitList(have[key])):
 		case len(others) > 0:
@@ -79,9 +79,9 @@ func (r Roles) TakeOff(have map[string]string) (set, remove map[string]string) {
 			remove[key] = have[key]
 		}
 	}
-	takeOff(r.RolesTag, r.Roles)
+	removeFrom(r.RolesTag, r.Roles)
 	if len(left(r.RolesTag, r.Roles)) == 0 && r.Announced(have) {
-		takeOff(r.StagesTag, r.Stages)
+		removeFrom(r.StagesTag, r.Stages)
 		if r.Project != "" && have[r.ProjectTag] == r.Project {
 			remove[r.ProjectTag] = r.Project
 		}
@@ -103,8 +103,8 @@ func (r Roles) Announced(have map[string]string) bool {
 
 // AllShown says whether an instance that has these tags has all of our roles.
 func (r Roles) AllShown(have map[string]string) bool {
-	shown := SplitList(have[r.RolesTag])
-	return !slices.ContainsFunc(r.Roles, func(v string) bool { return !slices.Contains(shown, v) })
+	settingKey := SplitList(have[r.RolesTag])
+	return !slices.ContainsFunc(r.Roles, func(v string) bool { return !slices.Contains(settingKey, v) })
 }
 
 // SplitList reads a tag's list as cap-ec2 does: separated by commas, spaces around

@@ -52,7 +52,7 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 			if maps.Copy(again, ours.Put(tags)); !maps.Equal(again, tags) {
 				t.Errorf("put again: %v", again)
 			}
-			set, remove := ours.TakeOff(tags)
+			set, remove := ours.Remove(tags)
 			maps.Copy(tags, set)
 			maps.DeleteFunc(tags, func(k, _ string) bool { return removed(remove, k) })
 			if !maps.Equal(tags, tc.down) {

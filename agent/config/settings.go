@@ -115,7 +115,7 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 		return Config{}, err
 	}
 	if name := lastOf(flags["source"], env["source"]); name != "" && len(c.Sources) > 1 {
-		if err := c.only(name); err != nil {
+		if err := c.selectSource(name); err != nil {
 			return Config{}, err
 		}
 	}
@@ -143,14 +143,14 @@ func ofFile(read string, text []byte, err error, env, flags map[string][]string)
 	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
 		return err
 	}
-	return fmt.Errorf("%s: %w", read, conceal(err, scalarsOf(text)))
+	return fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
 }
 
 // apply sets the values of one layer on top of c.
 func (c *Config) apply(values map[string][]string, name func(Setting) string) error {
 	for _, s := range Settings() {
-		vs, given := values[s.Name]
-		if !given || len(vs) == 0 {
+		vs, quotedText := values[s.Name]
+		if !quotedText || len(vs) == 0 {
 			continue
 		}
 		if s.OfSource && len(c.Sources) > 1 {
@@ -164,7 +164,7 @@ func (c *Config) apply(values map[string][]string, name func(Setting) string) er
 }
 
 // only keeps the source of that name.
-func (c *Config) only(name string) error {
+func (c *Config) selectSource(name string) error {
 	for _, s := range c.Sources {
 		if s.Name == name {
 			c.All, c.Sources = c.Sources, []Source{s}

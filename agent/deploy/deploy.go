@@ -27,7 +27,7 @@ type Cloud interface {
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
 	CreateSnapshot(ctx context.Context, spec ec2ops.SnapshotSpec) (ec2ops.Snapshot, error)
 	SnapshotsWithin(ctx context.Context, key, value string, d time.Duration) ([]ec2ops.Snapshot, error)
-	WaitSnapshot(ctx context.Context, id string, seen func(ec2ops.Snapshot)) (ec2ops.Snapshot, error)
+	WaitSnapshot(ctx context.Context, id string, onPoll func(ec2ops.Snapshot)) (ec2ops.Snapshot, error)
 	Tag(ctx context.Context, id string, tags map[string]string) error
 }
 

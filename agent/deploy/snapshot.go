@@ -187,13 +187,13 @@ func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 	defer step.End(&err)
 	defer s.run.InEC2()()
 	last := -1
-	snap, err := s.Cloud.WaitSnapshot(ctx, t.Snapshot, func(seen ec2ops.Snapshot) {
-		percent, err := strconv.Atoi(strings.TrimSuffix(seen.Progress, "%"))
+	snap, err := s.Cloud.WaitSnapshot(ctx, t.Snapshot, func(now ec2ops.Snapshot) {
+		percent, err := strconv.Atoi(strings.TrimSuffix(now.Progress, "%"))
 		if err != nil || percent == last { // EC2 tells none at first
 			return
 		}
 		last = percent
-		step.Progress(t.Snapshot+" is "+seen.State, percent)
+		step.Progress(t.Snapshot+" is "+now.State, percent)
 	})
 	if err != nil {
 		return err

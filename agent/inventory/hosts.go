@@ -161,12 +161,12 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 	if err != nil {
 		return nil, nil, err
 	}
-	servers, leftOut := q.pick(hosts)
+	servers, leftOut := q.match(hosts)
 	return servers, leftOut, nil
 }
 
 // pick sorts the instances into those that match and those that do not.
-func (q ServerQuery) pick(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
+func (q ServerQuery) match(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
 	slices.SortFunc(hosts, func(a, b ec2ops.Host) int {
 		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID))
 	})
@@ -195,7 +195,7 @@ func (q ServerQuery) pick(hosts []ec2ops.Host) (servers []Server, leftOut []Left
 
 // whyNot says why an instance does not match; "" if it does.
 func (q ServerQuery) whyNot(h ec2ops.Host) string {
-	lacks := func(what, tag string, wanted []string) string {
+	missing := func(what, tag string, wanted []string) string {
 		have := config.SplitList(h.Tags[tag])
 		switch {
 		case slices.ContainsFunc(wanted, func(v string) bool { return slices.Contains(have, v) }):
@@ -208,9 +208,9 @@ func (q ServerQuery) whyNot(h ec2ops.Host) string {
 	if h.State != ec2ops.InstanceRunning {
 		return "not running: " + cmp.Or(h.State, "state unknown")
 	}
-	why := lacks("role", q.RolesTag, q.Roles)
+	why := missing("role", q.RolesTag, q.Roles)
 	if why == "" && q.Stage != "" {
-		why = lacks("stage", q.StagesTag, []string{q.Stage})
+		why = missing("stage", q.StagesTag, []string{q.Stage})
 	}
 	return why
 }

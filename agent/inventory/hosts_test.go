@@ -35,7 +35,7 @@ func TestServersAddresses(t *testing.T) {
 	} {
 		h := hostWith("i-1", "Roles=app")
 		h.PrivateIP, h.PublicIP = address, "192.0.2.1"
-		servers, leftOut := query.pick([]ec2ops.Host{h})
+		servers, leftOut := query.match([]ec2ops.Host{h})
 		if listed := len(servers) == 1 && servers[0].Address == address; listed != fine || !fine && (len(leftOut) != 1 || !leftOut[0].Lost) {
 			t.Errorf("%q: %+v, left out %+v", address, servers, leftOut)
 		}
@@ -73,7 +73,7 @@ func TestServersMatch(t *testing.T) {
 		"not the usual keys":  {otherTags, "Roles=app;Stages=production", "no role"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			servers, leftOut := tc.query.pick([]ec2ops.Host{hostWith("i-1", strings.Split(tc.tags, ";")...)})
+			servers, leftOut := tc.query.match([]ec2ops.Host{hostWith("i-1", strings.Split(tc.tags, ";")...)})
 			why := ""
 			if len(leftOut) > 0 {
 				why = leftOut[0].Reason
@@ -107,13 +107,13 @@ func TestServersAddress(t *testing.T) {
 			query.Roles, query.Address = []string{"app"}, tc.wanted
 			for want, h := range map[string]ec2ops.Host{tc.fromAll: all, tc.fromInternal: internal, tc.fromExternal: external} {
 				h.Tags = map[string]string{"Roles": "app"}
-				servers, leftOut := query.pick([]ec2ops.Host{h})
+				servers, leftOut := query.match([]ec2ops.Host{h})
 				if len(servers) != 1 || servers[0].Address != want || len(leftOut) != 0 {
 					t.Errorf("got %+v, left out %v; want %s", servers, leftOut, want)
 				}
 			}
 			none.Tags = map[string]string{"Roles": "app"}
-			servers, leftOut := query.pick([]ec2ops.Host{none})
+			servers, leftOut := query.match([]ec2ops.Host{none})
 			if lost := tc.wanted != InstanceID; lost != (len(leftOut) == 1 && leftOut[0].Lost && len(servers) == 0) {
 				t.Errorf("without any address: got %+v, left out %+v", servers, leftOut)
 			}
@@ -136,7 +136,7 @@ func TestServersOrder(t *testing.T) {
 	query.Roles = []string{"app"}
 	for range len(hosts) {
 		hosts = append(hosts[1:], hosts[0])
-		servers, leftOut := query.pick(slices.Clone(hosts))
+		servers, leftOut := query.match(slices.Clone(hosts))
 		var got []string
 		for _, s := range servers {
 			got = append(got, s.Address)

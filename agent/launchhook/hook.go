@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// heartbeatEvery keeps a lifecycle action from timing out while a run is at work:
-	// the shortest timeout of a hook is 30 s. (PutLifecycleHook, API reference)
+	// heartbeatEvery is the heartbeat interval. The shortest heartbeat timeout of a hook is
+	// 30 s. (PutLifecycleHook, API reference)
 	heartbeatEvery = 15 * time.Second
 
-	// poll is the pause between two polls of a group.
+	// poll is the poll interval for the group.
 	poll = 2 * time.Second
 
 	// abandonWithin bounds the call that abandons a launch.
-	abandonWithin = 30 * time.Second
+	abandonTimeout = 30 * time.Second
 )
 
 // Group is the instance's Auto Scaling group. *ec2ops.Client implements it.
@@ -35,45 +35,44 @@ type Group interface {
 	RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error
 }
 
-// Step is the step of a run in which a group is waited for.
+// Step is the step of a run that waits for the group.
 type Step interface {
 	Waiting(reason string)
 	Pause(ctx context.Context, d time.Duration, what string) error
 }
 
-// Hook is the launch hook of one instance, as far as one run knows it. The sources of the
-// run share it.
+// Hook is the launch hook of one instance in one run. The run's sources share it.
 type Hook struct {
 	ec2ops.Membership // of the instance, once it is loaded
 
 	group  Group
 	name   string // "": none is configured
 	loaded bool
-	over   bool // the action is completed, or the group says that the launch is over
+	ended  bool // the lifecycle action is completed, or the instance is past its launch
 }
 
-// New gives the hook of that name; with the name "" nothing is asked of the group.
+// New returns the hook of that name. With the name "" it makes no calls.
 func New(group Group, name string) *Hook { return &Hook{group: group, name: name} }
 
 // Name is the hook's name, "" if none is configured.
 func (h *Hook) Name() string { return h.name }
 
-// Pending says whether the instance is still to enter service, or its warm pool.
+// Pending reports whether the instance has yet to enter service, or its warm pool.
 func (h *Hook) Pending() bool {
-	return h.name != "" && !h.over && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
+	return h.name != "" && !h.ended && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
 }
 
-// EntersService says whether the instance is about to serve, and not to be warmed.
+// EntersService reports whether the instance is about to enter service, not the warm pool.
 func (h *Hook) EntersService() bool { return h.Pending() && !h.ToBeWarmed() }
 
-// noGroup says whether the instance has been found to be in no group.
+// noGroup reports whether the instance is known to be in no group.
 func (h *Hook) noGroup() bool { return h.name != "" && h.loaded && h.Group == "" }
 
-// String tells a person the group and the state: "web: Pending:Wait".
+// String describes group and state for people: "web: Pending:Wait".
 func (h *Hook) String() string { return h.Group + ": " + h.State }
 
-// Load finds out, once, which group the instance is in. note tells what the operator may
-// not expect; it is "" as a rule.
+// Load finds out once which group the instance is in. note is for the operator, if the
+// instance is in no group; else it is "".
 func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string, err error) {
 	if h.name == "" || h.loaded {
 		return "", nil
@@ -87,9 +86,9 @@ func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string
 	return "", nil
 }
 
-// findMembership asks the metadata service and Auto Scaling which group the instance is
-// in, and in what state, until they agree, or as long as the table of refusals has it.
-// In the usual case that is one request each.
+// findMembership polls the metadata service and Auto Scaling for the instance's group and
+// state until they agree, or for as long as the table of refusals allows. Usually one request
+// to each is enough.
 func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.Asking{}); ; {
 		target, err := h.group.TargetLifecycleState(ctx)
@@ -99,16 +98,16 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 		if h.Membership, err = h.group.MembershipOf(ctx, instanceID); err != nil {
 			return err
 		}
-		doubt := doubtAbout(target, h.Membership)
-		lasting := asking.Lasting(doubt)
-		if doubt == nil || lasting && doubt == ec2ops.NoGroup {
-			h.loaded, h.over = true, h.Group != "" && !h.Pending()
+		refusal := checkAgreement(target, h.Membership)
+		lasting := asking.Lasting(refusal)
+		if refusal == nil || lasting && refusal == ec2ops.NoGroup {
+			h.loaded, h.ended = true, h.Group != "" && !h.Pending()
 			return nil
 		}
 		reason := fmt.Sprintf("%s: the metadata service gives %s as its target lifecycle state, and DescribeAutoScalingInstances %s",
 			instanceID, cmp.Or(target, "nothing (404)"), h.Membership)
 		if lasting {
-			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, doubt.Within))
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, refusal.Within))
 		}
 		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the Auto Scaling group"); err != nil {
@@ -117,11 +116,11 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 	}
 }
 
-// doubtAbout says why the target lifecycle state of the metadata service, "" for 404, and
-// Auto Scaling's list can't be believed yet; nil: they agree. Auto Scaling may list an
-// instance late, and the metadata service answers 404 on a member at times; neither shows
-// a group that is not there.
-func doubtAbout(target string, listed ec2ops.Membership) *ec2ops.Refusal {
+// checkAgreement compares the metadata service's target lifecycle state, "" for 404, with
+// Auto Scaling's list. It returns nil if they agree. Auto Scaling may list an instance late,
+// and the metadata service sometimes returns 404 on a member of a group; but neither ever
+// shows a group that does not exist.
+func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	switch {
 	case target == "" && listed.Group == "":
 		return ec2ops.NoGroup
@@ -135,8 +134,8 @@ func doubtAbout(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	return nil
 }
 
-// Heartbeat gives a call that keeps the action from timing out until its ctx ends, in the
-// background. A heartbeat that fails may be missed: the next one follows.
+// Heartbeat returns a function for the background, which sends heartbeats until its ctx
+// ends. It ignores errors: the next heartbeat follows.
 func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)) {
 	group := h.Group // which may be found anew meanwhile
 	return func(ctx context.Context) {
@@ -153,71 +152,71 @@ func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)
 	}
 }
 
-// Complete has the instance enter service, or its warm pool. A group may take its time to
-// put the instance into the hook: Complete waits for that until ctx ends.
+// Complete completes the lifecycle action, so that the instance enters service, or its warm
+// pool. If the group has not put the instance into the hook yet, Complete waits until ctx ends.
 func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.Asking{}); h.Pending(); {
 		err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Continue)
 		if err == nil {
-			h.over = true
+			h.ended = true
 			return nil
 		}
 		if !errors.Is(err, ec2ops.ErrNoAction) {
 			return err
 		}
-		// It has been completed before, or has not begun.
+		// The action was completed before, or has not begun.
 		if err := h.findMembership(ctx, instanceID, s); err != nil {
 			return err
 		}
 		if !h.Pending() {
 			return nil
 		}
-		var doubt *ec2ops.Refusal // none in Pending: the group has yet to put it into a hook
+		var refusal *ec2ops.Refusal // none in Pending: the group has yet to put it into a hook
 		if h.Waits() {
-			doubt = ec2ops.OtherHook
+			refusal = ec2ops.OtherHook
 		}
-		waits := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
-		if asking.Lasting(doubt) {
-			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", waits, doubt.Within))
+		reason := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
+		if asking.Lasting(refusal) {
+			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", reason, refusal.Within))
 		}
-		s.Waiting(waits)
+		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the lifecycle hook "+h.name); err != nil {
-			return fmt.Errorf("%s: %w", waits, err)
+			return fmt.Errorf("%s: %w", reason, err)
 		}
 	}
 	return nil
 }
 
-// Abandon has an instance terminated and replaced whose launch has failed for good. After
-// a temporary failure the next run goes on, within the hook's timeout. note tells what was
-// done; it is "" if there was nothing to do.
+// Abandon abandons a launch that failed permanently: the group terminates and replaces the
+// instance. After a temporary failure it does nothing, as the next run may succeed before the
+// hook times out. note says what was done, or is "".
 func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (note string) {
 	if !h.Pending() || cause == nil || failure.ExitCode(cause) == failure.ExitTemporary {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
 	err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Abandon)
 	if err != nil {
-		return fmt.Sprintf("%s could not be abandoned (%s); it is when the hook %s times out", instanceID, failure.Line(err), h.name)
+		return fmt.Sprintf("%s could not be abandoned (%s); it will be when the hook %s times out", instanceID, failure.Line(err), h.name)
 	}
 	return instanceID + " is abandoned: " + h.Group + " terminates and replaces it"
 }
 
-// Record notes in r that the hook is over, or that there is no group to have one. An action
-// that is not completed leaves no trace, so that the next run sees to it.
+// Record notes in r that the hook is done, or that the instance is in no group. It notes
+// nothing for a pending action, so that the next run completes it.
 func (h *Hook) Record(r *record.Record) {
 	r.Hook, r.NoGroup = "", ""
 	switch {
-	case h.over && !h.ToBeWarmed():
+	case h.ended && !h.ToBeWarmed():
 		r.Hook = h.name
 	case h.noGroup():
 		r.NoGroup = h.name
 	}
 }
 
-// NothingToDo says whether an earlier run has seen to the hook, by its record. An instance
-// that was in no group may have been put into one since, which its metadata service tells.
+// NothingToDo reports by an earlier run's record whether the hook is done. If the instance was
+// in no group then, it asks the metadata service whether it is in one now.
 func (h *Hook) NothingToDo(ctx context.Context, r record.Record) bool {
 	switch h.name {
 	case "", r.Hook:

@@ -35,7 +35,7 @@ func TestDoubtAbout(t *testing.T) {
 		if tc.listed != "" {
 			m.Group = "web"
 		}
-		if got := doubtAbout(tc.target, m); got != tc.want {
+		if got := checkAgreement(tc.target, m); got != tc.want {
 			t.Errorf("target %q, listed as %q: %+v, want %+v", tc.target, tc.listed, got, tc.want)
 		}
 	}

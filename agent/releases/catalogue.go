@@ -105,7 +105,7 @@ func Ineligible(source string, s ec2ops.Snapshot) string {
 }
 
 // coming says whether a snapshot is eligible, or will be once EC2 has completed it.
-func coming(source string, s ec2ops.Snapshot) bool {
+func willBeEligible(source string, s ec2ops.Snapshot) bool {
 	if s.State == ec2ops.SnapshotPending {
 		s.State = ec2ops.SnapshotCompleted
 	}
@@ -121,7 +121,7 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	for _, s := range c.snapshots {
 		if why := Ineligible(c.source, s); why != "" {
 			others[why]++
-			pending = pending || coming(c.source, s)
+			pending = pending || willBeEligible(c.source, s)
 			continue
 		}
 		eligible = append(eligible, s)
@@ -155,7 +155,7 @@ func noSnapshot(source string, others map[string]int, pending bool) error {
 func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
 	held, holds := c.Holds(v)
 	for _, s := range c.snapshots {
-		if !coming(c.source, s) || found && c.byAge(s, newer) <= 0 {
+		if !willBeEligible(c.source, s) || found && c.byAge(s, newer) <= 0 {
 			continue
 		}
 		switch {
@@ -173,8 +173,8 @@ func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool
 // that it holds.
 func (c Catalogue) Holds(v ec2ops.Volume) (held ec2ops.Snapshot, listed bool) {
 	for _, s := range c.snapshots {
-		ofIt := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s) && !isBackup(s)
-		if ofIt && (!listed || c.byAge(s, held) > 0) {
+		related := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s) && !isBackup(s)
+		if related && (!listed || c.byAge(s, held) > 0) {
 			held, listed = s, true
 		}
 	}

@@ -49,11 +49,11 @@ func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Of(source, all).rank(), nil
+	return Of(source, all).list(), nil
 }
 
 // rank is [List] without the calls.
-func (c Catalogue) rank() []Release {
+func (c Catalogue) list() []Release {
 	chosen, noneErr := c.Newest()
 	all := slices.Clone(c.snapshots)
 	slices.SortFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
@@ -136,14 +136,14 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 			return "", "", err
 		}
 	}
-	if err := awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return Withdrawn(source, &s) != "" }); err != nil {
+	if err := waitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return Withdrawn(source, &s) != "" }); err != nil {
 		return "", "", err
 	}
 	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool {
 		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })
 	})
-	if left, err := Of(source, all).Newest(); err == nil {
-		next = left.ID
+	if remaining, err := Of(source, all).Newest(); err == nil {
+		next = remaining.ID
 	}
 	return s.ID, next, nil
 }
@@ -151,17 +151,17 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 const (
 	// shownWithin is how long EC2 may take to show what was changed: it is eventually
 	// consistent, as a rule within a few seconds.
-	shownWithin = 30 * time.Second
+	shownTimeout = 30 * time.Second
 	// shownPoll is the pause between two looks at that.
 	shownPoll = time.Second
 )
 
 // awaitShown waits until EC2 shows a change of a snapshot, so that who is called next, a
 // prune maybe, sees it. What it has not shown in time it has accepted all the same.
-func awaitShown(ctx context.Context, cloud Cloud, id string, is func(ec2ops.Snapshot) bool) error {
-	for until := time.Now().Add(shownWithin); ; {
+func waitShown(ctx context.Context, cloud Cloud, id string, done func(ec2ops.Snapshot) bool) error {
+	for until := time.Now().Add(shownTimeout); ; {
 		s, known, err := cloud.SnapshotByID(ctx, id)
-		if err != nil || !known || is(s) || time.Now().After(until) {
+		if err != nil || !known || done(s) || time.Now().After(until) {
 			return err
 		}
 		select {
@@ -214,7 +214,7 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	if err := cloud.Tag(ctx, s.ID, tags); err != nil {
 		return err
 	}
-	return awaitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return s.Tags[ec2ops.TagName] == source })
+	return waitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return s.Tags[ec2ops.TagName] == source })
 }
 
 func truncate(s string, bytes int) string {

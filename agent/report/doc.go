@@ -1,3 +1,3 @@
-// Package report tells what a run does while it does it, by events, and what it did, by a
-// report: the steps, what they waited for, the calls to AWS.
+// Package report sends events while a run is under way and builds its report: the steps, the
+// waits, the calls to AWS.
 package report

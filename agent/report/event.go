@@ -6,11 +6,11 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Phase of a step.
+// Phase is the phase of a step.
 type Phase string
 
-// The phases. A step that has Started may be Waiting several times and ends as Done or
-// Failed. Noted is a remark of the run that belongs to no step.
+// The phases. A step is Started, may be Waiting several times, and ends as Done or Failed.
+// Noted is for a note, which belongs to no step.
 const (
 	Started Phase = "started"
 	Waiting Phase = "waiting"
@@ -19,15 +19,15 @@ const (
 	Noted   Phase = "noted"
 )
 
-// Event tells what a run is doing.
+// Event reports progress of a run.
 type Event struct {
 	Source   string
 	Step     Step
 	Phase    Phase
-	Detail   string // what was found or done, or is waited for
-	Percent  *int   // of what is waited for, where that is known
+	Detail   string // the result, or the reason for waiting
+	Percent  *int   // completed, if known
 	At       time.Time
-	Took     time.Duration   // of a step that is over
-	Identity ec2ops.Identity // with the end of Identify
+	Took     time.Duration   // of a step that has ended
+	Identity ec2ops.Identity // from the end of Identify on
 	Err      error           // with Failed
 }

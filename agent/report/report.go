@@ -12,7 +12,7 @@ type State string
 // The states.
 const (
 	StateReady      State = "ready"      // mounted and bound, as wanted
-	StateIncomplete State = "incomplete" // a volume is there, but not all that is wanted
+	StateIncomplete State = "incomplete" // there is a volume, but the source is not ready
 	StateAbsent     State = "absent"     // no volume
 )
 
@@ -39,7 +39,7 @@ type Source struct {
 	Began    time.Time      `json:"began"`
 	Took     time.Duration  `json:"took_ns"`
 	EC2      time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
-	Own      time.Duration  `json:"own_ns"`          // of it, spent on itself: see [Report.AddCalls]
+	Own      time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
 	Taken    *Taken         `json:"taken,omitempty"` // the snapshot that this run took
 	Steps    []FinishedStep `json:"steps,omitempty"`
 	Calls    []Call         `json:"calls,omitempty"`
@@ -50,7 +50,7 @@ type Source struct {
 	ExitCode int            `json:"exit_code"`
 }
 
-// FinishedStep is a step that is over.
+// FinishedStep is a step that has ended.
 type FinishedStep struct {
 	Step    Step          `json:"step"`
 	Detail  string        `json:"detail"`
@@ -75,17 +75,17 @@ type Taken struct {
 	Revision    string        `json:"revision,omitempty"`
 	Run         string        `json:"run"`
 	Candidate   bool          `json:"candidate"`
-	Pause       time.Duration `json:"pause_ns"` // for which writers had to wait
+	Pause       time.Duration `json:"pause_ns"` // how long writers were blocked
 }
 
-// FromRecord fills in what an earlier run has recorded.
+// FromRecord fills in the record of an earlier run.
 func (s *Source) FromRecord(r record.Record) {
 	s.Instance, s.Zone = r.Instance, r.Zone
 	s.Volume, s.Snapshot, s.Device, s.Node = r.Volume, r.Snapshot, r.Device, r.Node
 	s.Ready = &r.Ready
 }
 
-// Instance is the id of the instance that the report is about, "" while that is unknown.
+// Instance returns the instance's id, "" if unknown.
 func (r Report) Instance() string {
 	for _, s := range r.Sources {
 		if s.Instance != "" {
@@ -95,7 +95,7 @@ func (r Report) Instance() string {
 	return ""
 }
 
-// Note tells a remark about the whole run.
+// Note adds a note about the whole run.
 func (r Report) Note(events func(Event), text string) {
 	r.Sources[0].Notes = append(r.Sources[0].Notes, text)
 	events(Event{Phase: Noted, Detail: text, At: time.Now()})

@@ -12,22 +12,21 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Run is one run for one source: it sends the events and gathers the report.
+// Run is one run for one source. It sends the events and builds the report.
 type Run struct {
 	Report *Source
-	Self   ec2ops.Identity // of this instance, once it is known
+	Self   ec2ops.Identity // of this instance, once known
 
 	start  time.Time
 	events func(Event)
 	inEC2  stopwatch
 
-	telling sync.Mutex // held while events is called
-	waits   sync.Mutex // guards Report.Waits
+	emitMu  sync.Mutex // held while events is called
+	waitsMu sync.Mutex // guards Report.Waits
 }
 
-// Each runs do for every source, one after the other, and collects reports and errors. A
-// source that fails does not keep the next one from being tried. events is called from one
-// goroutine at a time.
+// Each calls do for one source after the other, and collects reports and errors. If a source
+// fails, it continues with the next one. events is never called concurrently.
 func Each(sources []config.Source, events func(Event), do func(*Run, config.Source) error) (Report, error) {
 	var report Report
 	var errs []error
@@ -56,35 +55,35 @@ func (r *Run) Identified(self ec2ops.Identity) {
 	r.Report.Instance, r.Report.Region, r.Report.Zone = self.InstanceID, self.Region, self.Zone
 }
 
-// Note tells a remark that belongs to no step.
+// Note adds a note, which belongs to no step.
 func (r *Run) Note(text string) {
 	r.Report.Notes = append(r.Report.Notes, text)
 	r.emit(Event{Phase: Noted, Detail: text, At: time.Now()})
 }
 
 func (r *Run) emit(e Event) {
-	r.telling.Lock()
-	defer r.telling.Unlock()
-	r.tell(e)
+	r.emitMu.Lock()
+	defer r.emitMu.Unlock()
+	r.emitLocked(e)
 }
 
-// tell is emit for who holds telling.
-func (r *Run) tell(e Event) {
+// emitLocked is emit for callers that hold emitMu.
+func (r *Run) emitLocked(e Event) {
 	e.Source = r.Report.Source
 	r.events(e)
 }
 
-// InEC2 begins a time in which EC2 is waited for; the function it returns ends it. Such
-// times may overlap.
+// InEC2 starts counting time spent on EC2; the function it returns stops that. Such times may
+// overlap.
 func (r *Run) InEC2() (leave func()) { return r.inEC2.enter() }
 
-// Await begins a wait; the function it returns ends it.
-func (r *Run) Await(on, what string) (over func()) {
+// Await starts a wait; the function it returns ends it.
+func (r *Run) Await(on, what string) (end func()) {
 	start := time.Now()
 	return func() { r.waited(on, what, start, time.Since(start)) }
 }
 
-// Pause waits before EC2 is asked again, or until ctx ends and then gives its error.
+// Pause waits before the next poll or retry. It returns an error if ctx ends first.
 func (r *Run) Pause(ctx context.Context, d time.Duration, what string) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -100,18 +99,18 @@ func (r *Run) Pause(ctx context.Context, d time.Duration, what string) error {
 	}
 }
 
-// WithPauses has the pauses between the requests of AWS's client noted as waits.
+// WithPauses makes the AWS client report its pauses between requests as waits.
 func (r *Run) WithPauses(ctx context.Context) context.Context {
 	return ec2ops.WithPauses(ctx, func(start time.Time, took time.Duration) { r.waited(OnEC2, "the next poll", start, took) })
 }
 
 func (r *Run) waited(on, what string, start time.Time, took time.Duration) {
-	r.waits.Lock()
-	defer r.waits.Unlock()
+	r.waitsMu.Lock()
+	defer r.waitsMu.Unlock()
 	r.Report.Waits = append(r.Report.Waits, Wait{On: on, For: what, Start: start.Sub(r.start), Took: took})
 }
 
-// stopwatch sums the time in which at least one activity is under way.
+// stopwatch sums up the time in which at least one activity is under way.
 type stopwatch struct {
 	mu      sync.Mutex
 	running int
@@ -119,7 +118,7 @@ type stopwatch struct {
 	total   time.Duration
 }
 
-// enter begins an activity; the function it returns ends it.
+// enter starts an activity; the function it returns ends it.
 func (w *stopwatch) enter() (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

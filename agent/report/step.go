@@ -9,7 +9,7 @@ import (
 // Step is the name of a step of a command.
 type Step string
 
-// The steps of a boot, in their order.
+// The steps of a boot, in order.
 const (
 	Identify Step = "identify" // who am I
 	Survey   Step = "survey"   // what exists
@@ -18,23 +18,23 @@ const (
 	Attach   Step = "attach"   // until EC2 and the kernel both show it
 	Inspect  Step = "inspect"  // what is on the device
 	Mount    Step = "mount"    // the file system and the binds
-	Announce Step = "announce" // that the Source is there
+	Announce Step = "announce" // the roles, the launch hook, the record
 )
 
 // The steps that take a volume down.
 const (
-	Withdraw Step = "withdraw" // the roles, so that no further deployment comes
+	Withdraw Step = "withdraw" // the roles, so that no deployment finds the instance
 	Unmount  Step = "unmount"  // the binds, then the file system
 	Detach   Step = "detach"   // the volume
 	Delete   Step = "delete"   // the volume; for a snapshot, old ones
 )
 
-// The steps of a snapshot, beside Identify, Survey and Create.
+// The steps of a snapshot, besides Identify, Survey and Create.
 const (
-	Flush    Step = "flush"  // dirty pages, while others write
-	Freeze   Step = "freeze" // from here on nobody can write
-	Thaw     Step = "thaw"   // from here on everybody can
-	Lookup   Step = "lookup" // whether there is a snapshot, after a lost answer
+	Flush    Step = "flush"  // dirty pages, while writers continue
+	Freeze   Step = "freeze" // writers block from here on
+	Thaw     Step = "thaw"   // writers continue
+	Lookup   Step = "lookup" // whether there is a snapshot, after a lost response
 	Complete Step = "wait"   // until EC2 has completed it
 )
 
@@ -46,7 +46,7 @@ type Running struct {
 	run   *Run
 	name  Step
 	start time.Time
-	over  bool // guarded by run.events
+	ended bool // guarded by run.emitMu
 }
 
 // Begin starts a step; the caller defers its End.
@@ -56,37 +56,36 @@ func (r *Run) Begin(name Step) *Running {
 	return s
 }
 
-// Waiting tells what the step waits for. It does nothing once the step is over: calls of
-// the step may go on in the background.
+// Waiting reports what the step waits for. It does nothing after the step has ended: calls of
+// the step may continue in the background.
 func (s *Running) Waiting(reason string) {
 	s.progress(Event{Detail: reason})
 }
 
-// Progress is [Running.Waiting] for something of which a part is done, in percent.
+// Progress is [Running.Waiting] with the progress in percent.
 func (s *Running) Progress(reason string, percent int) {
 	s.progress(Event{Detail: reason, Percent: &percent})
 }
 
 func (s *Running) progress(e Event) {
-	s.run.telling.Lock()
-	defer s.run.telling.Unlock()
-	if s.over {
+	s.run.emitMu.Lock()
+	defer s.run.emitMu.Unlock()
+	if s.ended {
 		return
 	}
 	e.Step, e.Phase, e.At, e.Took = s.name, Waiting, time.Now(), time.Since(s.start)
-	s.run.tell(e)
+	s.run.emitLocked(e)
 }
 
-// Pause is [Run.Pause], for who has the step only.
+// Pause is [Run.Pause] for callers that have only the step.
 func (s *Running) Pause(ctx context.Context, d time.Duration, what string) error {
 	return s.run.Pause(ctx, d, what)
 }
 
-// Note is [Run.Note], for who has the step only.
+// Note is [Run.Note] for callers that have only the step.
 func (s *Running) Note(text string) { s.run.Note(text) }
 
-// End finishes the step with the error that *err holds by then, and makes that a
-// [StepError].
+// End ends the step. If *err is not nil, the step failed, and End wraps *err in a [StepError].
 func (s *Running) End(err *error) {
 	took := time.Since(s.start)
 	finished := FinishedStep{Step: s.name, Detail: s.Detail, Start: s.start.Sub(s.run.start), Took: took}
@@ -97,10 +96,10 @@ func (s *Running) End(err *error) {
 		finished.Failure = failure.Line(*err)
 	}
 	s.run.Report.Steps = append(s.run.Report.Steps, finished)
-	s.run.telling.Lock()
-	defer s.run.telling.Unlock()
-	s.over = true
-	s.run.tell(e)
+	s.run.emitMu.Lock()
+	defer s.run.emitMu.Unlock()
+	s.ended = true
+	s.run.emitLocked(e)
 }
 
 // StepError is the failure of a step.
@@ -112,5 +111,5 @@ type StepError struct {
 
 func (e *StepError) Error() string { return e.Source + ": " + string(e.Step) + ": " + e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }

@@ -15,15 +15,15 @@ type Call struct {
 	Action   string        `json:"action"`
 	Start    time.Duration `json:"start_ns"` // since the run began
 	Took     time.Duration `json:"took_ns"`
-	Attempts int           `json:"attempts"` // requests that were sent: retries, and further pages
+	Attempts int           `json:"attempts"` // requests sent, including retries and further pages
 	Result   string        `json:"result"`   // "ok", or AWS's error code
 }
 
 // What a run waits on; see [Wait].
 const (
-	OnEC2    = "EC2"    // it lets time pass before it asks again
+	OnEC2    = "EC2"    // a pause before the next poll or retry
 	OnKernel = "kernel" // a device, a file system
-	OnCalls  = "calls"  // of its own, which go on beside the steps
+	OnCalls  = "calls"  // of its own, made in the background
 )
 
 // Wait is a wait in a [Source].
@@ -37,26 +37,24 @@ type Wait struct {
 // span is a part of a run's time.
 type span struct{ from, to time.Duration }
 
-// own is how much of a run that took so long was neither in one of the spans nor in
-// several of them: what it has spent on itself.
-func own(took time.Duration, spans []span) time.Duration {
+// ownTime returns how much of a run's duration is covered by none of the spans.
+func ownTime(took time.Duration, spans []span) time.Duration {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	left, at := took, time.Duration(0) // until at all is counted
+	rest, at := took, time.Duration(0) // everything before at is counted
 	for _, s := range spans {
 		from, to := max(s.from, at), min(s.to, took)
 		if to > from {
-			left -= to - from
+			rest -= to - from
 			at = to
 		}
 	}
-	return left
+	return rest
 }
 
-// AddCalls puts the calls into the report of the source in whose time they began, and
-// says how much of that time the run has spent on itself: what is left when nothing is
-// under way that others do. That is, a request that AWS has not answered, with the
-// retries and pages of its call; a pause before EC2 is asked again; and what the kernel
-// does.
+// AddCalls adds each call to the report of the source during which it began, and sets Own:
+// the time in which the run waited for nobody. It excludes calls to AWS, from the first
+// request to the last response; pauses before the next poll or retry; and waits for the
+// kernel.
 func (r Report) AddCalls(calls []ec2ops.Call) {
 	for _, s := range r.Sources {
 		var others []span
@@ -75,11 +73,11 @@ func (r Report) AddCalls(calls []ec2ops.Call) {
 		slices.SortStableFunc(s.Calls, func(a, b Call) int { return cmp.Compare(a.Start, b.Start) })
 		slices.SortStableFunc(s.Waits, func(a, b Wait) int { return cmp.Compare(a.Start, b.Start) })
 		for _, w := range s.Waits {
-			if w.On != OnCalls { // those are there themselves
+			if w.On != OnCalls { // the calls themselves are counted above
 				others = append(others, span{w.Start, w.Start + w.Took})
 			}
 		}
-		s.Own = own(s.Took, others)
+		s.Own = ownTime(s.Took, others)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestOwn(t *testing.T) {
 		"beyond both ends":               {[]span{{-10, 10}, {90, 200}}, 80},
 		"outside":                        {[]span{{-10, -5}, {100, 200}}, 100},
 	} {
-		if got := own(100, tc.spans); got != tc.want {
+		if got := ownTime(100, tc.spans); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
 	}

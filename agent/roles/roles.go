@@ -1,5 +1,4 @@
-// Package roles puts the tags by which deployments find an instance on it, and takes them
-// off.
+// Package roles adds and removes the tags by which deployments find an instance.
 package roles
 
 import (
@@ -15,11 +14,11 @@ import (
 )
 
 const (
-	// shownWithin is how long EC2 may take to show roles that were put on a moment ago, and
-	// newWithin how long ago that is: it is eventually consistent, as a rule within a few
-	// seconds. (EC2 API developer guide, "Eventual consistency")
-	shownWithin, newWithin = 15 * time.Second, time.Minute
-	// poll is the pause between two polls for that.
+	// shownTimeout is how long EC2 may take to show roles that are not older than newRolesAge.
+	// EC2 is eventually consistent, usually within a few seconds. (EC2 API developer guide,
+	// "Eventual consistency")
+	shownTimeout, newRolesAge = 15 * time.Second, time.Minute
+	// poll is the poll interval meanwhile.
 	poll = time.Second
 )
 
@@ -38,9 +37,9 @@ type Roles struct {
 	Run    *report.Run
 }
 
-// Now gives the instance's tags, of which ours have to be among. On an instance built on
-// Nitro, which a volume that is an NVMe device proves, the metadata service follows every
-// change of them; if it shows them, EC2 need not be asked.
+// Now returns the instance's tags, at least those for roles, stages and project. On a Nitro
+// instance the metadata service shows tag changes at once, so it is read instead of EC2 if it
+// has the tags. An NVMe device proves that the instance is Nitro.
 func (r Roles) Now(ctx context.Context, dev *mountfs.Device) (map[string]string, error) {
 	if dev != nil && dev.NVMe() {
 		if tags, known := r.fromMetadata(ctx); known {
@@ -55,9 +54,9 @@ func (r Roles) fromMetadata(ctx context.Context) (map[string]string, bool) {
 	return r.Tags.OwnTags(ctx, []string{r.Wanted.RolesTag, r.Wanted.StagesTag, r.Wanted.ProjectTag})
 }
 
-// Put puts the roles on, and says whether that took a call. Roles that were taken off a
-// moment ago may still be shown; again has them put on all the same.
-func (r Roles) Put(ctx context.Context, dev *mountfs.Device, again bool) (changed bool, err error) {
+// Put adds the roles and reports whether it tagged the instance. With force it tags even if
+// EC2 shows the roles: they may have been removed a moment ago.
+func (r Roles) Put(ctx context.Context, dev *mountfs.Device, force bool) (changed bool, err error) {
 	defer r.Run.InEC2()()
 	have, err := r.Now(ctx, dev)
 	if err != nil {
@@ -65,17 +64,16 @@ func (r Roles) Put(ctx context.Context, dev *mountfs.Device, again bool) (change
 	}
 	put := r.Wanted.Put(have)
 	for key, value := range put {
-		again = again || have[key] != value
+		force = force || have[key] != value
 	}
-	if !again {
+	if !force {
 		return false, nil
 	}
 	return true, r.Tags.Tag(ctx, r.Run.Self.InstanceID, put)
 }
 
-// Shown gives the instance's tags if the roles are among them, else nil. For an instance
-// that is launched for the first time, which has roles only if somebody else gave it some,
-// only the metadata service is asked.
+// Shown returns the instance's tags if they include our roles, else nil. On the first launch
+// of an instance it reads only the metadata service, as no earlier run can have added roles.
 func (r Roles) Shown(ctx context.Context, dev *mountfs.Device, first bool) (tags map[string]string, err error) {
 	defer r.Run.InEC2()()
 	if first {
@@ -89,26 +87,25 @@ func (r Roles) Shown(ctx context.Context, dev *mountfs.Device, first bool) (tags
 	return tags, nil
 }
 
-// AreNew says whether the roles were put on a moment ago by the run that left the record.
-func AreNew(r record.Record) bool { return r.Roles != "" && time.Since(r.Ready) < newWithin }
+// Recent reports whether the run that saved the record added the roles a moment ago.
+func Recent(r record.Record) bool { return r.Roles != "" && time.Since(r.Ready) < newRolesAge }
 
-// TakeOff takes the roles off, so that no deployment comes to the instance any more. have
-// are the instance's tags, nil if they are to be read. It waits for roles that are new: EC2
-// may not show them yet.
-func (r Roles) TakeOff(ctx context.Context, have map[string]string, areNew bool) (err error) {
+// Remove removes the roles, so that no deployment finds the instance. have are the instance's
+// tags; if nil, Remove reads them. If the roles are recent, it waits until EC2 shows them.
+func (r Roles) Remove(ctx context.Context, have map[string]string, recent bool) (err error) {
 	if r.Wanted.None() {
 		return nil
 	}
 	defer r.Run.InEC2()()
-	if have == nil || areNew {
-		if have, err = r.read(ctx, areNew); err != nil {
+	if have == nil || recent {
+		if have, err = r.read(ctx, recent); err != nil {
 			return err
 		}
 	}
 	id := r.Run.Self.InstanceID
-	set, remove := r.Wanted.TakeOff(have)
+	set, remove := r.Wanted.Remove(have)
 	if !r.Wanted.Announced(have) && len(r.Wanted.Roles) > 0 {
-		// They may be on and not be shown. Another value stays.
+		// They may be set but not shown yet. Untag removes only this value.
 		remove[r.Wanted.RolesTag] = strings.Join(r.Wanted.Roles, ",")
 	}
 	if len(set) > 0 {
@@ -122,10 +119,10 @@ func (r Roles) TakeOff(ctx context.Context, have map[string]string, areNew bool)
 	return nil
 }
 
-// read reads the tags; those of roles that are new are waited for.
-func (r Roles) read(ctx context.Context, areNew bool) (map[string]string, error) {
+// read reads the tags. If the roles are recent, it polls until EC2 shows them.
+func (r Roles) read(ctx context.Context, recent bool) (map[string]string, error) {
 	instance, err := r.Tags.Instance(ctx, r.Run.Self.InstanceID)
-	for until := time.Now().Add(shownWithin); err == nil && areNew && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
+	for until := time.Now().Add(shownTimeout); err == nil && recent && !r.Wanted.AllShown(instance.Tags) && time.Now().Before(until); {
 		if err := r.Run.Pause(ctx, poll, "the roles"); err != nil {
 			return nil, err
 		}

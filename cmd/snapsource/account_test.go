@@ -164,7 +164,7 @@ func TestChosenSnapshotIsPruned(t *testing.T) {
 		done <- out
 	}()
 	s.run("web-1", "snapsource up >/dev/null\nsleep 2\necho 'release 2' >/home/deploy/codepen/RELEASE\nsnapsource snapshot --wait --keep 1")
-	contains(t, <-done, "is gone; choosing again", "release 2\n")
+	contains(t, <-done, "no longer exists; choosing again", "release 2\n")
 }
 
 // TestDownAsksTheKernel: nothing is detached that is mounted or used, whatever EC2 lists.

@@ -24,7 +24,7 @@ func TestFaults(t *testing.T) {
 		{"503", "status=CreateVolume#1:503", "", 0, "Source is ready"},
 		{"cut", "cut=DescribeVolumes#1", "", 0, "Source is ready"},
 		{"garbled", "garble=CreateVolume#1", "", 0, "Source is ready"},
-		{"broken", "broken=CreateVolume#1", "", 0, "went to the state error"},
+		{"broken", "broken=CreateVolume#1", "", 0, "ended in the state error"},
 		{"stale", "stale=CreateVolume:1s", "", 0, "Source is ready"},
 		{"refused", "refuse=metadata@1s", "", 0, "Source is ready"},
 		{"empty", "empty=DescribeSnapshots", "--timeout 2s", 75, "DescribeSnapshots tagged Name=codepen-app: the response is not EC2's"},

@@ -75,7 +75,7 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 		name, value, _ := strings.Cut(f, "=")
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
-	h.program.watch.allow(c.Name(), h.query.Timeout, endWithin)
+	h.program.watch.allow(c.Name(), h.query.Timeout, endGrace)
 	log := newLog(c.ErrOrStderr(), h.output == config.OutputJSON, h.verbose)
 	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version,
@@ -118,7 +118,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 		case h.output == config.OutputJSON:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
-			sayf(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
+			printEscaped(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
 		}
 	}
 }
@@ -139,11 +139,11 @@ func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 	}
 	if h.output == config.OutputJSON {
 		log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", hint))
-		return &toldError{err}
+		return &reportedError{err}
 	}
-	sayf(c.ErrOrStderr(), "snapsource: %s\n", err)
+	printEscaped(c.ErrOrStderr(), "snapsource: %s\n", err)
 	if hint != "" {
-		sayf(c.ErrOrStderr(), "  to do: %s\n", hint)
+		printEscaped(c.ErrOrStderr(), "  to do: %s\n", hint)
 	}
-	return &toldError{err}
+	return &reportedError{err}
 }

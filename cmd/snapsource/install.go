@@ -42,7 +42,7 @@ of --root.`,
 		if err := i.Install(c.Context(), *before); err != nil {
 			return installError(err)
 		}
-		sayf(c.OutOrStdout(), "to see the result: systemctl status snapsource, journalctl -u snapsource\n")
+		printEscaped(c.OutOrStdout(), "to see the result: systemctl status snapsource, journalctl -u snapsource\n")
 		return nil
 	}
 	return c
@@ -84,7 +84,7 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 	i := systemd.Installation{
 		Root:    filepath.Clean(root),
 		Program: program,
-		Tell:    func(line string) { sayf(c.OutOrStdout(), "%s\n", line) },
+		Tell:    func(line string) { printEscaped(c.OutOrStdout(), "%s\n", line) },
 	}
 	// As sd_booted(3) has it.
 	if _, err := os.Stat("/run/systemd/system"); err == nil && i.Root == "/" {

@@ -11,8 +11,8 @@ import (
 	"snapsource/ec2ops"
 )
 
-// newLog makes the log on stderr: JSON for machines; for people lines without
-// times, which the journal adds, and only with -v, as the table says the same.
+// newLog returns the log on stderr. For machines it is JSON. For people it is text without
+// times, which the journal adds, and only with -v, as the table shows the same.
 func newLog(w io.Writer, asJSON, verbose bool) *zap.Logger {
 	level := zapcore.InfoLevel
 	if verbose {

@@ -1,5 +1,5 @@
-// Snapsource brings an EC2 instance's Source directory from the newest EBS snapshot
-// of its name to where the application reads it. Run "snapsource help".
+// Snapsource mounts an EC2 instance's Source directory from the newest EBS snapshot of its
+// name. Run "snapsource help".
 package main
 
 import (
@@ -39,10 +39,10 @@ type host struct {
 type program struct {
 	host  host
 	out   sink
-	watch *watchdog // nil: nobody ends it
+	watch *watchdog // nil: none
 }
 
-// run carries out one command line on a host and gives the exit code.
+// run runs one command line on a host and returns the exit code.
 func run(ctx context.Context, on host, args []string, stdout, stderr io.Writer) int {
 	return (&program{host: on}).run(ctx, args, stdout, stderr)
 }
@@ -56,27 +56,27 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	return p.code(root.ExecuteContext(ctx), stderr)
 }
 
-// code gives the exit code for an error, which it tells unless that was done.
+// code returns the exit code for an error. It prints the error unless the command did.
 func (p *program) code(err error, stderr io.Writer) int {
 	if err == nil {
 		return failure.ExitDone
 	}
-	if _, told := errors.AsType[*toldError](err); !told {
+	if _, reported := errors.AsType[*reportedError](err); !reported {
 		explain(stderr, err)
 	}
 	return failure.ExitCode(err)
 }
 
-// toldError is an error that the command has told by itself, as a JSON log line.
-type toldError struct{ error }
+// reportedError is an error that the command has already printed.
+type reportedError struct{ error }
 
-func (e *toldError) Unwrap() error { return e.error }
+func (e *reportedError) Unwrap() error { return e.error }
 
-// explain tells a person what happened and what to do.
+// explain prints an error for people: what happened and what to do.
 func explain(w io.Writer, err error) {
-	sayf(w, "snapsource: %s\n", err)
+	printEscaped(w, "snapsource: %s\n", err)
 	if hint := failure.Hint(err); hint != "" {
-		sayf(w, "  to do: %s\n", hint)
+		printEscaped(w, "  to do: %s\n", hint)
 	}
 }
 
@@ -109,7 +109,7 @@ func rootCommand(p *program) *cobra.Command {
 	return root
 }
 
-// noArguments refuses words that are no flags: a mistyped command among them.
+// noArguments refuses all arguments but flags, for example a mistyped command.
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -36,7 +36,7 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
-		s.program.watch.allow(c.Name(), cfg.Timeout, endWithin)
+		s.program.watch.allow(c.Name(), cfg.Timeout, endGrace)
 		log := newLog(c.ErrOrStderr(), cfg.Output == config.OutputJSON, s.verbose)
 		cloud, err := ec2ops.New(ctx, ec2ops.Options{
 			UserAgent: "snapsource-" + version,
@@ -69,7 +69,7 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 		return err
 	}
 	if err != nil && ctx.Err() == nil {
-		return config.Usage("no AWS region is configured, and this is no instance that could tell; set AWS_REGION")
+		return config.Usage("no AWS region is configured, and there is no instance metadata service; set AWS_REGION")
 	}
 	return err
 }
@@ -83,7 +83,7 @@ func (o *operator) json(value any) (bool, error) {
 }
 
 // exactly is cobra.ExactArgs with our exit code and message.
-func exactly(names ...string) cobra.PositionalArgs {
+func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == len(names) {
 			return nil

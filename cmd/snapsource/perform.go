@@ -19,7 +19,7 @@ import (
 	"snapsource/systemd"
 )
 
-// parts are what a command works with.
+// parts are what the work of a command needs.
 type parts struct {
 	client *ec2ops.Client
 	host   host
@@ -35,11 +35,11 @@ func (p parts) deploy() *deploy.Deploy {
 	return &deploy.Deploy{Cloud: p.client, Releases: p.client, Host: p.host.deploy, Events: p.events, Hold: p.hold}
 }
 
-// work is what a command does.
+// work is the work of a command.
 type work func(context.Context, parts, config.Config) (report.Report, error)
 
-// perform runs a command's work on AWS and the host and tells what happens: people
-// by a table, machines by JSON.
+// perform runs a command's work on AWS and the host, and prints its progress and result: a
+// table for people, JSON for machines.
 func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	cfg, err := s.load()
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
 	log := newLog(c.ErrOrStderr(), asJSON, s.verbose)
 	if asJSON {
-		p.watch.tellMachines()
+		p.watch.useJSON()
 	}
 	table := newTable(c.OutOrStdout(), c.Name())
 	defer table.close()
@@ -82,11 +82,11 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if asJSON {
 		if err != nil {
 			logFailure(log, err)
-			err = &toldError{err}
+			err = &reportedError{err}
 		}
 		if writeErr := writeJSON(c.OutOrStdout(), result); writeErr != nil && err == nil {
 			logFailure(log, writeErr)
-			err = &toldError{writeErr}
+			err = &reportedError{writeErr}
 		}
 		return err
 	}
@@ -97,29 +97,28 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	return err
 }
 
-// graces are how long each command may go on after its deadline or a signal.
+// graces are how long each command may continue after its deadline or a signal.
 var graces = map[string]time.Duration{
-	"up": giveBackWithin, "init": giveBackWithin, "down": giveBackWithin, "snapshot": lookUpWithin,
-	"plan": endWithin, "status": endWithin,
+	"up": undoGrace, "init": undoGrace, "down": undoGrace, "snapshot": lookupGrace,
+	"plan": endGrace, "status": endGrace,
 }
 
-// writeJSON writes a command's result for machines.
+// writeJSON writes a command's result as JSON.
 func writeJSON(w io.Writer, result any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return resultError(encoder.Encode(result))
 }
 
-// resultError is the error of a command whose work is done and whose result could not be
-// written; nil for nil.
+// resultError wraps the error of writing a command's result after its work is done; nil for nil.
 func resultError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the work is done, but its result could not be written: %w", failure.ErrTemporary, err)
+	return fmt.Errorf("%w: the work is done, but the result could not be written: %w", failure.ErrTemporary, err)
 }
 
-// callList collects the calls to AWS, which run side by side.
+// callList collects the calls to AWS, which may be concurrent.
 type callList struct {
 	mu    sync.Mutex
 	calls []ec2ops.Call

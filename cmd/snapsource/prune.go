@@ -49,10 +49,10 @@ being created, or anything of another account or source.`,
 			} else if !o.DryRun {
 				what = "not deleted"
 			}
-			sayf(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
+			printEscaped(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
 		}
 		if len(list) == 0 && err == nil {
-			sayf(w, "nothing to prune\n")
+			printEscaped(w, "nothing to prune\n")
 		}
 		if flushErr := w.Flush(); err == nil {
 			err = resultError(flushErr)

@@ -34,10 +34,10 @@ snapsource snapshots | grep -c 'a launch takes this one\|pending'`, "--fault=del
 		if !strings.Contains(out, "--- log\nfirst\n") || !strings.Contains(out, "in order\n") {
 			t.Errorf("%s: the log lacks lines:\n%s", test.name, out)
 		}
-		if found := regexp.MustCompile(`writers had to wait for (\d+) ms`).FindStringSubmatch(out); found == nil {
+		if found := regexp.MustCompile(`writers waited (\d+) ms`).FindStringSubmatch(out); found == nil {
 			t.Errorf("%s: no pause:\n%s", test.name, out)
 		} else if ms, _ := strconv.Atoi(found[1]); ms > 3000 {
-			t.Errorf("%s: writers had to wait for %d ms", test.name, ms)
+			t.Errorf("%s: writers waited %d ms", test.name, ms)
 		}
 	}
 	if n := len(s.eligible()); n != 4 {

@@ -108,7 +108,7 @@ func TestForeignSnapshots(t *testing.T) {
 			if code != 65 || !strings.Contains(out, f.says) {
 				t.Errorf("exit code %d, want 65 and %q:\n%s", code, f.says, out)
 			}
-			if !strings.Contains(out, "which this run made, is deleted") {
+			if !strings.Contains(out, "which this run created, is deleted") {
 				t.Errorf("the volume is not said to be deleted:\n%s", out)
 			}
 			if left := s.volumes(f.source); len(left) != 0 {
@@ -174,7 +174,7 @@ var badInputs = map[string]struct {
 	"size 0":               {script: "snapsource up --size 0", code: 64, says: "--size: 0 is less than 1"},
 	"size negative":        {script: "snapsource up --size=-1", code: 64, says: "--size: -1 is less than 1"},
 	"size below":           {script: "snapsource up --size 4", code: 64, says: "4 GiB is less than the 5 GiB of snap-"},
-	"a device name":        {script: "snapsource up --device /dev/nonsense", code: 64, says: "EC2 takes no volume as \"/dev/nonsense\""},
+	"a device name":        {script: "snapsource up --device /dev/nonsense", code: 64, says: "EC2 does not accept \"/dev/nonsense\""},
 	"two sources, one device": {script: "printf 'sources:\\n- {source: a, mount: /a, binds: []}\\n- {source: b, mount: /b, binds: []}\\n' >/run/c; snapsource up --config /run/c",
 		code: 64, says: "have the same device /dev/sdf"},
 	"mkfs.xfs missing":     {script: "PATH=$(dirname $(command -v snapsource)):/bin; mount -t tmpfs none /usr/sbin; mkdir -p /run/b; snapsource init --source first", code: 64, says: "xfsprogs"},

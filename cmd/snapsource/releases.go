@@ -25,7 +25,7 @@ would use, and gives the reason for every other one.`,
 			return err
 		}
 		if len(releases) == 0 {
-			sayf(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
+			printEscaped(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
 			return nil
 		}
 		w := tabwriter.NewWriter(o.c.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -34,7 +34,7 @@ would use, and gives the reason for every other one.`,
 			if !r.Chosen {
 				mark = r.WhyNot
 			}
-			sayf(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
+			printEscaped(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
 		}
 		return resultError(w.Flush())
 	})
@@ -52,7 +52,7 @@ their release: roll the deployment back there as well.`,
 	}
 	s := p.addSettings(c, operatorSettings...)
 	reason := c.Flags().String("reason", "", "the reason, for the snapshot's tag")
-	s.operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+	s.operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		rejected, next, err := releases.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
 		if err != nil {
 			return err
@@ -63,7 +63,7 @@ their release: roll the deployment back there as well.`,
 		if next == "" {
 			next = "nothing: up will fail until there is an eligible snapshot"
 		}
-		sayf(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
+		printEscaped(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
 		return nil
 	})
 	return c
@@ -76,14 +76,14 @@ func promoteCommand(p *program) *cobra.Command {
 		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
 your own checks, or a rejected one.`,
 	}
-	p.addSettings(c, operatorSettings...).operate(c, exactly("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
+	p.addSettings(c, operatorSettings...).operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		if err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
 			return err
 		}
 		if done, err := o.json(map[string]string{"promoted": args[0]}); done {
 			return err
 		}
-		sayf(o.c.OutOrStdout(), "%s is eligible\n", args[0])
+		printEscaped(o.c.OutOrStdout(), "%s is eligible\n", args[0])
 		return nil
 	})
 	return c

@@ -37,7 +37,7 @@ func (p *program) addSettings(c *cobra.Command, names ...string) *settings {
 
 // load combines flags, environment and file.
 func (s *settings) load() (config.Config, error) {
-	s.program.watch.allow("read the configuration", configWithin, endWithin)
+	s.program.watch.allow("read the configuration", configTimeout, endGrace)
 	return config.Load(config.File(s.file), os.Environ(), s.values)
 }
 

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/term"
 )
 
-// sink receives all output of a command: stdout, stderr, and notifications to systemd.
-// While it is held it buffers them, and later writes them in order.
+// sink is the single path for a command's output: stdout, stderr, and systemd's status. While
+// it is held, it writes nothing; on release it writes all held output in order.
 //
-// The buffer is unbounded: a file system is frozen for 10 s at most, in which a run writes
-// some kilobytes.
+// The held output is not bounded: a file system is frozen for at most 10 s, in which a run
+// writes a few kilobytes.
 type sink struct {
 	mu   sync.Mutex // held during a write, so that hold waits for it
 	hold bool
 	held []func()
 }
 
-// do calls write now, or when the sink is released.
+// do calls write now, or on release.
 func (o *sink) do(write func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -33,8 +33,8 @@ func (o *sink) do(write func()) {
 	write()
 }
 
-// Hold buffers output until release is called; release may be called twice. Hold returns
-// when no write is in progress.
+// Hold holds all output until release is called; calling release again does nothing. Hold
+// returns when no write is under way.
 func (o *sink) Hold() (release func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -49,19 +49,19 @@ func (o *sink) Hold() (release func()) {
 	})
 }
 
-// to returns the stream to a file, or to a test's buffer.
+// to returns a stream that writes to w.
 func (o *sink) to(w io.Writer) *stream { return &stream{out: o, w: w} }
 
 // stream is stdout or stderr.
 type stream struct {
-	out  *sink
-	w    io.Writer
-	gone bool // its reader is gone; guarded by out.mu
+	out    *sink
+	w      io.Writer
+	closed bool // the reader closed the pipe; guarded by out.mu
 }
 
-// Write returns no error if the reader of a pipe is gone, as with "snapsource up | head":
-// the output is dropped, and the work goes on. It returns other errors, such as a full
-// disk, for commands that print a result.
+// Write returns no error if the reader has closed the pipe, as in "snapsource up | head": it
+// drops the output, and the work continues. It returns other errors, for example of a full
+// disk, for those who write a command's result.
 func (s *stream) Write(text []byte) (int, error) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
@@ -73,25 +73,25 @@ func (s *stream) Write(text []byte) (int, error) {
 	return s.write(text)
 }
 
-// write is Write with the lock held.
+// write is Write for callers that hold out.mu.
 func (s *stream) write(text []byte) (int, error) {
-	if s.gone {
+	if s.closed {
 		return len(text), nil
 	}
 	n, err := s.w.Write(text)
 	if errors.Is(err, syscall.EPIPE) {
-		s.gone = true
+		s.closed = true
 		return len(text), nil
 	}
 	return n, err
 }
 
-// draw writes temporary output, such as a progress line, unless the sink is held.
+// draw writes text that is soon redrawn, unless the sink is held.
 func (s *stream) draw(text string) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if !s.out.hold {
-		_, _ = s.write([]byte(text)) // the next one replaces it
+		_, _ = s.write([]byte(text)) // the next redraw may succeed
 	}
 }
 

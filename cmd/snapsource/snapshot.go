@@ -80,5 +80,5 @@ func (t *table) finishSnapshot(s *report.Source) {
 	case s.Taken.State != "completed":
 		what = "eligible once EC2 has completed it"
 	}
-	sayf(t.out, "%s is %s\n", s.Taken.Snapshot, what)
+	printEscaped(t.out, "%s is %s\n", s.Taken.Snapshot, what)
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// dead mounts a file system that never answers: a FUSE whose requests nobody reads.
-const dead = `
+// deadMount mounts a hung file system: a FUSE file system whose requests nobody reads.
+const deadMount = `
 [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
 mkdir -p /mnt/dead
 exec 9<>/dev/fuse
@@ -19,12 +19,12 @@ mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 dead /mnt/dead
 set +e
 `
 
-// untilItEnds repeats the signal, as a person does: one that comes within sameSignal of the
-// first is not a second one, and a busy host may handle the first late.
-const untilItEnds = "while kill $pid 2>/dev/null; do sleep 0.5; done\n"
+// killLoop repeats the signal until the program ends. A signal within repeatWindow of the first
+// does not count as a second one, and a busy host may handle the first late.
+const killLoop = "while kill $pid 2>/dev/null; do sleep 0.5; done\n"
 
-// mainThread is a variable of the environment by which this test's program is snapsource
-// whose calls to the kernel wait on the process's main thread.
+// mainThread is an environment variable that makes this test binary run snapsource with its
+// system calls on the main thread.
 const mainThread = "MAIN_THREAD_WAITS"
 
 func init() {
@@ -34,8 +34,8 @@ func init() {
 	}
 }
 
-// TestStuck: a path that never answers keeps nothing longer than the deadline and what
-// may be given back, nor a second signal, and the host's lock is free then.
+// TestStuck: with a hung path the program ends after its deadline and grace, or at a second
+// signal, and then the host's lock is free.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)
@@ -45,29 +45,29 @@ func TestStuck(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name, script string
-		within       time.Duration
+		timeout      time.Duration
 		says         []string
 	}{
-		{"deadline", "snapsource plan --mount /mnt/dead/x --timeout 1s", endWithin + 3*time.Second,
+		{"deadline", "snapsource plan --mount /mnt/dead/x --timeout 1s", endGrace + 3*time.Second,
 			[]string{"codepen-app: survey", "not done within 1s, nor 10s later", "dead mount"}},
 		{"second signal", `snapsource up --mount /mnt/dead/x & pid=$!
 until flock -n /run/snapsource/lock true; [ $? = 1 ]; do sleep 0.05; done
 sleep 0.5; kill $pid; sleep 1.2; kill -0 $pid && echo still there
-` + untilItEnds + `wait $pid`, 4 * time.Second, []string{"still there", "codepen-app: survey", "a second signal, SIGTERM"}},
-		{"bind", "snapsource plan --bind codepen:/mnt/dead/x/y --timeout 1s --output json", endWithin + 3*time.Second,
+` + killLoop + `wait $pid`, 4 * time.Second, []string{"still there", "codepen-app: survey", "a second signal, SIGTERM"}},
+		{"bind", "snapsource plan --bind codepen:/mnt/dead/x/y --timeout 1s --output json", endGrace + 3*time.Second,
 			[]string{`"msg":"codepen-app: survey`, `"exit_code":75`}},
-		// To which the kernel gives the signals, that it does not take then.
+		// The kernel sends the signals to the main thread, which is blocked.
 		{"main thread", mainThread + "=1 " + self + ` up --config /mnt/dead/snapsource.yaml & pid=$!
 sleep 1; kill $pid; sleep 1.2
-` + untilItEnds + `wait $pid`, 4 * time.Second, []string{"read the configuration", "a second signal"}},
+` + killLoop + `wait $pid`, 4 * time.Second, []string{"read the configuration", "a second signal"}},
 		{"configuration", `snapsource up --config /mnt/dead/snapsource.yaml & pid=$!
 sleep 0.5; kill $pid; sleep 1.2
-` + untilItEnds + `wait $pid`, 4 * time.Second, []string{"read the configuration", "a second signal"}},
+` + killLoop + `wait $pid`, 4 * time.Second, []string{"read the configuration", "a second signal"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			began := time.Now()
-			out, code := s.try("web-1", dead+test.script+"\ncode=$?\nmkdir -p /run/snapsource; flock -n /run/snapsource/lock echo lock free\nexit $code")
-			if took := time.Since(began); code != 75 || took > test.within+5*time.Second {
+			out, code := s.try("web-1", deadMount+test.script+"\ncode=$?\nmkdir -p /run/snapsource; flock -n /run/snapsource/lock echo lock free\nexit $code")
+			if took := time.Since(began); code != 75 || took > test.timeout+5*time.Second {
 				t.Errorf("exit code %d after %s\n%s", code, took, out)
 			}
 			for _, say := range append(test.says, "lock free") {

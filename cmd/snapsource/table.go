@@ -12,13 +12,12 @@ import (
 	"golang.org/x/term"
 )
 
-// table tells a person what happens: one line per step as it finishes; on a
-// terminal the running step too, with its elapsed time. Lines begin in lower case
-// and end without a period.
+// table prints progress for people: one line per step as it ends, and on a terminal the
+// running step with its elapsed time. Lines begin in lower case and end without a period.
 type table struct {
 	out     io.Writer
 	command string   // "up", "plan", …
-	tty     *os.File // nil: it is no terminal
+	tty     *os.File // nil: out is not a terminal
 
 	mu      sync.Mutex
 	headed  string // the source whose header is printed
@@ -35,7 +34,7 @@ func newTable(out io.Writer, command string) *table {
 	return t
 }
 
-// close ends the animation of a terminal.
+// close ends the animation on a terminal.
 func (t *table) close() {
 	close(t.stop)
 	t.stopped.Wait()
@@ -59,14 +58,14 @@ func (t *table) animate() {
 	}
 }
 
-// draw writes what is soon drawn again, and drops it while nothing may be written.
+// draw writes text that is soon redrawn, and drops it while output is held.
 func (t *table) draw(text string) {
 	if s, ok := t.out.(*stream); ok {
 		s.draw(text)
 	}
 }
 
-// fit cuts a line that is drawn again to the terminal's width: what wraps would stay.
+// fit cuts a line to the terminal's width: a wrapped line could not be cleared.
 func (t *table) fit(line string) string {
 	width, _, err := term.GetSize(int(t.tty.Fd()))
 	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
@@ -83,11 +82,11 @@ func (t *table) clear() {
 	}
 }
 
-// event prints what the agent tells.
+// event prints an event of the agent.
 func (t *table) event(e report.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// plan and status show their findings at the end; what others do is news.
+	// plan and status print only their result; other commands print each step.
 	steps := t.command != "plan" && t.command != "status"
 	switch e.Phase {
 	case report.Started:
@@ -105,7 +104,7 @@ func (t *table) event(e report.Event) {
 			t.running.Detail = e.Detail
 		}
 		if e.Percent != nil && t.tty == nil {
-			sayf(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
+			printEscaped(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
 		}
 	case report.Done, report.Failed:
 		t.running = nil
@@ -120,27 +119,27 @@ func (t *table) event(e report.Event) {
 		if e.Phase == report.Failed {
 			detail = "failed"
 		}
-		sayf(t.out, "%s\n", t.line(e.Step, detail, e.Took))
+		printEscaped(t.out, "%s\n", t.line(e.Step, detail, e.Took))
 	case report.Noted:
 		t.clear()
-		sayf(t.out, "  note: %s\n", e.Detail)
+		printEscaped(t.out, "  note: %s\n", e.Detail)
 	}
 }
 
 func (t *table) header(source, instance, zone string) {
 	t.headed = source
 	if instance == "" {
-		sayf(t.out, "%s\n", source)
+		printEscaped(t.out, "%s\n", source)
 		return
 	}
-	sayf(t.out, "%s on %s, %s\n", source, instance, zone)
+	printEscaped(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
 func (t *table) line(s report.Step, detail string, took time.Duration) string {
 	return fmt.Sprintf("  %-10s %-50s %9s", s, detail, span(took))
 }
 
-// finish prints the outcome.
+// finish prints the result.
 func (t *table) finish(r report.Report) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,22 +161,22 @@ func (t *table) finishUp(s *report.Source) {
 	switch {
 	case s.Error != "":
 	case t.command == "down":
-		sayf(t.out, "Source is down: %s\n", span(s.Took))
+		printEscaped(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
-		sayf(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+		printEscaped(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:
 		t.header(s.Source, s.Instance, s.Zone)
-		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
 func (t *table) finishPlan(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
-		sayf(t.out, "  %-10s %s\n", a.Step, a.What)
+		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
 	}
 	if s.Error == "" && len(s.Actions) == 0 {
-		sayf(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
 	}
 }
 
@@ -185,7 +184,7 @@ func (t *table) finishStatus(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {
-			sayf(t.out, "  %-10s %s\n", name, value)
+			printEscaped(t.out, "  %-10s %s\n", name, value)
 		}
 	}
 	state := string(s.State)
@@ -210,7 +209,7 @@ func (t *table) finishStatus(s *report.Source) {
 	row("bound to", strings.Join(s.Binds, ", "))
 }
 
-// span writes a duration as people read it: "12 ms", "1.61 s", "2 min 5 s".
+// span formats a duration for people: "12 ms", "1.61 s", "2 min 5 s".
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:

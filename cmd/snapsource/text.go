@@ -13,7 +13,7 @@ import (
 // sayf is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
 // errors and addresses come from others, and might imitate a line or column of ours or
 // control the terminal. JSON is not escaped.
-func sayf(w io.Writer, format string, args ...any) {
+func printEscaped(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
 		case error:

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// timelineWidth is how many characters the whole run is wide.
+// timelineWidth is the width of the whole run, in characters.
 const timelineWidth = 40
 
 // The marks of a timeline's bars.
@@ -18,7 +18,7 @@ const (
 	waitMark = '░'
 )
 
-// row is a line of a timeline: what happened once or several times under one name.
+// row is a line of a timeline: all parts of one name.
 type row struct {
 	name  string
 	mark  rune
@@ -27,26 +27,26 @@ type row struct {
 
 type part struct{ start, took time.Duration }
 
-// timeline draws each step, and below it the calls and the waits that began in it, as
-// bars over the time of the run.
+// timeline draws bars over the time of the run: for each step, and below it for the calls and
+// waits that began in it.
 func (t *table) timeline(r report.Report) {
 	for _, s := range r.Sources {
 		if len(s.Steps) == 0 {
 			continue
 		}
-		sayf(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
+		printEscaped(t.out, "Timeline of %s (%c step, %c call, %c wait)\n", s.Source, stepMark, callMark, waitMark)
 		for _, step := range s.Steps {
 			t.row("  ", row{string(step.Step), stepMark, []part{{step.Start, step.Took}}}, s.Took)
-			for _, below := range within(step, s) {
+			for _, below := range rowsBelow(step, s) {
 				t.row("    ", below, s.Took)
 			}
 		}
-		sayf(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
+		printEscaped(t.out, "%s for EC2, %s for itself\n", span(s.EC2), span(s.Own))
 	}
 }
 
-// within gives the rows below a step, in the order of their beginnings.
-func within(step report.FinishedStep, s *report.Source) []row {
+// rowsBelow returns the rows below a step, in order of start.
+func rowsBelow(step report.FinishedStep, s *report.Source) []row {
 	var rows []row
 	add := func(name string, mark rune, start, took time.Duration) {
 		if start < step.Start || start >= step.Start+step.Took {
@@ -60,7 +60,7 @@ func within(step report.FinishedStep, s *report.Source) []row {
 		}
 		rows = append(rows, row{name, mark, []part{{start, took}}})
 	}
-	calls, waits := s.Calls, s.Waits // each in the order of their beginnings
+	calls, waits := s.Calls, s.Waits // each in order of start
 	for len(calls)+len(waits) > 0 {
 		if len(waits) == 0 || len(calls) > 0 && calls[0].Start <= waits[0].Start {
 			c := calls[0]
@@ -79,7 +79,7 @@ func within(step report.FinishedStep, s *report.Source) []row {
 	return rows
 }
 
-// nameWidth is the room for a row's name, its indentation included.
+// nameWidth is the width of a row's name, with its indentation.
 const nameWidth = 32
 
 func (t *table) row(indent string, r row, whole time.Duration) {
@@ -96,10 +96,10 @@ func (t *table) row(indent string, r row, whole time.Duration) {
 	for _, p := range r.parts {
 		total += p.took
 	}
-	sayf(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
+	printEscaped(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
 }
 
-// bar marks the parts of the whole, each by at least one character.
+// bar draws parts of the whole, each at least one character wide.
 func bar(mark rune, parts []part, whole time.Duration) string {
 	scale := func(d time.Duration) int {
 		return int(float64(d) / float64(max(whole, 1)) * timelineWidth)

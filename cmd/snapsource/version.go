@@ -12,7 +12,7 @@ func versionCommand() *cobra.Command {
 		Short: "print the version",
 		Args:  noArguments,
 		Run: func(c *cobra.Command, _ []string) {
-			sayf(c.OutOrStdout(), "snapsource %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			printEscaped(c.OutOrStdout(), "snapsource %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		},
 	}
 }

@@ -15,96 +15,96 @@ import (
 )
 
 const (
-	// endWithin is how long a command may go on after its deadline or the first signal:
-	// nothing but calls that the kernel does not end takes that long.
-	endWithin = 10 * time.Second
+	// endGrace is how long a command may continue after its deadline or the first signal. Only
+	// a blocked system call takes that long.
+	endGrace = 10 * time.Second
 
-	// giveBackWithin is the same for up, init and down. The agent deletes a volume for 2
-	// minutes and abandons a launch hook for 30 s after the run has failed.
-	giveBackWithin = 150 * time.Second
+	// undoGrace is the same for up, init and down. After a failure the agent undoes its work
+	// for up to 2 minutes and abandons a launch hook for up to 30 s.
+	undoGrace = 150 * time.Second
 
-	// lookUpWithin is the same for snapshot, which looks for a snapshot whose answer was
-	// lost for 60 s and rejects it for 30 s.
-	lookUpWithin = 90 * time.Second
+	// lookupGrace is the same for snapshot. After a lost response it looks for the snapshot
+	// for up to 60 s and rejects it for up to 30 s.
+	lookupGrace = 90 * time.Second
 
-	// configWithin bounds reading the configuration, whose file may be on a file system
-	// that does not answer. The deadline that is in it is not known yet.
-	configWithin = 30 * time.Second
+	// configTimeout bounds reading the configuration, which may be on a hung file system. The
+	// configured timeout is not known yet.
+	configTimeout = 30 * time.Second
 
-	// sameSignal is for how long a signal counts as the one before: timeout(1) sends its
-	// own to the process and then to the process group, and at a hang-up the kernel and
-	// sudo both send one.
-	sameSignal = time.Second
+	// repeatWindow is how long a further signal counts as a repeat of the first: timeout(1)
+	// signals the process and then its process group, and on a hang-up both the kernel and
+	// sudo send SIGHUP.
+	repeatWindow = time.Second
 
-	// lastWords is how long the watchdog tries to tell why it ends the program: stderr may
-	// be what does not answer.
-	lastWords = time.Second
+	// reportTimeout bounds printing why the watchdog ends the program: stderr itself may be
+	// blocked.
+	reportTimeout = time.Second
 )
 
-// watchdog ends the program when its work does not end, though its deadline is over or it
-// got a signal: a call of the kernel's on a path, a device or a pipe that never answers
-// does not see a context's end. A nil watchdog does nothing.
+// watchdog ends the program if its work does not end after the deadline or a signal. A
+// blocked system call, on a path, a device or a pipe, ignores the end of a context. A nil
+// watchdog does nothing.
 type watchdog struct {
-	exit func(code int) // os.Exit but in tests
-	tell func(error)    // may block
+	exit   func(code int) // os.Exit, except in tests
+	report func(error)    // may block
 
 	once sync.Once
 
-	mu    sync.Mutex
-	doing string // what the work is at
-	since time.Time
-	grace time.Duration // after the deadline or the first signal
-	limit *time.Timer   // of the work
-	first time.Time     // when the first signal came
+	mu       sync.Mutex
+	activity string // what the program is doing
+	since    time.Time
+	grace    time.Duration // after the deadline or the first signal
+	limit    *time.Timer   // of the work
+	first    time.Time     // when the first signal came
 }
 
 func newWatchdog() *watchdog {
 	return &watchdog{
-		exit: os.Exit, tell: func(err error) { explain(os.Stderr, err) },
-		doing: "begin", since: time.Now(), grace: endWithin,
+		exit: os.Exit, report: func(err error) { explain(os.Stderr, err) },
+		activity: "begin", since: time.Now(), grace: endGrace,
 	}
 }
 
-// allow sets what the work is at and how long it may take from now on, 0 for no limit;
-// grace more if it does not end by itself then.
-func (w *watchdog) allow(doing string, limit, grace time.Duration) {
+// allow sets the activity and its time limit, counted from now; 0 is no limit. The watchdog
+// ends the program grace after the limit, or grace after the first signal.
+func (w *watchdog) allow(activity string, limit, grace time.Duration) {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.doing, w.since, w.grace = doing, time.Now(), grace
+	w.activity, w.since, w.grace = activity, time.Now(), grace
 	if w.limit != nil {
 		w.limit.Stop()
 	}
 	if limit > 0 {
 		w.limit = time.AfterFunc(limit+grace, func() {
-			w.end(fmt.Sprintf("not done within %s, nor %s later", limit, grace) + noAnswer)
+			w.end(fmt.Sprintf("not done within %s, nor %s later", limit, grace) + noAnswerHint)
 		})
 	}
 }
 
-// tellMachines has it told as a JSON log line.
-func (w *watchdog) tellMachines() {
+// useJSON makes the watchdog report as a JSON log line.
+func (w *watchdog) useJSON() {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tell = func(err error) { logFailure(newLog(os.Stderr, true, false), err) }
+	w.report = func(err error) { logFailure(newLog(os.Stderr, true, false), err) }
 }
 
-// at notes what the work is at.
-func (w *watchdog) at(doing string) {
+// at sets the activity.
+func (w *watchdog) at(activity string) {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.doing, w.since = doing, time.Now()
+	w.activity, w.since = activity, time.Now()
 }
 
-// event notes what a run is at.
+// event sets the activity from an event of a run.
 func (w *watchdog) event(e report.Event) {
 	switch e.Phase {
 	case report.Started:
@@ -114,8 +114,8 @@ func (w *watchdog) event(e report.Event) {
 	}
 }
 
-// signalled is called for each signal. It says whether it is the first, which asks the work to
-// end; a second one ends the program.
+// signalled is called for each signal. It reports whether the signal is the first, on which
+// the caller cancels the work. A second signal ends the program, except during lookup.
 func (w *watchdog) signalled(name string) (first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,66 +123,66 @@ func (w *watchdog) signalled(name string) (first bool) {
 	case w.first.IsZero():
 		w.first = time.Now()
 		grace := w.grace
-		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswer) })
+		time.AfterFunc(w.grace, func() { w.end(fmt.Sprintf("not ended %s after %s", grace, name) + noAnswerHint) })
 		return true
-	case strings.HasSuffix(w.doing, ": "+string(report.Lookup)):
-		// It ends by itself, and what it looks for would stay eligible.
-	case time.Since(w.first) >= sameSignal:
+	case strings.HasSuffix(w.activity, ": "+string(report.Lookup)):
+		// lookup ends by itself. Without it a snapshot in doubt would stay eligible.
+	case time.Since(w.first) >= repeatWindow:
 		go w.end("a second signal, " + name + ", ends it at once")
 	}
 	return false
 }
 
-// noAnswer is why a program does not end by itself, and where to look.
-const noAnswer = "; the kernel does not answer: look for a dead mount on the paths of the configuration (findmnt), or a pipe that nobody reads"
+// noAnswerHint says why the program does not end by itself, and what to check.
+const noAnswerHint = "; a system call is blocked: check the configured paths for a dead mount (findmnt), or for a pipe that nobody reads"
 
-// end ends the program. What is frozen is thawed by its guard, and the kernel frees the
-// host's lock, both once no thread is left: the kernel ends none that waits in
-// uninterruptible sleep.
+// end ends the program. Then the guard thaws a frozen file system, and the kernel releases
+// the host's lock. Both happen once all threads are gone; a thread in uninterruptible sleep
+// delays that.
 func (w *watchdog) end(why string) { w.once.Do(func() { w.endNow(why) }) }
 
 func (w *watchdog) endNow(why string) {
 	w.mu.Lock()
-	err := &stuckError{fmt.Sprintf("%s, %s in: %s", w.doing, span(time.Since(w.since)), why)}
-	tell := w.tell
+	err := &stuckError{fmt.Sprintf("%s, %s in: %s", w.activity, span(time.Since(w.since)), why)}
+	report := w.report
 	w.mu.Unlock()
-	told := make(chan struct{})
+	reported := make(chan struct{})
 	go func() {
-		defer close(told)
-		tell(err)
+		defer close(reported)
+		report(err)
 	}()
 	select {
-	case <-told:
-	case <-time.After(lastWords):
+	case <-reported:
+	case <-time.After(reportTimeout):
 	}
 	w.exit(failure.ExitTemporary)
 }
 
-// stuckError is the error of a run that the watchdog ends.
+// stuckError is the error of a run that the watchdog ended.
 type stuckError struct{ text string }
 
 func (e *stuckError) Error() string { return e.text }
 
-// Unwrap says what it means.
+// Unwrap returns [failure.ErrTemporary].
 func (e *stuckError) Unwrap() error { return failure.ErrTemporary }
 
-// stopped is the cause of a context that a signal has ended.
+// stopped is the cause of a context that a signal canceled.
 type stopped string
 
 func (s stopped) Error() string { return string(s) + " signal received" }
 
-// Is has a signal mean the same as any other end of a context.
+// Is makes a signal match context.Canceled.
 func (s stopped) Is(target error) bool { return target == context.Canceled }
 
-// signals gives a context that the first of the signals ends that ask a program to end.
-// SIGHUP is one of them, unless the program was started by nohup(1) or the like.
+// signals returns a context that SIGTERM, SIGINT or SIGHUP cancels. SIGINT and SIGHUP do not
+// if they were ignored at the start, for example under nohup(1).
 //
-// Without a handler for SIGPIPE the runtime would end the program at a write to a closed
-// stdout or stderr; with one, the write gives an error. (package os/signal)
+// Without a handler for SIGPIPE the runtime would end the program on a write to a closed
+// stdout or stderr. With one, the write returns an error. (package os/signal)
 func signals(w *watchdog) context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ends := []os.Signal{syscall.SIGTERM}
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} { // as a shell's background job, or under nohup(1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} { // ignored in a shell's background job, or under nohup(1)
 		if !signal.Ignored(s) {
 			ends = append(ends, s)
 		}

@@ -23,7 +23,7 @@ type watched struct {
 func newWatched() *watched {
 	w := &watched{watchdog: newWatchdog(), began: time.Now(), deaf: make(chan struct{})}
 	w.exit = func(code int) { w.code, w.after = code, time.Since(w.began) }
-	w.tell = func(err error) { w.said = err }
+	w.report = func(err error) { w.said = err }
 	return w
 }
 
@@ -35,27 +35,27 @@ func TestWatchdog(t *testing.T) {
 		after   time.Duration
 		says    string
 	}{
-		"deadline":    {func(w *watched) { w.allow("up", 10*time.Minute, giveBackWithin) }, 10*time.Minute + giveBackWithin, "not done within 10m0s"},
-		"no deadline": {func(w *watched) { w.allow("install", 0, endWithin) }, 0, ""},
+		"deadline":    {func(w *watched) { w.allow("up", 10*time.Minute, undoGrace) }, 10*time.Minute + undoGrace, "not done within 10m0s"},
+		"no deadline": {func(w *watched) { w.allow("install", 0, endGrace) }, 0, ""},
 		"later deadline": {func(w *watched) {
-			w.allow("read the configuration", configWithin, endWithin)
+			w.allow("read the configuration", configTimeout, endGrace)
 			time.Sleep(time.Second)
-			w.allow("up", time.Hour, endWithin)
-		}, time.Hour + endWithin + time.Second, "up, "},
+			w.allow("up", time.Hour, endGrace)
+		}, time.Hour + endGrace + time.Second, "up, "},
 		"one signal": {func(w *watched) {
-			w.allow("up", time.Hour, giveBackWithin)
+			w.allow("up", time.Hour, undoGrace)
 			if !w.signalled("SIGTERM") {
 				t.Error("the first signal does not end the work")
 			}
-		}, giveBackWithin, "not ended 2m30s after SIGTERM"},
+		}, undoGrace, "not ended 2m30s after SIGTERM"},
 		"one signal, sent twice": {func(w *watched) {
-			w.allow("up", time.Hour, giveBackWithin)
+			w.allow("up", time.Hour, undoGrace)
 			w.signalled("SIGTERM")
-			time.Sleep(sameSignal / 2)
+			time.Sleep(repeatWindow / 2)
 			w.signalled("SIGTERM")
-		}, giveBackWithin, "not ended 2m30s after SIGTERM"},
+		}, undoGrace, "not ended 2m30s after SIGTERM"},
 		"a second signal": {func(w *watched) {
-			w.allow("up", time.Hour, giveBackWithin)
+			w.allow("up", time.Hour, undoGrace)
 			w.event(report.Event{Source: "codepen-app", Step: report.Survey, Phase: report.Started})
 			w.signalled("SIGTERM")
 			time.Sleep(5 * time.Second)
@@ -64,9 +64,9 @@ func TestWatchdog(t *testing.T) {
 			}
 		}, 5 * time.Second, "codepen-app: survey, 5.00 s in: a second signal, SIGINT"},
 		"stderr does not answer either": {func(w *watched) {
-			w.tell = func(err error) { w.said = err; <-w.deaf }
-			w.allow("up", time.Minute, endWithin)
-		}, time.Minute + endWithin + lastWords, ""},
+			w.report = func(err error) { w.said = err; <-w.deaf }
+			w.allow("up", time.Minute, endGrace)
+		}, time.Minute + endGrace + reportTimeout, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

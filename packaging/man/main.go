@@ -141,7 +141,7 @@ no eligible snapshot
 a bug of snapsource
 .TP
 .B 75
-temporary: run again, it goes on where it stopped
+temporary: run again, it continues where it stopped
 .TP
 .B 77
 permission denied
