@@ -126,9 +126,11 @@ func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, av
 	if v.SnapshotID != "" && at.device.ByID() {
 		return at, nil
 	}
-	if at.volume, err = at.confirmed.wait(); err != nil {
-		return at, err
+	now, err := at.confirmed.wait()
+	if err != nil {
+		return at, err // with the volume that it is about
 	}
+	at.volume = now
 	at.attachment, _ = at.volume.AttachmentTo(l.Self.InstanceID)
 	return at, nil
 }

@@ -57,8 +57,8 @@ func (l *launch) up(ctx context.Context) error {
 			if err := l.startOver(ctx, at, stale); err != nil {
 				return err
 			}
-			if !stale.always && l.cfg.Stale != config.StaleWait {
-				return stale.failure(l.src.Name)
+			if stale.failed != nil {
+				return stale.failed
 			}
 		case l.vanished(at, err):
 			l.Note(at.volume.ID + " no longer exists, though EC2 still lists it; starting over")
@@ -117,7 +117,7 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *superseded, err error) {
 	at.mounted = m
 	s := l.Begin(report.Announce)
-	defer s.End(&err)
+	defer func() { l.endStep(s, stale, &err) }()
 	if err := l.waitSettled(m.attached); err != nil {
 		return at, nil, err
 	}

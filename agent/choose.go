@@ -92,7 +92,7 @@ func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) 
 // stale is set if the volume of an earlier run is superseded.
 func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *superseded, err error) {
 	s := l.Begin(report.Choose)
-	defer s.End(&err)
+	defer func() { l.endStep(s, stale, &err) }()
 	c = obs.choice
 	if l.needsSnapshots(c.volume) {
 		snapshots, err := l.snapshots(ctx, s, obs)

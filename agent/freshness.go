@@ -15,11 +15,13 @@ import (
 
 // superseded is the outcome of a launch whose release is no longer the newest, or is withdrawn.
 type superseded struct {
-	step      report.Step // that detected it
 	volume    ec2ops.Volume
 	newer     ec2ops.Snapshot // its id is "" if there is none
 	withdrawn string          // why the volume's snapshot is no longer a release
 	always    bool            // start over regardless of the policy
+	none      error           // why no release can replace it; nil: one can
+
+	failed error // of the step that found it; nil: the run starts over
 }
 
 // String describes it for people.
@@ -34,9 +36,21 @@ func (o *superseded) String() string {
 	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, o.newer.ID, o.newer.State, o.newer.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
-// failure returns the error of a run whose policy is to fail.
-func (o *superseded) failure(source string) error {
-	return &report.StepError{Source: source, Step: o.step, Err: failure.New(failure.ErrTemporary, o.String())}
+// endStep ends the step that may have found the launch superseded. If the run fails because
+// of that, the step has failed.
+func (l *launch) endStep(s *report.Running, stale *superseded, err *error) {
+	if stale == nil {
+		s.End(err)
+		return
+	}
+	s.Detail = stale.String()
+	switch reason := failure.New(failure.ErrTemporary, stale.String()); {
+	case stale.none != nil:
+		stale.failed = fmt.Errorf("%w: %w", reason, stale.none)
+	case !stale.always && l.cfg.Stale != config.StaleWait:
+		stale.failed = reason
+	}
+	s.End(&stale.failed)
 }
 
 // supersededBy checks by the listed snapshots whether a launch is superseded; it returns nil
@@ -46,7 +60,7 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 	v := p.volume
 	c := releases.Of(l.src.Name, all)
 	if newer, found := c.NewerThan(v); found {
-		return &superseded{step: report.Announce, volume: v, newer: newer}, nil
+		return &superseded{volume: v, newer: newer}, nil
 	}
 	if _, listed := c.Holds(v); !listed && p.origin != created {
 		all, err := releases.All(ctx, l.cloud.Snapshots, l.src.Name)
@@ -57,7 +71,7 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 	}
 	if v.SnapshotID == "" { // a new one: no release was listed when it was created
 		if newest, none := c.Newest(); none == nil {
-			return &superseded{step: report.Announce, volume: v, newer: newest}, nil
+			return &superseded{volume: v, newer: newest}, nil
 		}
 		return nil, nil
 	}
@@ -68,7 +82,7 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 	if _, none := c.Newest(); none != nil && releases.StartedSince(v, l.Self) {
 		return nil, nil // it was in service, and nothing can replace it
 	}
-	return &superseded{step: report.Announce, volume: v, withdrawn: why}, nil
+	return &superseded{volume: v, withdrawn: why}, nil
 }
 
 // withdrawn says why the newest release on a volume is no longer a release; "" if it is. A
@@ -103,8 +117,8 @@ func (l *launch) withdrawn(ctx context.Context, p placed, c releases.Catalogue) 
 //     may exist nowhere else.
 //   - An instance that was only rebooted: deployments reach it in place.
 //
-// No volume is deleted before there is a replacement, nor because its snapshot was deleted:
-// old snapshots are pruned.
+// A volume that was in service is not deleted before there is a replacement, and none is
+// deleted because its snapshot was: old snapshots are pruned.
 func (l *launch) checkEarlierVolume(ctx context.Context, v ec2ops.Volume, snapshots []ec2ops.Snapshot) (*superseded, error) {
 	started, serves := releases.StartedSince(v, l.Self), l.hook.EntersService() && v.SnapshotID != ""
 	if l.cfg.Stale == config.StaleIgnore && !serves {
@@ -127,14 +141,15 @@ func (l *launch) checkEarlierVolume(ctx context.Context, v ec2ops.Volume, snapsh
 	if !found && why == "" {
 		return nil, nil
 	}
-	stale := &superseded{step: report.Choose, volume: v, newer: newer, withdrawn: why}
+	stale := &superseded{volume: v, newer: newer, withdrawn: why}
 	_, none := c.Newest()
 	switch decideStaleAction(l.cfg.Stale, started, serves, v.SnapshotID == "", why != "", none == nil) {
 	case keepAndNote:
 		l.Note("the instance was stopped and started: " + stale.String())
 		return nil, nil
 	case failWithoutReplacement:
-		return nil, fmt.Errorf("%w: %w", failure.New(failure.ErrTemporary, stale.String()), none)
+		stale.none = none
+		return stale, nil
 	case applyPolicy:
 		return stale, nil
 	case replaceVolume:
@@ -151,7 +166,7 @@ type staleAction int
 const (
 	keepVolume             staleAction = iota // the check in announce decides
 	keepAndNote                               // and go on
-	failWithoutReplacement                    // fail
+	failWithoutReplacement                    // delete it and fail
 	applyPolicy                               // with another volume, or fail
 	replaceVolume                             // with another volume
 )

@@ -51,7 +51,7 @@ func (l *launch) plan(ctx context.Context) error {
 	}
 	if stale != nil {
 		l.planReplacement(stale)
-		return nil
+		return stale.failed
 	}
 	l.planVolume(c)
 	if err := l.planContents(c, obs.device); err != nil {
@@ -76,9 +76,12 @@ func (l *launch) addAction(s report.Step, format string, args ...any) {
 // further steps when it has deleted that.
 func (l *launch) planReplacement(stale *superseded) {
 	l.Report.Volume, l.Report.Snapshot = stale.volume.ID, stale.volume.SnapshotID
-	l.addAction(report.Delete, "%s: %s", stale.volume.ID, stale)
-	if stale.always || l.cfg.Stale == config.StaleWait {
-		l.addAction(report.Create, "then a volume from the newest release")
+	if !l.cfg.Roles.None() {
+		l.addAction(report.Withdraw, "roles off")
+	}
+	l.addAction(report.Delete, "%s", stale)
+	if stale.failed == nil {
+		l.addAction(report.Create, "a volume from the newest release")
 	}
 }
 

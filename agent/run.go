@@ -37,6 +37,8 @@ type launch struct {
 	// gone are volumes that are deleted but that EC2 may still list. They are kept across
 	// attempts.
 	gone []ec2ops.Volume
+	// made are the ids of the volumes that this run has created.
+	made []string
 }
 
 // reportReady reports a source that this run or an earlier one made ready.

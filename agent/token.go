@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"snapsource/agent/admission"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
@@ -85,7 +86,10 @@ func (l *launch) createWithToken(ctx context.Context, s *report.Running, o *requ
 			}
 			return now, err
 		}
-		p = placed{volume: answer, origin: originOf(answer)}
+		if isNew(answer) {
+			l.made = append(l.made, answer.ID)
+		}
+		p = l.placedFrom(answer)
 		answered := time.Now()
 		if answer.State == ec2ops.VolumeAvailable || answer.State == ec2ops.VolumeInUse {
 			// CreateVolume may report a later state than DescribeVolumes. If we attached a
@@ -132,7 +136,7 @@ func (l *launch) handleCreateError(ctx context.Context, s *report.Running, o *re
 	case errors.Is(err, ec2ops.ErrLimit):
 		// EC2 checks limits before tokens: the volume may exist all the same.
 		if earlier, findErr := l.findExisting(ctx, 0); findErr == nil && earlier.volume != nil {
-			return false, p.orAdopted(*earlier.volume), nil
+			return false, l.placedFrom(*earlier.volume), nil
 		}
 		if o.spec.InitializationRate == 0 || p.origin != noVolume { // changed parameters would be a mismatch
 			return false, p, err
@@ -151,8 +155,8 @@ func (l *launch) handleCreateError(ctx context.Context, s *report.Running, o *re
 
 // adoptListed adopts a listed volume if EC2 does not show the one that CreateVolume returned.
 func (l *launch) adoptListed(ctx context.Context, s *report.Running, named placed, v ec2ops.Volume) (placed, error) {
-	p, pace := named.orAdopted(v), ec2ops.PaceAny
-	if p.origin == named.origin {
+	p, pace := l.placedFrom(v), ec2ops.PaceAny
+	if v.ID == named.volume.ID {
 		pace = paceCreated()
 	}
 	now, err := l.waitAvailable(ctx, s, v, pace)
@@ -162,11 +166,10 @@ func (l *launch) adoptListed(ctx context.Context, s *report.Running, named place
 	return p, err
 }
 
-// orAdopted returns v with p's origin if it is the same volume, else as an adopted one.
-func (p placed) orAdopted(v ec2ops.Volume) placed {
-	if v.ID == p.volume.ID {
-		p.volume = v
-		return p
+// placedFrom returns a volume of this instance and source, with its origin.
+func (l *launch) placedFrom(v ec2ops.Volume) placed {
+	if slices.Contains(l.made, v.ID) {
+		return placed{volume: v, origin: created}
 	}
 	return placed{volume: v, origin: adopted}
 }
@@ -183,13 +186,10 @@ func paceCreated() ec2ops.Pace {
 // retried while EC2 throttles it or does not respond.
 const newVolumeAge = 2 * time.Minute
 
-// originOf says whether the volume that CreateVolume returned is new, or from an earlier run
-// and may have been in service. Only a new one may be deleted after a failure.
-func originOf(v ec2ops.Volume) origin {
-	if v.Age < newVolumeAge && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == "" {
-		return created
-	}
-	return adopted
+// isNew says whether the volume that CreateVolume returned is new, and not one of an earlier
+// run that may have been in service. Only a new one may be deleted after a failure.
+func isNew(v ec2ops.Volume) bool {
+	return v.Age < newVolumeAge && v.Tags[ec2ops.TagFormatted] == "" && v.Tags[ec2ops.TagStarted] == ""
 }
 
 // adoptEarlier handles a client token that was used with other parameters: an earlier run
@@ -206,7 +206,7 @@ func (l *launch) adoptEarlier(ctx context.Context, s *report.Running, o *request
 		return placed{}, err
 	}
 	if earlier.volume != nil {
-		return placed{volume: *earlier.volume, origin: adopted}, nil
+		return l.placedFrom(*earlier.volume), nil
 	}
 	o.appearTimeout = 0 // poll for it only once
 	return placed{}, gone

@@ -97,6 +97,6 @@ func isGone(err error, id string) bool {
 		return gone.id == id
 	}
 	api, ok := errors.AsType[*ec2ops.APIError](err)
-	return ok && errors.Is(api.Kind, ec2ops.ErrNotFound) && strings.Contains(api.Resource, id) &&
+	return ok && id != "" && errors.Is(api.Kind, ec2ops.ErrNotFound) && strings.Contains(api.Resource, id) &&
 		(api.Code == "" || strings.HasPrefix(api.Code, "InvalidVolume."))
 }

@@ -2,12 +2,16 @@ package agent
 
 import (
 	"errors"
+	"slices"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestSnapshotGone: of two answers one is late; the launch waits, takes another snapshot
@@ -108,6 +112,61 @@ func TestSecondVolumeGoesWithItsInstance(t *testing.T) {
 		}
 		if n := len(w.cloud.live()); n != 0 {
 			t.Errorf("%d volumes are left, which outlive the instance that is abandoned", n)
+		}
+	})
+}
+
+// TestUndoWhileAttaching: EC2 refuses to describe a blank volume that is being attached; the
+// volume is deleted all the same.
+func TestUndoWhileAttaching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := newWorld(), config.DefaultConfig()
+		cfg.IfNone = config.IfNoneBlank
+		w.cloud.attachTakes = 10 * time.Second
+		attaching := false
+		w.cloud.fail = func(call string) error {
+			switch {
+			case strings.HasPrefix(call, "AttachVolume"):
+				attaching = true
+			case attaching && strings.HasPrefix(call, "DescribeVolumes vol-"):
+				attaching = false
+				return denied("DescribeVolumes")
+			}
+			return nil
+		}
+		result, err := w.agent.Up(t.Context(), cfg)
+		if failure.ExitCode(err) != failure.ExitDenied || len(w.cloud.live()) != 0 {
+			t.Errorf("%v; %d volumes are left, notes %q", err, len(w.cloud.live()), result.Sources[0].Notes)
+		}
+	})
+}
+
+// TestRejectedWithoutReplacement: the only release is rejected before the launch is
+// announced. Nothing stays mounted, and no role stays on.
+func TestRejectedWithoutReplacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), config.DefaultConfig()
+		cfg.Roles.Roles = []string{"app"}
+		lists := 0
+		w.cloud.fail = func(call string) error {
+			if call == "DescribeSnapshots" {
+				if lists++; lists == 2 { // the check in announce, with the roles on
+					w.cloud.dead = true
+					return errKilled
+				}
+			}
+			return nil
+		}
+		_, _ = w.agent.Up(t.Context(), cfg) // killed
+		w.restart()
+		w.cloud.snapshots[0].Tags = releases.Rejection("codepen-app", "bad", time.Now())
+		result, err := w.agent.Up(t.Context(), cfg)
+		r := result.Sources[0]
+		if failure.ExitCode(err) != failure.ExitNoSnapshot || len(w.host.mounts) != 0 || w.cloud.instanceTags["Roles"] != "" || len(w.cloud.live()) != 0 {
+			t.Errorf("%v; mounts %v, tags %v, %d volumes, notes %q", err, w.host.mounts, w.cloud.instanceTags, len(w.cloud.live()), r.Notes)
+		}
+		if i := slices.IndexFunc(r.Steps, func(s report.FinishedStep) bool { return s.Failure != "" }); i < 0 || r.Steps[i].Step != report.Choose {
+			t.Errorf("no failure of %s in %+v", report.Choose, r.Steps)
 		}
 	})
 }
