@@ -163,7 +163,7 @@ var snapshotInDoubtCases = map[string]struct {
 		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
 	"thawed as EC2 answers": {
 		func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, failure.ExitTemporary, 1,
-		[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
+		[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 responded"},
 }
 
 // TestSnapshotInDoubt: whatever happens to the call, the file system is thawed

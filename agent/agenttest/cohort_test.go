@@ -88,11 +88,11 @@ func TestCohort(t *testing.T) {
 		},
 		"counting is not allowed": {
 			others: 999, deny: "DescribeInstances", faults: lists(10 * time.Second), within: 30 * time.Second, counts: 1,
-			tells: "counting the instances launched from ami-", notes: "how many instances are being launched is unknown",
+			tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
 		},
 		"counting fails": {
 			others: 999, faults: append(lists(10*time.Second), refused("DescribeInstances", 1, forever)), timeout: 2 * time.Minute, counts: 2,
-			tells: "counting the instances launched from ami-", notes: "how many instances are being launched is unknown",
+			tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
 		},
 		"a slot after the deadline": {
 			others: 999, faults: lists(10 * time.Second), timeout: time.Minute, within: time.Minute, counts: 1, tells: ", after its deadline",

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// printEscaped is [fmt.Fprintf] for people. Whatever the format puts in is escaped by [plain]: tags,
-// states, errors and addresses come from others, who may want to be read as a line or a
-// column of ours, or to control the terminal. JSON is written as it is.
+// printEscaped is [fmt.Fprintf] for people. It escapes the arguments by [plain]: tags, states,
+// errors and addresses come from others and could fake a line or a column of ours, or control
+// the terminal. Not for JSON.
 func printEscaped(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
