@@ -212,8 +212,8 @@ func TestBadSettings(t *testing.T) {
 		{"mount-option", "noatime,nosuid", "give one option"},
 		{"if-none", "maybe", "neither fail nor blank"},
 		{"stale", "maybe", "none of ignore, warn, wait, fail"},
-		{"timeout", "0s", "not a time to wait"},
-		{"timeout", "-1s", "not a time to wait"},
+		{"timeout", "0s", "not a positive duration"},
+		{"timeout", "-1s", "not a positive duration"},
 		{"timeout", "soon", "not a duration"},
 		{"output", "xml", "neither text nor json"},
 	} {
