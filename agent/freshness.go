@@ -150,8 +150,8 @@ type staleAction int
 
 const (
 	keepVolume             staleAction = iota // the check in announce decides
-	keepAndNote                               // and go on
-	failWithoutReplacement                    // fail
+	keepAndNote                               // keep it, with a note
+	failWithoutReplacement                    // nothing can replace it: fail
 	applyPolicy                               // with another volume, or fail
 	replaceVolume                             // with another volume
 )

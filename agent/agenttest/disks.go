@@ -18,7 +18,7 @@ type Disks struct {
 	volumes         map[string]*disk
 	snapshots       map[string]mountfs.Contents
 	inconsistent    map[string]bool // snapshots of what was mounted and not frozen
-	detachedMounted []string        // volumes whose detachment was asked for while they were mounted
+	detachedMounted []string        // volumes whose detachment was requested while they were mounted
 }
 
 // disk is a volume's contents and its state in the kernel.

@@ -206,7 +206,7 @@ func TestBadSettings(t *testing.T) {
 		{"encrypted", "yes", "neither true nor false"},
 		{"initialization-rate", "20", "not between 100"},
 		{"tag", "x", "is not KEY=VALUE"},
-		{"tag", "aws:x=1", "AWS keeps"},
+		{"tag", "aws:x=1", "reserved by AWS"},
 		{"tag", "Name=1", "set by snapsource"},
 		{"tag", "snapsource:source=1", "set by snapsource"},
 		{"mount-option", "noatime,nosuid", "give one option"},

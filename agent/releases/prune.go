@@ -97,7 +97,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 		}
 	}
 	if len(eligible) < keep {
-		return nil // too few to tell what is old
+		return nil // too few to have old ones
 	}
 	c := Of(source, all)
 	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }

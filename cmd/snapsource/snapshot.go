@@ -18,10 +18,10 @@ func snapshotCommand(p *program) *cobra.Command {
 		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
 		Long: `Snapshot takes a snapshot of the Source as it is mounted on this instance, with the
 tag by which launches find it. The file system is flushed and frozen before, and
-thawed as soon as EC2 has answered: writers wait for that long, readers do not. It
+thawed as soon as EC2 has responded. Writers are blocked meanwhile, readers are not. It
 is thawed after --freeze-timeout at the latest, and at once if this program is
-killed. What EC2 can't be shown to have taken while it was frozen is rejected. Nothing
-is written meanwhile, so that stdout and stderr may be files in the Source.`,
+killed. A snapshot that may not have been taken while it was frozen is rejected. Output
+is held meanwhile, so stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
@@ -68,7 +68,7 @@ func progress(percent int) string {
 	return strings.Repeat("█", done) + strings.Repeat("░", progressWidth-done) + fmt.Sprintf(" %3d%%", percent)
 }
 
-// finishSnapshot says what was taken.
+// finishSnapshot prints what was taken.
 func (t *table) finishSnapshot(s *report.Source) {
 	if s.Taken == nil {
 		return
