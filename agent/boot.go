@@ -219,7 +219,8 @@ func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
 // keepHookAlive sends heartbeats in the background until ctx ends, if the launch hook is pending.
 func (l *launch) keepHookAlive(ctx context.Context) {
 	if l.hook.Pending() {
-		l.background.calls.Go(func() { l.hook.Heartbeat(ctx, l.Self.InstanceID) })
+		keepAlive := l.hook.Heartbeat(l.Self.InstanceID)
+		l.background.calls.Go(func() { keepAlive(ctx) })
 	}
 }
 

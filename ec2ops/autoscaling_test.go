@@ -9,8 +9,8 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// TestLifecycle: an instance of a group asks where it is, says that it is at work, and is
-// let in. One that does not wait is told apart.
+// TestLifecycle: an instance of a group gets its state, sends a heartbeat, and completes
+// its hook. One that does not wait gets ErrNoAction.
 func TestLifecycle(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{})
 	fake.AddGroup(ec2test.Group{Name: "web", Desired: 1, Hooks: map[string]ec2test.Hook{"launch": {Timeout: time.Minute}}})

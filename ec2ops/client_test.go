@@ -16,7 +16,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// connect gives a client of an instance of the fake.
+// connect returns a client of an instance of the fake.
 func connect(t *testing.T, fake *ec2test.Fake) (*ec2ops.Client, ec2ops.Identity) {
 	t.Helper()
 	host := fake.Launch("web-1")
@@ -195,7 +195,7 @@ func checkSecondVolume(t *testing.T, c *ec2ops.Client, self ec2ops.Identity) {
 	}
 }
 
-// TestErrorKinds: EC2's refusals, as the fake words them, get their meaning.
+// TestErrorKinds: EC2's errors, in the fake's wording, get their sentinels.
 func TestErrorKinds(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{Deny: []string{"DeleteVolume"}})
 	pending := fake.AddSnapshot(ec2test.Snapshot{Started: time.Now(), Completed: time.Now().Add(time.Hour)})
@@ -231,8 +231,8 @@ func TestErrorKinds(t *testing.T) {
 	}
 }
 
-// TestRetries: what is temporary is tried again until it works or the context
-// ends; a token makes that safe.
+// TestRetries: temporary errors are retried until the call succeeds or the context ends; a
+// client token makes that safe.
 func TestRetries(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{})
 	host := fake.Launch("web-1")
@@ -293,7 +293,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestWaitVolumeUnknownAtFirst: EC2 may not know an id that it gave a moment ago.
+// TestWaitVolumeUnknownAtFirst: EC2 may not find a new id at first.
 func TestWaitVolumeUnknownAtFirst(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{Visibility: 700 * time.Millisecond})
 	c, self := connect(t, fake)

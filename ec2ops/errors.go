@@ -68,7 +68,7 @@ type APIError struct {
 	Err      error  // the SDK's error
 }
 
-// Error gives the action, the resource, and AWS's error code and message.
+// Error returns the action, the resource, and AWS's error code and message.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	_, action, _ := strings.Cut(e.Action, ":")
@@ -183,7 +183,7 @@ var kinds = map[string]error{
 	"InvalidVolumeSize.Unsupported": ErrInvalid,
 }
 
-// translate gives an error of the SDK its sentinel; it is the only place that does. refusal
+// translate returns an error of the SDK its sentinel; it is the only place that does. refusal
 // is err's entry in the table, if any. early means that the deadline cut the retries of
 // that refusal short, so that it proves nothing.
 func translate(action, resource string, err error, refusal *Refusal, early bool) error {

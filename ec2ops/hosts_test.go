@@ -15,7 +15,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// workstation gives a client as someone has it outside of EC2: a region and keys,
+// workstation returns a client as someone has it outside of EC2: a region and keys,
 // and no metadata service.
 func workstation(t *testing.T, endpoint string) *ec2ops.Client {
 	t.Helper()
@@ -111,8 +111,8 @@ func TestHostsReadsEveryPage(t *testing.T) {
 	}
 }
 
-// TestHostsWithoutCredentials: it says so, also when the search for them ends with
-// the deadline.
+// TestHostsWithoutCredentials: the error says so, also when the deadline ends the search
+// for credentials.
 func TestHostsWithoutCredentials(t *testing.T) {
 	// What answers nothing, in place of a metadata service that is not there.
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))

@@ -85,7 +85,7 @@ func TestLaunchesMax(t *testing.T) {
 	})
 }
 
-// TestOnce: a call that is refused for its rate is made again, or its error is given.
+// TestOnce: a throttled call is retried, except in the context of Once.
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := ec2test.NewInMemory(t, ec2test.Options{Faults: []ec2test.Fault{

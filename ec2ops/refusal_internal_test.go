@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestRefusalsMeanTheirKind: a code of the table means what the list of codes says.
+// TestRefusalsMeanTheirKind: a refusal's error is that of its codes.
 func TestRefusalsMeanTheirKind(t *testing.T) {
 	for _, r := range Refusals {
 		for _, code := range r.codes {

@@ -16,7 +16,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// inMemory gives a client of an instance whose EC2 has the faults, inside a bubble.
+// inMemory returns a client of an instance whose EC2 has the faults, inside a bubble.
 func inMemory(t *testing.T, faults ...string) (*ec2test.Fake, *ec2ops.Client) {
 	t.Helper()
 	fake := ec2test.NewInMemory(t, ec2test.Options{Seed: 1})
@@ -37,7 +37,7 @@ func inMemory(t *testing.T, faults ...string) (*ec2test.Fake, *ec2ops.Client) {
 	return fake, c
 }
 
-// overshoot is how much later than the table has it a call may end: a pause, and an
+// overshoot is how much later than the table's time a call may end: a delay and an
 // attempt.
 const overshoot = 6 * time.Second
 
@@ -127,7 +127,7 @@ func TestIdentifyRefusals(t *testing.T) {
 	}
 }
 
-// TestIdentifyStopped: a signal during identify is no statement about EC2.
+// TestIdentifyStopped: a signal during identify proves nothing about EC2.
 func TestIdentifyStopped(t *testing.T) {
 	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
 	synctest.Test(t, func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestIdentifyStopped(t *testing.T) {
 	})
 }
 
-// TestEachTryHasANewToken: a token that is refused, or with which nothing is found, is not
-// used again, and nothing is asked for without a token.
+// TestEachTryHasANewToken: a token that was refused, or that found nothing, is not used
+// again, and no request goes without a token.
 func TestEachTryHasANewToken(t *testing.T) {
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -255,7 +255,8 @@ func TestCredentialsAreFetchedAnew(t *testing.T) {
 	})
 }
 
-// TestSnapshotIsAskedForOnce: a file system is frozen meanwhile, so a refusal is believed.
+// TestSnapshotIsAskedForOnce: the file system is frozen during the call, so a refusal is
+// not retried.
 func TestSnapshotIsAskedForOnce(t *testing.T) {
 	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
 	for _, code := range []string{"UnauthorizedOperation", "AuthFailure", "CustomerKeyHasBeenRevoked"} {

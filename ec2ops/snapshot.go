@@ -37,7 +37,7 @@ type Snapshot struct {
 // DescriptionMax is the longest description, in characters. (CreateSnapshot, API reference)
 const DescriptionMax = 255
 
-// ErrOutcomeUnknown: no response says whether the call took effect.
+// ErrOutcomeUnknown means that no response says whether the call took effect.
 var ErrOutcomeUnknown = errors.New("unknown whether the call took effect")
 
 // SnapshotSpec holds the parameters of [Client.CreateSnapshot].

@@ -12,7 +12,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// withVolume gives a client, and a volume that it may take a snapshot of.
+// withVolume returns a client, and a volume that it may take a snapshot of.
 func withVolume(t *testing.T, o ec2test.Options) (*ec2ops.Client, ec2ops.Volume) {
 	t.Helper()
 	c, self := connect(t, ec2test.New(t, o))
@@ -44,8 +44,8 @@ func TestCreateSnapshot(t *testing.T) {
 	}
 }
 
-// TestCreateSnapshotOnce: whatever goes wrong, the call is made once, and the error
-// tells whether there can be a snapshot.
+// TestCreateSnapshotOnce: the call is made once, whatever fails, and the error says whether
+// there can be a snapshot.
 func TestCreateSnapshotOnce(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault   ec2test.Fault
@@ -78,7 +78,7 @@ func TestCreateSnapshotOnce(t *testing.T) {
 	}
 }
 
-// TestCreateSnapshotDeadline: the context ends the call, and its cause is told.
+// TestCreateSnapshotDeadline: the context ends the call, and the error has its cause.
 func TestCreateSnapshotDeadline(t *testing.T) {
 	c, v := withVolume(t, ec2test.Options{Faults: []ec2test.Fault{{Effect: ec2test.Delay, Action: "CreateSnapshot", Delay: time.Hour}}})
 	why := errors.New("writers wait")

@@ -100,7 +100,7 @@ type VolumeSpec struct {
 }
 
 // Token returns the client token for a source's volume on an instance. The same input
-// always gives the same token, so a repeated or retried CreateVolume can't create a second
+// always returns the same token, so a repeated or retried CreateVolume can't create a second
 // volume. EC2 accepts at most 64 ASCII characters: the length of a SHA-256 in hexadecimal.
 func Token(instanceID, zone, source string, generation int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "snapsource\x00%s\x00%s\x00%s\x00%d", instanceID, zone, source, generation))

@@ -24,7 +24,7 @@ func (c *tally) onlyWeKnow(what string) {
 	c.unseen = append(c.unseen, what)
 }
 
-// TestCorpus: only what is blank is formatted. All else is named, refused, and
+// TestCorpus: only a blank device is formatted. All others are named, refused, and
 // left as it was.
 func TestCorpus(t *testing.T) {
 	needRoot(t)

@@ -40,7 +40,7 @@ type MountError struct {
 	Why    string  // the meaning in this case; "" for the general meaning of the errno
 }
 
-// Error gives the operation, the errno, and its meaning for XFS.
+// Error returns the operation, the errno, and its meaning for XFS.
 func (e *MountError) Error() string {
 	var s strings.Builder
 	s.WriteString(e.Op)

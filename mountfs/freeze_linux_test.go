@@ -176,7 +176,7 @@ func TestFreezeRefused(t *testing.T) {
 	wantWritable(t, mountpoint, "after")
 }
 
-// TestFrozenByAnother: a freeze that is not ours is told and left alone.
+// TestFrozenByAnother: another program's freeze is reported and not thawed.
 func TestFrozenByAnother(t *testing.T) {
 	needRoot(t)
 	mountpoint := freezable(t)
@@ -189,7 +189,7 @@ func TestFrozenByAnother(t *testing.T) {
 	runTool(t, "fsfreeze", "--unfreeze", mountpoint) // fails if it was thawed
 }
 
-// TestThawedByAnother: what was thawed in between is told.
+// TestThawedByAnother: a thaw by another program is reported.
 func TestThawedByAnother(t *testing.T) {
 	needRoot(t)
 	mountpoint := freezable(t)
@@ -199,7 +199,7 @@ func TestThawedByAnother(t *testing.T) {
 	wantError(t, err, ErrThawed)
 }
 
-// TestFreezeUnprivileged: the kernel's refusal is told as such.
+// TestFreezeUnprivileged: the error is the kernel's refusal.
 func TestFreezeUnprivileged(t *testing.T) {
 	needRoot(t)
 	mountpoint := freezable(t)

@@ -33,7 +33,7 @@ func needRoot(t testing.TB) {
 	looptest.NeedRoot(t)
 }
 
-// needTool gives the path of a program that only tests use.
+// needTool returns the path of a program that only tests use.
 func needTool(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range []string{"", "/usr/sbin", "/sbin"} {
@@ -53,7 +53,7 @@ func runTool(t testing.TB, name string, args ...string) {
 	}
 }
 
-// device gives the Device of a loop node, as Find would.
+// device returns the Device of a loop node, as Find would.
 func device(t testing.TB, node string) Device {
 	t.Helper()
 	d, err := thisHost().device(filepath.Base(node), "link")
@@ -63,14 +63,14 @@ func device(t testing.TB, node string) Device {
 	return d
 }
 
-// loopDevice gives a blank device.
+// loopDevice returns a blank device.
 func loopDevice(t testing.TB, size int64) (Device, string) {
 	t.Helper()
 	node, image := looptest.Device(t, size)
 	return device(t, node), image
 }
 
-// xfsDevice gives a device with an XFS on it.
+// xfsDevice returns a device with an XFS on it.
 func xfsDevice(t testing.TB, size int64, uuid string) (Device, string) {
 	t.Helper()
 	d, image := loopDevice(t, size)
@@ -222,7 +222,7 @@ func work(t *testing.T, dir string, n int) {
 	}
 }
 
-// copied gives the image as it is at this moment, as a snapshot would.
+// copied returns the image as it is at this moment, as a snapshot would.
 func copied(t *testing.T, image string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "copy.img")

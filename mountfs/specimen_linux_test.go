@@ -13,7 +13,7 @@ import (
 	"snapsource/mountfs/looptest"
 )
 
-// specimen is a device made by a test, and what is to be thought of it.
+// specimen is a device made by a test, and its expected classification.
 type specimen struct {
 	name  string
 	size  int64 // testSize if 0

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUsers: whoever keeps a file system alive that is unmounted here is named.
+// TestUsers: processes that keep an unmounted file system alive are listed.
 func TestUsers(t *testing.T) {
 	needRoot(t)
 	d, _ := xfsDevice(t, testSize, UUIDFor("vol-users"))

@@ -12,14 +12,14 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// file is one that Install writes.
+// file is a file that Install writes.
 type file struct {
 	path string // below the root
 	text string // without the header
 }
 
-// The header marks a file as ours. Its digest is that of the rest, and tells whether
-// somebody changed it.
+// The header marks a file as ours. Its digest, of the rest of the file, detects changes by
+// others.
 const (
 	headerBegin = "# Written by snapsource install, and taken away by snapsource uninstall while its digest is "
 	headerEnd   = ".\n"
@@ -32,7 +32,7 @@ func digest(text string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// state is what a file in the place of one of ours is.
+// state is the state of a file at one of our paths.
 type state string
 
 const (
@@ -42,14 +42,14 @@ const (
 	foreign state = "was not written by snapsource"
 )
 
-// found is what lies at a path.
+// found is the file at a path.
 type found struct {
 	state   state
 	content string
 }
 
-// look tells what lies at a path. A link is foreign whatever it points to: "systemctl
-// mask" makes one, and others lead away from here.
+// look returns the file at a path. A link is foreign whatever its destination: "systemctl
+// mask" creates one, and others lead elsewhere.
 func (t tree) look(path string) found {
 	info, err := t.root.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +73,7 @@ func (t tree) look(path string) found {
 	return found{intact, string(content)}
 }
 
-// write puts a file in its place as a whole, and reports whether it had to.
+// write writes a file atomically, and reports whether it had to.
 func (t tree) write(f file) (bool, error) {
 	old := t.look(f.path)
 	if old.content == f.content() {
@@ -91,7 +91,7 @@ func (t tree) write(f file) (bool, error) {
 }
 
 // replace writes a file so that after a power cut there is the old one or the new one, not
-// an empty one. The temporary file's name begins with a dot and ends in digits: systemd
+// an empty one. The temporary file's name starts with a dot and ends in digits: systemd
 // does not read it.
 func (t tree) replace(f file) (err error) {
 	if err := t.root.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {

@@ -12,19 +12,19 @@ import (
 
 // Errors of an installation.
 var (
-	// ErrName: a unit's name or the program's path is not one.
+	// ErrName: an invalid unit name or program path.
 	ErrName = errors.New("invalid name")
-	// ErrForeign: a file in the way is not ours, or no longer as we wrote it.
+	// ErrForeign: an existing file is not ours, or was changed since we wrote it.
 	ErrForeign = errors.New("not ours")
 )
 
-// Installation is what snapsource leaves in one host's /etc/systemd/system: its unit,
-// where no package brings one, and two drop-ins for each unit that waits for the Source.
+// Installation is the set of snapsource's files in one host's /etc/systemd/system: its
+// unit, unless a package has one, and two drop-ins for each unit that waits for the Source.
 type Installation struct {
 	Root    string                                               // "/", or an image's directory
 	Program string                                               // its absolute path there
-	Tell    func(line string)                                    // is told each thing done, and what is left to do
-	Control func(ctx context.Context, arguments ...string) error // runs systemctl; nil where systemd doesn't run
+	Tell    func(line string)                                    // called for each action, and for each one left to the user
+	Control func(ctx context.Context, arguments ...string) error // runs systemctl; nil if systemd doesn't run
 }
 
 const (
@@ -33,18 +33,18 @@ const (
 	enabled = unitDir + "/multi-user.target.wants/" + UnitName
 )
 
-// packageDirs are where packages put units; on a merged /usr both are one.
+// packageDirs are the unit directories of packages; on a merged /usr both are the same.
 var packageDirs = []string{"usr/lib/systemd/system", "lib/systemd/system"}
 
-// waits makes a unit wait. Requires keeps it from starting after a failure, After
-// until the end of "up". RequiresMountsFor would do neither: systemd knows of /cp only
-// once it is mounted, and fstab has no line for it. At shutdown it is not needed: what
-// systemd finds mounted it unmounts after the services that follow basic.target.
+// waits makes a unit wait. Requires keeps it from starting after a failure, After until the
+// end of "up". RequiresMountsFor does neither: systemd knows of /cp only once it is
+// mounted, and fstab has no line for it. At shutdown it is not necessary: systemd unmounts
+// what it finds mounted after the services that follow basic.target.
 const waits = "[Unit]\nRequires=" + UnitName + "\nAfter=" + UnitName + "\n"
 
-// starts makes our unit start the one that waits. A failed attempt cancels the start of
-// what requires it, and nobody else would ask for it again when the next one succeeds.
-// (Measured with systemd 252; RestartMode=direct, from 254 on, is not known to it.)
+// starts makes our unit start the one that waits. A failed attempt cancels the start of the
+// units that require it, and nothing else would start them when the next attempt succeeds.
+// (Measured with systemd 252, which does not have RestartMode=direct of 254.)
 func starts(name string) file {
 	return file{filepath.Join(unitDir, UnitName+".d", startsPrefix+name+startsSuffix), "[Unit]\nWants=" + name + "\n"}
 }
@@ -55,7 +55,7 @@ const (
 )
 
 // Install writes the unit and the drop-ins for each unit in before, and enables the unit.
-// What is there already stays, so that it can be repeated, and added to.
+// It keeps existing files, so it can be repeated and extended.
 func (i Installation) Install(ctx context.Context, before []string) error {
 	t, err := i.open()
 	if err != nil {
@@ -66,7 +66,7 @@ func (i Installation) Install(ctx context.Context, before []string) error {
 	if err != nil {
 		return err
 	}
-	// All are looked at before one is written.
+	// Check all files before writing any.
 	for _, f := range files {
 		if found := t.look(f.path); found.state == foreign || found.state == changed {
 			return fmt.Errorf("%w: %s %s; move it away first", ErrForeign, i.at(f.path), found.state)
@@ -83,7 +83,7 @@ func (i Installation) Install(ctx context.Context, before []string) error {
 	return t.enable(ctx, reload)
 }
 
-// wanted gives the files of an installation.
+// wanted returns the files of an installation.
 func (t tree) wanted(before []string) ([]file, error) {
 	var files []file
 	packaged, err := t.packaged()
@@ -113,7 +113,7 @@ func (t tree) wanted(before []string) ([]file, error) {
 	return files, nil
 }
 
-// packaged gives the unit that a package brought, or "".
+// packaged returns the path of a package's unit, or "".
 func (t tree) packaged() (string, error) {
 	for _, dir := range packageDirs {
 		path := filepath.Join(dir, UnitName)
@@ -124,7 +124,7 @@ func (t tree) packaged() (string, error) {
 	return "", nil
 }
 
-// enable makes systemd know what was written, and start the unit at the next boot.
+// enable makes systemd read the new files, and start the unit at the next boot.
 func (t tree) enable(ctx context.Context, reload bool) error {
 	there, err := t.exists(enabled)
 	if err != nil {
@@ -145,7 +145,7 @@ func (t tree) enable(ctx context.Context, reload bool) error {
 	return t.control(ctx, steps)
 }
 
-// control runs systemctl, or says what is to be run where systemd does not.
+// control runs systemctl, or reports the command if systemd doesn't run.
 func (i Installation) control(ctx context.Context, steps [][]string) error {
 	for _, arguments := range steps {
 		command := "systemctl " + strings.Join(arguments, " ")
@@ -156,7 +156,7 @@ func (i Installation) control(ctx context.Context, steps [][]string) error {
 			}
 			i.Tell("ran " + command)
 		case arguments[0] == "daemon-reload":
-			// Nothing runs that would have to read the files again.
+			// No systemd runs that would have to reload.
 		case filepath.Clean(i.Root) != "/":
 			i.Tell("left to do: systemctl --root=" + i.Root + " " + strings.Join(arguments, " "))
 		default:
@@ -166,8 +166,8 @@ func (i Installation) control(ctx context.Context, steps [][]string) error {
 	return nil
 }
 
-// Uninstall takes away what Install wrote, on this run or an earlier one. A file that
-// was changed since stays, and is named by an error.
+// Uninstall removes the files that Install wrote, in this run or an earlier one. It keeps
+// files that were changed since, and returns an error that names them.
 func (i Installation) Uninstall(ctx context.Context) error {
 	t, err := i.open()
 	if err != nil {
@@ -211,7 +211,8 @@ func (i Installation) Uninstall(ctx context.Context) error {
 	return nil
 }
 
-// disable undoes enable, before the unit goes: systemctl reads in it what to undo.
+// disable undoes enable. It must precede the removal of the unit: systemctl reads there
+// what to undo.
 func (t tree) disable(ctx context.Context) error {
 	if t.Control != nil {
 		return t.control(ctx, [][]string{{"disable", UnitName}})
@@ -223,7 +224,7 @@ func (t tree) disable(ctx context.Context) error {
 	return nil
 }
 
-// find gives our files as they were written, and those that were changed since.
+// find returns our unchanged files, and those that were changed since.
 func (t tree) find() (ours, left []string, err error) {
 	paths := []string{filepath.Join(unitDir, UnitName)}
 	for _, pattern := range []string{

@@ -47,7 +47,7 @@ func (h *host) put(path, text string) {
 	}
 }
 
-// files gives all files, as one text.
+// files returns all files, as one text.
 func (h *host) files() string {
 	h.t.Helper()
 	var all strings.Builder

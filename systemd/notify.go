@@ -1,4 +1,4 @@
-// Package systemd is what snapsource says to systemd.
+// Package systemd contains snapsource's unit, installs it, and notifies systemd.
 package systemd
 
 import (
@@ -7,8 +7,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Status tells systemd what the service is doing, for "systemctl status". Without
-// a service manager (NOTIFY_SOCKET unset) it does nothing.
+// Status reports the current step to systemd, for "systemctl status". Without a service
+// manager (NOTIFY_SOCKET unset) it does nothing.
 func Status(words ...string) {
 	var said []string
 	for _, w := range words {
@@ -19,11 +19,11 @@ func Status(words ...string) {
 	notify("STATUS=" + strings.ReplaceAll(strings.Join(said, ": "), "\n", " "))
 }
 
-// Ready tells systemd that the service has done its work.
+// Ready reports to systemd that the service has done its work.
 func Ready() { notify(daemon.SdNotifyReady) }
 
-// notify ignores failures: a lost notification must not keep a Source from being
-// mounted, and systemd sees a oneshot service's end by its exit code.
+// notify ignores errors: a lost notification must not keep a Source from being mounted, and
+// systemd detects the end of a oneshot service by its exit code.
 func notify(state string) {
 	daemon.SdNotify(false, state) //nolint:errcheck
 }

@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// ErrExposed says that others than root can put another program in the place of ours.
+// ErrExposed means that users other than root can replace the program.
 var ErrExposed = errors.New("not root's alone")
 
-// tree is an installation with its root open: no path, nor any link on it, leads out of it.
-// An absolute link does, as [os.Root] has it, even where it leads back.
+// tree is an installation with its root open: no path, and no link on it, leads out of it.
+// An absolute link counts as leading out, as in [os.Root], even if it leads back.
 type tree struct {
 	Installation
 	root *os.Root
@@ -28,7 +28,7 @@ func (i Installation) open() (tree, error) {
 	return tree{i, root}, nil
 }
 
-// inRoot names the path in an error of os.Root's, which knows it without the root.
+// inRoot adds the root to the path in an error of os.Root.
 func (t tree) inRoot(name string, err error) error {
 	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
 		err = fmt.Errorf("%s %s: %w", cause.Op, t.at(name), cause.Err)
@@ -36,7 +36,7 @@ func (t tree) inRoot(name string, err error) error {
 	return err
 }
 
-// exists says whether there is something at a path, whatever it is.
+// exists says whether a path exists, of any type.
 func (t tree) exists(name string) (bool, error) {
 	_, err := t.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,16 +45,17 @@ func (t tree) exists(name string) (bool, error) {
 	return err == nil, t.inRoot(name, err)
 }
 
-// linksMax is how many links the program's path may lead through, as in the kernel.
+// linksMax is the most links on the program's path, as in the kernel.
 const linksMax = 40
 
-// checkProgram refuses a program that others than root can write to or replace, for the unit
-// runs it as root: it and every directory on its path, be it behind a link, must be root's
-// and writable by nobody else. A sticky directory such as /tmp is writable: who can make a
-// file there has one to be found before the program is put in its place.
+// checkProgram refuses a program that users other than root can write to or replace,
+// because the unit runs it as root. Root must own the file and every directory on its path,
+// also behind links, and nobody else may have write permission. A sticky directory such as
+// /tmp is writable: whoever can create a file there can create one before the program is
+// installed.
 //
-// In an image the program may be missing still; then what is there of its path counts. What
-// is above the image's root does not.
+// In an image the program may be missing; then the existing part of its path counts.
+// Directories above the image's root do not.
 func (t tree) checkProgram() error {
 	done, rest := ".", strings.Split(t.Program, "/")
 	if err := t.checkOwner(done); err != nil {
@@ -100,8 +101,8 @@ func (t tree) checkProgram() error {
 	return nil
 }
 
-// checkOwner refuses what is not root's alone. The files of an image may be of whoever
-// makes it, who gives them to root later, when it is packed.
+// checkOwner refuses a file that others than root can write to. The files of an image may
+// belong to its builder, who changes the owner to root when packing it.
 func (t tree) checkOwner(name string) error {
 	info, err := t.root.Lstat(name)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 // UnitName is the name of snapsource's unit.
 const UnitName = "snapsource.service"
 
-// packagedProgram is where packages put the program.
+// packagedProgram is the program's path in packages.
 const packagedProgram = "/usr/bin/snapsource"
 
 //go:embed snapsource.service
 var unit string
 
-// Unit gives the text of snapsource's unit, with the program at its absolute path.
+// Unit returns the text of snapsource's unit for the program's absolute path.
 func Unit(program string) (string, error) {
 	if !plainPath.MatchString(program) {
 		return "", fmt.Errorf("%w: the program's path %q can't stand in a unit: use /, letters, digits and . _ + - only", ErrName, program)
@@ -24,19 +24,19 @@ func Unit(program string) (string, error) {
 	return strings.Replace(unit, "\nExecStart="+packagedProgram+" ", "\nExecStart="+program+" ", 1), nil
 }
 
-// plainPath keeps out what has a meaning in ExecStart: blanks, quotes, %, $, \ and
+// plainPath excludes characters with a meaning in ExecStart: blanks, quotes, %, $, \ and
 // prefixes such as - and @.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
 
-// unitName is a service, a target or the like, or an instance: "puma@1.service". A
-// template can't be started. systemd also allows : and \, which nobody has missed yet.
+// unitName matches a service, a target or the like, or an instance: "puma@1.service". A
+// template can't be started. systemd also permits : and \.
 var unitName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(@[A-Za-z0-9._-]+)?\.(service|socket|target|timer|path|mount|automount)$`)
 
-// unitNameMax is a file name's 255 bytes less what ours add, that of the temporary file
-// included: a dot, and up to 19 digits.
+// unitNameMax is a file name's 255 bytes minus our additions, including those of the
+// temporary file: a dot, and up to 19 digits.
 const unitNameMax = 255 - len(startsPrefix+startsSuffix+".1234567890123456789")
 
-// checkName refuses what is no unit's name, paths among them, and our own.
+// checkName refuses an invalid unit name, such as a path, and our own.
 func checkName(name string) error {
 	switch {
 	case len(name) > unitNameMax || !unitName.MatchString(name):

@@ -5,13 +5,9 @@
 package admission
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +24,7 @@ const (
 	cohortAge      = 50 * time.Minute // EC2 attaches 15,000 volumes meanwhile; later runs are usually reboots
 	cohortSpan     = 10 * time.Minute // from the first launch of a cohort to this one, at most
 	slowBoot       = 5 * time.Minute  // from a launch to its first run; a later run is a retry and keeps the slot
+	lateAfter      = 8 * time.Second  // a missed slot's tokens are kept: AttachVolume's bucket fills in 10 s
 	deadlineMargin = 30 * time.Second // a run whose slot is after its deadline retries this long before the deadline
 
 	launchWindow = 15 * time.Second                // in which the launches of one request begin
@@ -97,9 +94,10 @@ func (l *Limiter) context(ctx context.Context, action string) context.Context {
 // Do makes a call and retries it while EC2 throttles it: with jitter, then in this launch's
 // slot, then with backoff. It returns the error of the last call.
 func Do[T any](ctx context.Context, l *Limiter, w Waiter, action string, call func(context.Context) (T, error)) (T, error) {
-	for {
-		v, err := call(l.context(ctx, action))
-		if !errors.Is(err, ec2ops.ErrThrottled) || ctx.Err() != nil {
+	for n := 0; ; n++ {
+		with := l.context(ctx, action)
+		v, err := call(with)
+		if !errors.Is(err, ec2ops.ErrThrottled) || ctx.Err() != nil || with == ctx && n > 0 {
 			return v, err
 		}
 		if waitErr := l.wait(ctx, w, action); waitErr != nil {
@@ -184,8 +182,12 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 // need the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
-	d := l.cohort.slot(l.tokens) - l.cohort.before - since
-	l.late = d < 0
+	d := l.cohort.slot(l.tokens, l.cohort.rank) - l.cohort.before - since
+	// Launches of several pages count late. Half of the late ones take the slots left unused.
+	if l.late = d < 0; d < -lateAfter && l.cohort.size > ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
+		last := l.cohort.slot(l.tokens, l.cohort.size)
+		d = last + l.jitter("behind", last/10) - l.cohort.before - since
+	}
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
 		l.cohort.size/float64(l.Sources), d.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-deadlineMargin {
@@ -201,52 +203,4 @@ func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 // jitter returns a pseudo-random duration below limit, fixed for this instance and purpose.
 func (l *Limiter) jitter(purpose string, limit time.Duration) time.Duration {
 	return time.Duration(fraction(l.self.InstanceID, purpose) * float64(limit))
-}
-
-// cohort is the launches that EC2's rate limits still delay, counted in volumes.
-type cohort struct {
-	size, rank float64       // rank is this launch's, from 0
-	before     time.Duration // from the cohort's first launch to this one
-}
-
-// cohortOf finds this launch's cohort among the launches of its image. Each one stands for
-// weight volumes.
-func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) cohort {
-	isSelf := func(l ec2ops.Launch) bool { return l.ID == self.ID }
-	launches = slices.Clone(launches)
-	if !slices.ContainsFunc(launches, isSelf) {
-		launches = append(launches, self) // EC2 does not list it yet
-	}
-	slices.SortFunc(launches, func(a, b ec2ops.Launch) int {
-		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank")))
-	})
-	own, first, end := slices.IndexFunc(launches, isSelf), 0, 0
-	for attachedBy := (time.Time{}); end < len(launches); end++ { // attachedBy: when EC2 can have attached the volumes of all earlier launches
-		if at := launches[end].At.Truncate(launchWindow); !at.Before(attachedBy) {
-			if end > own {
-				break
-			}
-			first, attachedBy = end, at
-		}
-		attachedBy = attachedBy.Add(time.Duration(weight * float64(attachEvery)))
-	}
-	earliest := slices.MinFunc(launches[first:end], func(a, b ec2ops.Launch) int { return a.At.Compare(b.At) })
-	return cohort{float64(end-first) * weight, (float64(own-first) + fraction(self.ID, "volume")) * weight, launches[own].At.Sub(earliest.At)}
-}
-
-// slot returns when this launch may create its volume, counted from the first call of the
-// cohort's first launch. tokens is what each launch takes from the scarcest bucket.
-func (c cohort) slot(tokens float64) time.Duration {
-	rank := c.rank
-	if tokens == 1 { // the launches without a slot are a random part of the cohort
-		rank = withoutSlot + rank*(c.size-withoutSlot)/c.size
-	}
-	return time.Duration(max(0, tokens*rank-ec2ops.AttachBurst) / utilization * float64(attachEvery))
-}
-
-// fraction returns a pseudo-random number from 0 to 1 for an instance. All instances compute
-// the same one, so the launches of a cohort agree on its ranks.
-func fraction(instanceID, purpose string) float64 {
-	sum := sha256.Sum256([]byte(purpose + "\x00" + instanceID))
-	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
 }

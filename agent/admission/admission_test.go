@@ -86,7 +86,7 @@ func TestSlot(t *testing.T) {
 		{1000, 10, sharedTokens, 0},
 		{1000, 1000, sharedTokens, 4150 / 4.8},
 	} {
-		got := cohort{size: tc.size, rank: tc.rank}.slot(tc.tokens)
+		got := cohort{size: tc.size}.slot(tc.tokens, tc.rank)
 		if math.Abs(got.Seconds()-tc.want) > 0.001 {
 			t.Errorf("rank %g of %g, %g tokens: %s, want %.1f s", tc.rank, tc.size, tc.tokens, got, tc.want)
 		}
@@ -131,34 +131,37 @@ func (a *account) Pause(ctx context.Context, d time.Duration, what string) error
 }
 
 // TestDo: how a call that EC2 throttles so many times is made again.
+const patient = 100 // times: the client's own retries
+
+var doCases = map[string]struct {
+	throttled int // the first so many calls
+	action    string
+	others    int
+	change    func(*Limiter, *account)
+	calls     int // that the client does not retry
+	counted   int
+	most      time.Duration // that it takes
+	least     time.Duration
+	tells     string
+}{
+	"not throttled":   {action: "CreateVolume", others: 999, calls: 1},
+	"throttled once":  {throttled: 1, action: "CreateVolume", others: 999, calls: 2, most: 2 * time.Second, tells: "EC2 throttles CreateVolume; retrying in "},
+	"throttled twice": {throttled: 2, action: "DescribeVolumes", others: 999, calls: 3, most: 6 * time.Second, tells: "EC2 throttles DescribeVolumes; retrying in "},
+	"alone":           {throttled: patient, action: "CreateVolume", calls: 3, counted: 1, most: 18 * time.Second},
+	"few":             {throttled: patient, action: "CreateVolume", others: 99, calls: 3, counted: 1, most: 18 * time.Second},
+	"many":            {throttled: 3, action: "CreateVolume", others: 999, calls: 4, counted: 1, least: 16 * time.Second, most: 198 * time.Second, tells: "about 1000 instances are being launched; EC2's rate limits let this one create its volume in "},
+	"many, a list":    {throttled: patient, action: "DescribeVolumes", others: 999, calls: 3, counted: 1, least: 16 * time.Second, most: 198 * time.Second},
+	"shared limits":   {throttled: 5, action: "CreateVolume", others: 999, calls: 6, counted: 1, least: 16 * time.Second, most: 890 * time.Second},
+	"no image id":     {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.ImageID = "" }},
+	"an old instance": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.Launched = time.Now().Add(-cohortAge - 1) }},
+	"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and the number of instances", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
+	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(countWindows), most: 2000 * time.Second, tells: "note: ",
+		change: func(_ *Limiter, a *account) { a.countErr = ec2ops.ErrThrottled }},
+	"cancelled": {throttled: 1, action: "CreateVolume", calls: 1, tells: "EC2 throttles", change: func(_ *Limiter, a *account) { a.cancelled = true }},
+}
+
 func TestDo(t *testing.T) {
-	const patient = 100 // times: the client's own retries
-	for name, tc := range map[string]struct {
-		throttled int // the first so many calls
-		action    string
-		others    int
-		change    func(*Limiter, *account)
-		calls     int // that the client does not retry
-		counted   int
-		most      time.Duration // that it takes
-		least     time.Duration
-		tells     string
-	}{
-		"not throttled":   {action: "CreateVolume", others: 999, calls: 1},
-		"throttled once":  {throttled: 1, action: "CreateVolume", others: 999, calls: 2, most: 2 * time.Second, tells: "EC2 throttles CreateVolume; retrying in "},
-		"throttled twice": {throttled: 2, action: "DescribeVolumes", others: 999, calls: 3, most: 6 * time.Second, tells: "EC2 throttles DescribeVolumes; retrying in "},
-		"alone":           {throttled: patient, action: "CreateVolume", calls: 3, counted: 1, most: 18 * time.Second},
-		"few":             {throttled: patient, action: "CreateVolume", others: 99, calls: 3, counted: 1, most: 18 * time.Second},
-		"many":            {throttled: 3, action: "CreateVolume", others: 999, calls: 4, counted: 1, least: 16 * time.Second, most: 198 * time.Second, tells: "about 1000 instances are being launched; EC2's rate limits let this one create its volume in "},
-		"many, a list":    {throttled: patient, action: "DescribeVolumes", others: 999, calls: 3, counted: 1, least: 16 * time.Second, most: 198 * time.Second},
-		"shared limits":   {throttled: 5, action: "CreateVolume", others: 999, calls: 6, counted: 1, least: 16 * time.Second, most: 890 * time.Second},
-		"no image id":     {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.ImageID = "" }},
-		"an old instance": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.Launched = time.Now().Add(-cohortAge - 1) }},
-		"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and the number of instances", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
-		"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(countWindows), most: 2000 * time.Second, tells: "note: ",
-			change: func(_ *Limiter, a *account) { a.countErr = ec2ops.ErrThrottled }},
-		"cancelled": {throttled: 1, action: "CreateVolume", calls: 1, tells: "EC2 throttles", change: func(_ *Limiter, a *account) { a.cancelled = true }},
-	} {
+	for name, tc := range doCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := &account{t: t, launches: []ec2ops.Launch{{ID: "i-self", At: time.Now()}}}
@@ -193,5 +196,19 @@ func TestDo(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestClientGivesUp: what the client has retried in vain is not made again for ever.
+func TestClientGivesUp(t *testing.T) {
+	for name, l := range map[string]*Limiter{"nil": nil, "blind": {clientRetries: true}} {
+		calls := 0
+		_, err := Do(t.Context(), l, &account{t: t}, "CreateVolume", func(context.Context) (int, error) {
+			calls++
+			return 0, ec2ops.ErrThrottled
+		})
+		if !errors.Is(err, ec2ops.ErrThrottled) || calls > 2 {
+			t.Errorf("%s: %d calls, %v", name, calls, err)
+		}
 	}
 }

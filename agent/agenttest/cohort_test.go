@@ -20,88 +20,95 @@ func refused(action string, nth int, d time.Duration) ec2test.Fault {
 	return ec2test.Fault{Effect: ec2test.Fail, Action: action, Nth: nth, For: d, Code: "RequestLimitExceeded"}
 }
 
+const forever = 24 * time.Hour
+
+// lists is a fault: EC2 throttles the first call of a launch.
+func lists(d time.Duration) []ec2test.Fault {
+	return []ec2test.Fault{refused("DescribeVolumes", 1, d)}
+}
+
+var cohortCases = map[string]struct {
+	others   int    // launched at the same time; they make no calls
+	image    string // of the others
+	aged     time.Duration
+	deny     string
+	faults   []ec2test.Fault
+	timeout  time.Duration
+	within   time.Duration // of which the run is over; 0: not looked at
+	counts   int           // how often it counts
+	samples  int           // of these, how often only a part
+	tells    string        // what it says that it waits for
+	notes    string
+	exitCode int
+	fails    string
+}{
+	"alone, not throttled": {within: 7 * time.Second},
+	"many, not throttled":  {others: 500, within: 7 * time.Second},
+	"many, throttled once": {others: 999, faults: lists(0), within: 9 * time.Second, tells: "EC2 throttles DescribeVolumes; retrying in "},
+	"alone, volumes and snapshots throttled once": {
+		faults: append(lists(0), refused("DescribeSnapshots", 1, 0)), within: 13 * time.Second, tells: "EC2 throttles DescribeSnapshots; ",
+	},
+	"alone, CreateVolume throttled once": {
+		faults: []ec2test.Fault{refused("CreateVolume", 1, 0)}, within: 9 * time.Second, tells: "EC2 throttles CreateVolume; ",
+	},
+	"alone, throttled for 10 s": {
+		faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1, tells: "EC2 throttles DescribeVolumes; ",
+	},
+	"alone, CreateVolume throttled for 10 s": {
+		faults: []ec2test.Fault{refused("CreateVolume", 1, 10*time.Second)}, within: 40 * time.Second, counts: 1, tells: "EC2 throttles CreateVolume; ",
+	},
+	"throttled once the volume is made": {
+		faults: []ec2test.Fault{refused("AttachVolume", 1, 0)}, within: 12 * time.Second,
+	},
+	"many of another image": {
+		others: 999, image: "ami-0123456789abcdef0", faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1,
+		tells: "EC2 throttles DescribeVolumes; ",
+	},
+	"many": {
+		others: 999, faults: lists(10 * time.Second), within: 4 * time.Minute, counts: 1,
+		tells: "about 1000 instances are being launched; EC2's rate limits let this one create its volume in ",
+	},
+	"many, counting is throttled": {
+		others: 999, faults: append(lists(10*time.Second), refused("DescribeInstances", 1, 10*time.Second)),
+		within: 4 * time.Minute, counts: 2, tells: "about 1000 instances",
+	},
+	"many, by shared limits": {
+		others: 999, faults: []ec2test.Fault{refused("CreateVolume", 1, 4*time.Minute)}, within: 16 * time.Minute, counts: 1,
+		tells: "about 1000 instances",
+	},
+	"more than a page": {
+		others: 1499, faults: lists(10 * time.Second), within: 6 * time.Minute, counts: 2, samples: 1, tells: "about 15",
+	},
+	"an old instance": {
+		others: 999, aged: 2 * time.Hour, faults: lists(10 * time.Second), within: 25 * time.Second, tells: "EC2 throttles DescribeVolumes; ",
+	},
+	"many, the second run": { // it keeps its slot
+		others: 2499, aged: 11 * time.Minute, faults: lists(10 * time.Second), within: 3 * time.Minute, counts: 2, samples: 1,
+		tells: "about 25",
+	},
+	"others launched long before": {
+		aged: 10 * time.Minute, faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1, tells: "EC2 throttles DescribeVolumes; ",
+	},
+	"counting is not allowed": {
+		others: 999, deny: "DescribeInstances", faults: lists(10 * time.Second), within: 30 * time.Second, counts: 1,
+		tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
+	},
+	"counting fails": {
+		others: 999, faults: append(lists(10*time.Second), refused("DescribeInstances", 1, forever)), timeout: 2 * time.Minute, counts: 2,
+		tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
+	},
+	"a slot after the deadline": {
+		others: 999, faults: lists(10 * time.Second), timeout: time.Minute, within: time.Minute, counts: 1, tells: ", after its deadline",
+	},
+	"throttled until the deadline": {
+		others: 999, faults: []ec2test.Fault{refused("CreateVolume", 1, forever)}, timeout: time.Minute, counts: 1,
+		tells: ", after its deadline", exitCode: failure.ExitTemporary, fails: "CreateVolume",
+	},
+}
+
 // TestCohort: what a throttled launch does, by how many were launched with it.
 func TestCohort(t *testing.T) {
-	const forever = 24 * time.Hour
-	lists := func(d time.Duration) []ec2test.Fault { return []ec2test.Fault{refused("DescribeVolumes", 1, d)} }
-	for name, tc := range map[string]struct {
-		others   int    // launched at the same time; they make no calls
-		image    string // of the others
-		aged     time.Duration
-		deny     string
-		faults   []ec2test.Fault
-		timeout  time.Duration
-		within   time.Duration // of which the run is over; 0: not looked at
-		counts   int           // how often it counts
-		samples  int           // of these, how often only a part
-		tells    string        // what it says that it waits for
-		notes    string
-		exitCode int
-		fails    string
-	}{
-		"alone, not throttled": {within: 7 * time.Second},
-		"many, not throttled":  {others: 500, within: 7 * time.Second},
-		"many, throttled once": {others: 999, faults: lists(0), within: 9 * time.Second, tells: "EC2 throttles DescribeVolumes; retrying in "},
-		"alone, volumes and snapshots throttled once": {
-			faults: append(lists(0), refused("DescribeSnapshots", 1, 0)), within: 13 * time.Second, tells: "EC2 throttles DescribeSnapshots; ",
-		},
-		"alone, CreateVolume throttled once": {
-			faults: []ec2test.Fault{refused("CreateVolume", 1, 0)}, within: 9 * time.Second, tells: "EC2 throttles CreateVolume; ",
-		},
-		"alone, throttled for 10 s": {
-			faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1, tells: "EC2 throttles DescribeVolumes; ",
-		},
-		"alone, CreateVolume throttled for 10 s": {
-			faults: []ec2test.Fault{refused("CreateVolume", 1, 10*time.Second)}, within: 40 * time.Second, counts: 1, tells: "EC2 throttles CreateVolume; ",
-		},
-		"throttled once the volume is made": {
-			faults: []ec2test.Fault{refused("AttachVolume", 1, 0)}, within: 12 * time.Second,
-		},
-		"many of another image": {
-			others: 999, image: "ami-0123456789abcdef0", faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1,
-			tells: "EC2 throttles DescribeVolumes; ",
-		},
-		"many": {
-			others: 999, faults: lists(10 * time.Second), within: 4 * time.Minute, counts: 1,
-			tells: "about 1000 instances are being launched; EC2's rate limits let this one create its volume in ",
-		},
-		"many, counting is throttled": {
-			others: 999, faults: append(lists(10*time.Second), refused("DescribeInstances", 1, 10*time.Second)),
-			within: 4 * time.Minute, counts: 2, tells: "about 1000 instances",
-		},
-		"many, by shared limits": {
-			others: 999, faults: []ec2test.Fault{refused("CreateVolume", 1, 4*time.Minute)}, within: 16 * time.Minute, counts: 1,
-			tells: "about 1000 instances",
-		},
-		"more than a page": {
-			others: 1499, faults: lists(10 * time.Second), within: 6 * time.Minute, counts: 2, samples: 1, tells: "about 15",
-		},
-		"an old instance": {
-			others: 999, aged: 2 * time.Hour, faults: lists(10 * time.Second), within: 25 * time.Second, tells: "EC2 throttles DescribeVolumes; ",
-		},
-		"many, the second run": { // it keeps its slot
-			others: 2499, aged: 11 * time.Minute, faults: lists(10 * time.Second), within: 3 * time.Minute, counts: 2, samples: 1,
-			tells: "about 25",
-		},
-		"others launched long before": {
-			aged: 10 * time.Minute, faults: lists(10 * time.Second), within: 25 * time.Second, counts: 1, tells: "EC2 throttles DescribeVolumes; ",
-		},
-		"counting is not allowed": {
-			others: 999, deny: "DescribeInstances", faults: lists(10 * time.Second), within: 30 * time.Second, counts: 1,
-			tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
-		},
-		"counting fails": {
-			others: 999, faults: append(lists(10*time.Second), refused("DescribeInstances", 1, forever)), timeout: 2 * time.Minute, counts: 2,
-			tells: "counting the instances launched from ami-", notes: "the number of instances being launched is unknown",
-		},
-		"a slot after the deadline": {
-			others: 999, faults: lists(10 * time.Second), timeout: time.Minute, within: time.Minute, counts: 1, tells: ", after its deadline",
-		},
-		"throttled until the deadline": {
-			others: 999, faults: []ec2test.Fault{refused("CreateVolume", 1, forever)}, timeout: time.Minute, counts: 1,
-			tells: ", after its deadline", exitCode: failure.ExitTemporary, fails: "CreateVolume",
-		},
-	} {
+	for name, tc := range cohortCases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opts := ec2test.Options{Latency: ec2test.Realistic, Seed: 1, Faults: tc.faults}
@@ -128,15 +135,7 @@ func TestCohort(t *testing.T) {
 				if took := time.Since(start); took > tc.within && tc.within != 0 {
 					t.Errorf("took %s, want at most %s", took, tc.within)
 				}
-				counts, samples := 0, 0
-				for _, c := range cloud.Calls() {
-					if c.Action == "DescribeInstances" && c.Params["Filter.1.Name"] == "launch-time" {
-						counts++
-						if c.Params["Filter.4.Name"] == "private-ip-address" {
-							samples++
-						}
-					}
-				}
+				counts, samples := counted(cloud.Calls())
 				if counts != tc.counts || samples != tc.samples {
 					t.Errorf("it counts %d times, of which %d a part; want %d and %d", counts, samples, tc.counts, tc.samples)
 				}
@@ -164,6 +163,19 @@ func TestCohort(t *testing.T) {
 			})
 		})
 	}
+}
+
+// counted says how often launches were counted, and of these how often only a part.
+func counted(calls []ec2test.Call) (counts, samples int) {
+	for _, c := range calls {
+		if c.Action == "DescribeInstances" && c.Params["Filter.1.Name"] == "launch-time" {
+			counts++
+			if c.Params["Filter.4.Name"] == "private-ip-address" {
+				samples++
+			}
+		}
+	}
+	return counts, samples
 }
 
 // TestChanceRefusal: one throttled call costs a launch little, whoever is launched at the

@@ -134,17 +134,20 @@ func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 	return nil
 }
 
-// Heartbeat sends heartbeats until ctx ends. It ignores errors: the next heartbeat follows.
-func (h *Hook) Heartbeat(ctx context.Context, instanceID string) {
-	group := h.Group
-	every := time.NewTicker(heartbeatEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-			_ = h.group.RecordHeartbeat(ctx, group, h.name, instanceID)
+// Heartbeat returns a function for the background, which sends heartbeats until its ctx
+// ends. It ignores errors: the next heartbeat follows.
+func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)) {
+	group := h.Group // which may be found anew meanwhile
+	return func(ctx context.Context) {
+		every := time.NewTicker(heartbeatEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+				_ = h.group.RecordHeartbeat(ctx, group, h.name, instanceID)
+			}
 		}
 	}
 }

@@ -12,12 +12,12 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// wrapperDir is where the instance has its own aws command, first in PATH.
+// wrapperDir contains the instance's own aws command, first in PATH.
 const wrapperDir = "/run/ec2sandbox/bin"
 
-// awsWrapper makes every AWS CLI talk to the sandbox: versions before 2.13 do
-// not read AWS_ENDPOINT_URL. The first aws behind it in PATH that works is used,
-// and remembered: asking takes half a second.
+// awsWrapper makes every AWS CLI call the sandbox: versions before 2.13 do not read
+// AWS_ENDPOINT_URL. It uses the first working aws behind it in PATH, and caches its path:
+// the check takes half a second.
 const awsWrapper = `#!/bin/sh
 found=/run/ec2sandbox/aws
 if ! [ -s "$found" ]; then
@@ -34,7 +34,7 @@ fi
 exec "$(cat "$found")" --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 `
 
-// installWrapper puts the aws command in its place; /run must be the instance's.
+// installWrapper installs the aws command; /run must be the instance's.
 func installWrapper() error {
 	if err := os.MkdirAll(wrapperDir, 0o755); err != nil {
 		return fmt.Errorf("install the aws command: %w", err)
@@ -48,8 +48,7 @@ func installWrapper() error {
 // defaultPath is used when there is no PATH at all.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// instanceEnv returns the variables that an instance has and our environment
-// has not.
+// instanceEnv returns the variables that an instance has and our environment does not.
 func instanceEnv(ec2URL, imdsURL string) []string {
 	path := os.Getenv("PATH")
 	if path == "" {
@@ -58,8 +57,8 @@ func instanceEnv(ec2URL, imdsURL string) []string {
 	return append(ec2test.Env(ec2URL, imdsURL, ec2test.DefaultRegion), "PATH="+wrapperDir+":"+path)
 }
 
-// commandEnv returns the environment of a command on an instance: ours, without
-// any AWS setting of the user's, and the instance's.
+// commandEnv returns the environment of a command on an instance: ours, without any of the
+// user's AWS settings, and the instance's.
 func commandEnv(instance []string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")

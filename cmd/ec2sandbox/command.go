@@ -14,15 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit codes of a command that could not be started, as shells have them.
+// Exit codes of a command that could not be started, as in shells.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
 	exitSignal        = 128 // plus the signal's number
 )
 
-// findCommand returns the path of a command, found through the PATH of its own
-// environment.
+// findCommand returns the path of a command, searched in the PATH of its own environment.
 func findCommand(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)
@@ -60,9 +59,9 @@ func startFailure(err error) int {
 	return exitNotExecutable
 }
 
-// notifySignals starts to catch the signals that are passed on to the command.
-// A signal typed on a terminal reaches the command by itself, as it is in the
-// terminal's foreground group like us: that one is caught, and not passed on.
+// notifySignals starts to catch the signals that are passed on to the command. A signal
+// typed on a terminal also reaches the command directly, because it is in the terminal's
+// foreground group like us: it is caught but not passed on.
 func notifySignals() (<-chan os.Signal, func()) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
@@ -91,7 +90,7 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// exitCode returns what a shell would make of how a process ended.
+// exitCode returns a shell's exit code for the end of a process.
 func exitCode(status unix.WaitStatus) int {
 	if status.Signaled() {
 		return exitSignal + int(status.Signal())

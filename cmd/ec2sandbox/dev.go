@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addDev makes /dev: the devices that every program expects, and none of the
-// host's disks. The nodes and links of attached volumes come later, from outside.
+// addDev creates /dev with the devices that every program expects, and none of the host's
+// disks. The nodes and links of attached volumes are added later, from outside.
 func (r rootFS) addDev() error {
 	dev := r.inside("/dev")
 	if err := unix.Mount("tmpfs", dev, "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
@@ -55,6 +55,6 @@ func (r rootFS) addDev() error {
 	if err := unix.Mount("tmpfs", filepath.Join(dev, "shm"), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return fmt.Errorf("mount /dev/shm: %w", err)
 	}
-	// The terminal that we run on is one of the host's: it keeps its name.
+	// Our terminal is one of the host's: it keeps its name.
 	return r.bind("/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC)
 }

@@ -15,12 +15,11 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// busyPoll is how often a device that is being detached is looked at while
-// something still uses it.
+// busyPoll is the poll interval for a device in use that is being detached.
 const busyPoll = 100 * time.Millisecond
 
-// disks holds the data of volumes and snapshots, and shows the volumes of one
-// instance as loop devices. It implements [ec2test.Disks].
+// disks stores the data of volumes and snapshots, and attaches the volumes of one instance
+// as loop devices. It implements [ec2test.Disks].
 type disks struct {
 	state  state
 	store  ec2test.Store
@@ -93,8 +92,8 @@ func removeFile(path string) error {
 	return nil
 }
 
-// Attach implements [ec2test.Disks]. Another instance's run sees for itself that
-// the world has changed.
+// Attach implements [ec2test.Disks]. Another instance's run notices by itself that the
+// World has changed.
 func (d *disks) Attach(ctx context.Context, instanceID, _ string) error {
 	if instanceID != d.instanceID {
 		return nil
@@ -109,14 +108,14 @@ func (d *disks) Detach(ctx context.Context, _, _ string) error {
 	return err
 }
 
-// errTerminated says that the instance has been terminated.
+// errTerminated: the instance was terminated.
 var errTerminated = errors.New("the instance was terminated")
 
-// errStopped says that it has been stopped; its attachments stay.
+// errStopped: the instance was stopped; its attachments stay.
 var errStopped = errors.New("the instance was stopped")
 
-// reconcile makes the instance's devices those that the world says it has, and
-// returns when to look again at the latest; zero means when the world changes.
+// reconcile makes the instance's devices match its attachments, and returns the time of the
+// next check; zero means when the World changes.
 func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,8 +173,8 @@ func (d *disks) show(volumeID string) error {
 	return err
 }
 
-// releaseIdle lets go of the busy volumes that no device shows any more: ours,
-// and those of instances that are not running.
+// releaseIdle reports busy volumes that have no device any more as released: ours, and
+// those of instances that are not running.
 func (d *disks) releaseIdle(ctx context.Context, w *ec2test.World) error {
 	var errs []error
 	for _, v := range w.Volumes {
@@ -194,15 +193,15 @@ func (d *disks) releaseIdle(ctx context.Context, w *ec2test.World) error {
 	return errors.Join(errs...)
 }
 
-// closeAll lets go of all devices when the instance is down, and waits until
-// the kernel has cleared them.
+// closeAll releases all devices after the instance's end, and waits until the kernel has
+// cleared them.
 func (d *disks) closeAll() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dev = ""
 	var errs []error
 	for _, l := range d.loops {
-		l.links = nil // they went with the instance
+		l.links = nil // removed with the instance
 		errs = append(errs, l.release())
 	}
 	for deadline := time.Now().Add(teardownTimeout); ; time.Sleep(backingPoll) {
@@ -232,7 +231,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// boot says where the instance's /dev is, from which on devices are shown.
+// boot sets the instance's /dev, in which devices appear from now on.
 func (d *disks) boot(dev string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

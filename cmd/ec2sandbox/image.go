@@ -20,18 +20,17 @@ const (
 	gib       = 1 << 30
 )
 
-// A volume that is being written to is compared with its copy for as long as
-// patience while its instance runs, and after that with the instance held up.
-// settleTimeout bounds all of it: a pass over the data of a busy volume took 140 ms
-// on a loaded machine (217 in 30 s), and a client's own patience is 60 s (botocore's
-// read timeout).
+// A volume under writes is compared with its copy for copyTimeout while its instance runs,
+// and after that with the instance stopped. settleTimeout bounds the whole copy: a pass
+// over the data of a busy volume took 140 ms on a loaded machine (217 in 30 s), and a
+// client times out after 60 s (botocore's read timeout).
 const (
-	patience      = time.Second
+	copyTimeout   = time.Second
 	settleTimeout = 30 * time.Second
 )
 
-// createImage makes a sparse image of size bytes, from another unless it is "".
-// If that may be written to, hold holds up whoever does.
+// createImage creates a sparse image of size bytes, copied from another unless that is "".
+// If the other may be written to, hold stops its writers.
 func createImage(ctx context.Context, path string, size int64, from string, hold func() error) (err error) {
 	dst, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -49,7 +48,7 @@ func createImage(ctx context.Context, path string, size int64, from string, hold
 	return nil
 }
 
-// snapshotImage captures an image that may be written to at one point in time.
+// snapshotImage copies an image that may be written to, as of one point in time.
 func snapshotImage(ctx context.Context, path, of string, hold func() error) (err error) {
 	info, err := os.Stat(of)
 	if err != nil {
@@ -58,17 +57,16 @@ func snapshotImage(ctx context.Context, path, of string, hold func() error) (err
 	return createImage(ctx, path, info.Size(), of, hold)
 }
 
-// copyImage makes dst equal to what the image from was at one instant.
+// copyImage makes dst equal to the image from at one point in time.
 //
-// A copy-on-write file system clones it in one step. Elsewhere it is compared
-// and patched until one whole pass finds no difference: each block was then the
-// same when the pass read it as when the pass before had copied it, so the copy
-// is what the image was when the last pass began. Nothing needs to be flushed
-// first: a loop device writes through to the pages that are read here, so all
-// that the instance has synced is in, and what it has not is lost in a crash on
-// EC2 as well.
+// A copy-on-write file system clones it in one step. Elsewhere it is compared and patched
+// until one whole pass finds no difference. Each block then was the same in that pass as
+// when the pass before copied it, so the copy is the image at the start of the last pass.
+// No flush is necessary: a loop device writes through to the pages that are read here. So
+// the copy contains everything that the instance has synced; the rest is lost in a crash on
+// EC2 too.
 //
-// Writers that leave no gap as long as a pass are held up after a while.
+// Writers that never pause for as long as a pass are stopped after a while.
 func copyImage(ctx context.Context, dst *os.File, from string, hold func() error) error {
 	src, err := os.Open(from)
 	if err != nil {
@@ -85,7 +83,7 @@ func copyImage(ctx context.Context, dst *os.File, from string, hold func() error
 		case past > settleTimeout:
 			return fmt.Errorf("copy image %s: it is written to faster than it can be copied: the last of %d passes found %d bytes changed",
 				from, passes, changed)
-		case past > patience && hold != nil:
+		case past > copyTimeout && hold != nil:
 			if err := hold(); err != nil {
 				return fmt.Errorf("copy image %s: %w", from, err)
 			}

@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initArg makes the program be an instance's pid 1.
+// initArg makes the program an instance's pid 1.
 const initArg = "__init"
 
 // The pipes of an instance's pid 1.
 const (
-	initOrders = 3 // an initConfig, and later one byte to go
+	initOrders = 3 // an initConfig, and later one byte to start
 	initReport = 4 // closed when ready; text on it is an error
 )
 
-// initConfig is what an instance's pid 1 needs to know.
+// initConfig configures an instance's pid 1.
 type initConfig struct {
 	Name   string // host name
 	State  string
@@ -34,9 +34,9 @@ type initConfig struct {
 	Argv   []string
 }
 
-// initMain is an instance's pid 1: it builds the instance around itself, says
-// so, and when told to go runs the command and reaps what it leaves. Everything
-// else in the instance ends with it.
+// initMain is an instance's pid 1: it builds the instance around itself, reports that it is
+// ready, waits for the order to start, runs the command, and reaps orphans. All other
+// processes of the instance end with it.
 func initMain() int {
 	orders, report := os.NewFile(initOrders, "orders"), os.NewFile(initReport, "report")
 	unix.CloseOnExec(initOrders)
@@ -53,7 +53,7 @@ func initMain() int {
 		return exitInternal
 	}
 	report.Close()
-	// Whatever follows the config means go; the end means that the parent died.
+	// Any byte after the config means start; EOF means that the parent ended.
 	rest := io.MultiReader(decoder.Buffered(), orders)
 	if !sawGo(rest) {
 		return exitInternal
@@ -61,7 +61,7 @@ func initMain() int {
 	return config.runCommand(signals)
 }
 
-// goOrder lets the command start.
+// goOrder starts the command.
 const goOrder = '!'
 
 func sawGo(orders io.Reader) bool {
@@ -94,8 +94,8 @@ func (c initConfig) boot() error {
 	return nil
 }
 
-// runCommand runs the command and waits for it, passing on signals. Its caller
-// must be pid 1, who gets all orphans too.
+// runCommand runs the command, passes signals on, and waits for it. Its caller must be pid
+// 1, which inherits all orphans.
 func (c initConfig) runCommand(signals <-chan os.Signal) int {
 	path, err := findCommand(c.Argv[0], c.Env)
 	var pid int

@@ -17,20 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTimeout bounds the building of an instance's root file system. It takes
-// some ten milliseconds; a network file system of the host may be slow.
+// bootTimeout bounds the setup of an instance's root file system. It takes some ten
+// milliseconds; a network file system of the host may be slow.
 const bootTimeout = time.Minute
 
-// instance is the process that is an instance's pid 1, as its parent sees it.
+// instance is an instance's pid 1 in its parent.
 type instance struct {
 	pid    int
 	orders *os.File
 	ended  <-chan int // gets the exit code, once
 }
 
-// bootInstance starts an instance's pid 1 in namespaces of its own and waits
-// until it is ready to run its command. The network is the host's: the kernel
-// sends device events only to the initial network namespace.
+// bootInstance starts an instance's pid 1 in its own namespaces and waits until it is
+// ready. It shares the host's network: the kernel sends device events only to the initial
+// network namespace.
 func bootInstance(ctx context.Context, config initConfig) (*instance, error) {
 	orders, ordersWriter, err := os.Pipe()
 	if err != nil {
@@ -99,7 +99,7 @@ func (i *instance) awaitReady(ctx context.Context, config initConfig, report *os
 	return nil
 }
 
-// run lets the command start.
+// run starts the command.
 func (i *instance) run() error {
 	if _, err := i.orders.Write([]byte{goOrder}); err != nil {
 		return fmt.Errorf("start the command: %w", err)
@@ -112,5 +112,5 @@ func (i *instance) kill() {
 	_ = unix.Kill(i.pid, unix.SIGKILL) // it may have ended by now
 }
 
-// dev is the instance's /dev as seen from the host.
+// dev returns the host's path of the instance's /dev.
 func (i *instance) dev() string { return fmt.Sprintf("/proc/%d/root/dev", i.pid) }

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// joinArg makes the program become a command on an instance that it is in.
+// joinArg makes the program become a command on the instance whose namespaces it is in.
 const joinArg = "__join"
 
 // joinProgram is the file descriptor of the program itself in that process.
 const joinProgram = 3
 
-// join runs a command on an instance that is running already, as another shell
-// on it would. If the instance goes down, the command ends.
+// join runs a command on a running instance, like another shell on it. If the instance goes
+// down, the command ends.
 func join(live liveRun, argv []string) (int, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -31,8 +31,8 @@ func join(live liveRun, argv []string) (int, error) {
 		return 0, fmt.Errorf("join the running instance: %w", err)
 	}
 	defer self.Close()
-	// Namespaces belong to threads. This one stays in them: it is never unlocked,
-	// and ends with the process.
+	// Namespaces belong to threads. This thread stays in them: it is never unlocked, and
+	// ends with the process.
 	runtime.LockOSThread()
 	if err := enter(live); err != nil {
 		return 0, fmt.Errorf("join the running instance: %w", err)
@@ -62,17 +62,18 @@ func join(live liveRun, argv []string) (int, error) {
 	return exitCode(unix.WaitStatus(cmd.ProcessState.Sys().(syscall.WaitStatus))), nil
 }
 
-// joinMain is the process that becomes the command of a join. It sees to it that
-// it ends when its parent does: os/exec cannot do that across PID namespaces.
+// joinMain is the process that becomes the command of a join. It makes sure that it ends
+// with its parent: os/exec can't do that across PID namespaces.
 func joinMain(argv []string) int {
 	unix.CloseOnExec(joinProgram)
-	// The signal is the thread's: the same one has to become the command.
+	// The death signal belongs to the thread, so this thread has to become the command.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		complain("tie %s to its parent: %v", argv[0], err)
 		return exitInternal
 	}
-	// A parent outside the PID namespace is 0. Any other is not ours, which died.
+	// A parent outside the PID namespace has pid 0. Any other parent means that ours has
+	// ended.
 	if os.Getppid() != 0 {
 		return exitInternal
 	}
@@ -108,7 +109,7 @@ func enter(live liveRun) error {
 		}
 		files = append(files, f)
 	}
-	if !live.current() { // the pid is another's by now, and so may the files be
+	if !live.current() { // the pid was reused, and perhaps the files too
 		return errors.New("it has just gone down")
 	}
 	for n, space := range spaces {

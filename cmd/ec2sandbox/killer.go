@@ -17,7 +17,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// killer kills the process of an instance that made a call, for the kill faults.
+// killer kills the calling process of an instance, for the kill faults.
 type killer struct {
 	init atomic.Int64 // pid of the instance's pid 1; 0 before it runs
 }
@@ -36,7 +36,7 @@ func (k *killer) kill(clientAddr string) error {
 	}
 	if len(pids) == 0 {
 		if _, err := socketInode(clientAddr); err != nil {
-			return err // it has been closed meanwhile
+			return err // it was closed meanwhile
 		}
 		return fmt.Errorf("no process of the instance has the connection from %s", clientAddr)
 	}
@@ -56,8 +56,8 @@ func socketInode(address string) (string, error) {
 		return "", fmt.Errorf("client address: %w", err)
 	}
 	ip := local.Addr().As4()
-	// The address is printed as one number in the host's byte order, which is
-	// little-endian on the architectures that EC2 has.
+	// The kernel prints the address as one number in host byte order, which is
+	// little-endian on EC2's architectures.
 	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], local.Port())
 	f, err := os.Open("/proc/net/tcp")
 	if err != nil {

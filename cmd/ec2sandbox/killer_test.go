@@ -11,8 +11,8 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// TestKillOfTheGone: a client that has closed its connection is told as gone,
-// which is told apart from an instance that does not run.
+// TestKillOfTheGone: a client that has closed its connection is ErrGone; an instance that
+// does not run is another error.
 func TestKillOfTheGone(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

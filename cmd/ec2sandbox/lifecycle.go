@@ -13,12 +13,12 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// goingDown is how long a live run gets to take its instance down by itself
-// before the instance is killed.
-const goingDown = 5 * time.Second
+// shutdownTimeout is how long a live run may take to shut its instance down before the
+// instance is killed.
+const shutdownTimeout = 5 * time.Second
 
-// terminate terminates an instance: its processes end, its volumes are deleted
-// or made available, and its root disk is gone.
+// terminate terminates an instance: its processes end, its volumes are deleted or detached,
+// and its root disk is removed.
 func terminate(ctx context.Context, dir, name string) error {
 	st, server, self, err := find(ctx, dir, name)
 	if err != nil {
@@ -55,7 +55,7 @@ func stop(ctx context.Context, dir, name string) error {
 	return lock.Close()
 }
 
-// restart starts a stopped instance; the next run of it is its boot.
+// restart starts a stopped instance; its next run boots it.
 func restart(ctx context.Context, dir, name string) error {
 	_, server, self, err := find(ctx, dir, name)
 	if err != nil {
@@ -70,7 +70,7 @@ func restart(ctx context.Context, dir, name string) error {
 	return nil
 }
 
-// find finds the live instance of a name.
+// find returns the live instance with a name.
 func find(ctx context.Context, dir, name string) (state, *ec2test.Server, *ec2test.Instance, error) {
 	if dir == "" {
 		return state{}, nil, nil, usage("--state is required")
@@ -100,8 +100,8 @@ func find(ctx context.Context, dir, name string) (state, *ec2test.Server, *ec2te
 	return st, server, self, nil
 }
 
-// awaitEnd waits for the end of the instance's live run, if there is one, and
-// returns the instance's lock.
+// awaitEnd waits for the end of the instance's live run, if any, and returns the instance's
+// lock.
 func awaitEnd(ctx context.Context, st state, name string) (*os.File, error) {
 	begin, killed := time.Now(), false
 	for {
@@ -120,9 +120,9 @@ func awaitEnd(ctx context.Context, st state, name string) (*os.File, error) {
 			return lock, err
 		}
 		switch waited := time.Since(begin); {
-		case waited > goingDown+teardownTimeout:
+		case waited > shutdownTimeout+teardownTimeout:
 			return nil, fmt.Errorf("its run does not end within %v", waited.Round(time.Second))
-		case waited > goingDown && !killed && recorded && live.current():
+		case waited > shutdownTimeout && !killed && recorded && live.current():
 			killed = true
 			if err := unix.Kill(live.Init, unix.SIGKILL); err != nil {
 				return nil, fmt.Errorf("kill its init, pid %d: %w", live.Init, err)

@@ -21,29 +21,28 @@ const (
 	loopControl = 237
 )
 
-// loopTries bounds how often a free loop device is asked for: another process
-// may take the one that we were told of, or may still be letting go of it.
+// loopTries bounds the attempts to get a free loop device: another process may take the
+// returned one first, or may not have released it yet.
 const (
 	loopTries = 64
 	loopPause = 10 * time.Millisecond // before the next try
 )
 
-// loop is a loop device that shows a volume's image in one instance's /dev.
+// loop is a loop device for a volume's image in one instance's /dev.
 type loop struct {
 	number int
 	image  string
 	dev    string   // the instance's /dev as seen from here
 	links  []string // in dev
-	// hold keeps the device from clearing itself. It is nil when the volume is
-	// being detached: the device then goes when the last user lets go of it.
-	// The device is held for reading only, as a writer could keep others from
-	// mounting it.
+	// hold keeps the device from clearing itself. It is nil during a detach: then the
+	// device is cleared when its last user closes it. It is opened read-only, as a writer
+	// could keep others from mounting the device.
 	hold *os.File
 }
 
-// attachLoop makes a volume's image appear in dev, the /dev of an instance. The
-// links are made before the device has data, so that the kernel's change event
-// finds them, as a udev rule would have made them.
+// attachLoop creates a loop device for a volume's image in dev, the /dev of an instance. It
+// creates the links before the device has data, so that the kernel's change event finds
+// them, as with a udev rule.
 func attachLoop(dev, image, volumeID string) (*loop, error) {
 	if err := awaitUnused(image); err != nil {
 		return nil, err
@@ -99,8 +98,8 @@ func (l *loop) configure(image *os.File, volumeID string) error {
 	return err
 }
 
-// link makes the names that systemd's udev rules give a volume: with and
-// without the NVMe namespace (rules.d/60-persistent-storage.rules).
+// link creates the names of systemd's udev rules for a volume: with and without the NVMe
+// namespace (rules.d/60-persistent-storage.rules).
 func (l *loop) link(volumeID string) error {
 	name := "disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(volumeID, "-", "")
 	for _, name := range []string{name, name + "_1"} {
@@ -116,7 +115,7 @@ func (l *loop) link(volumeID string) error {
 	return nil
 }
 
-// release takes the names away and lets go of the device.
+// release removes the names and closes the device.
 func (l *loop) release() error {
 	err := l.removeLinks()
 	if l.hold != nil {
@@ -126,8 +125,8 @@ func (l *loop) release() error {
 	return err
 }
 
-// gone says whether the kernel has let go of the image. The device may have
-// another user by then.
+// gone says whether the kernel has released the image. The device may have another user by
+// then.
 func (l *loop) gone() bool {
 	shown, err := os.ReadFile(backingFile(l.number))
 	return err != nil || !strings.HasPrefix(string(shown), l.image) // "… (deleted)" is the image too
@@ -155,9 +154,9 @@ func backingFile(number int) string {
 	return fmt.Sprintf("/sys/block/loop%d/loop/backing_file", number)
 }
 
-// awaitUnused waits until no loop device shows an image: that of an instance
-// which was killed goes only when the kernel has unmounted it. Two devices on
-// one image would destroy it.
+// awaitUnused waits until no loop device uses an image: the kernel clears the device of a
+// killed instance only after it has unmounted it. Two devices on one image would corrupt
+// it.
 func awaitUnused(image string) error {
 	deadline := time.Now().Add(teardownTimeout)
 	for {
@@ -172,12 +171,11 @@ func awaitUnused(image string) error {
 	}
 }
 
-// backingPoll is how often sysfs is asked whether a device is cleared. The
-// kernel's event for it reaches only the initial network namespace, where this
-// need not run.
+// backingPoll is the poll interval in sysfs for a cleared device. The kernel sends its
+// event only to the initial network namespace, and this process need not run there.
 const backingPoll = 10 * time.Millisecond
 
-// loopOf returns the loop device that shows an image.
+// loopOf returns the loop device of an image.
 func loopOf(image string) (number int, used bool, err error) {
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
@@ -196,7 +194,7 @@ func loopOf(image string) (number int, used bool, err error) {
 	return 0, false, nil
 }
 
-// freeLoop returns the number of a loop device that nobody uses yet.
+// freeLoop returns the number of an unused loop device.
 func freeLoop() (int, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) { // as in a container
@@ -213,7 +211,7 @@ func freeLoop() (int, error) {
 	return number, nil
 }
 
-// openNode opens a device that has no node here, by one that exists for a moment.
+// openNode opens a device without a node here, through a temporary node.
 func openNode(kind, major, minor uint32) (*os.File, error) {
 	dir, err := os.MkdirTemp("/dev", ".ec2sandbox-")
 	if err != nil {

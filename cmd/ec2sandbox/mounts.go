@@ -15,23 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rootFS is an instance's root file system: the host's files, on which the
-// instance writes only in layers of its own.
+// rootFS is an instance's root file system: the host's files, with the instance's writes in
+// layers of its own.
 type rootFS struct {
-	layers string // holds what the instance writes
-	merged string // where it is put together
+	layers string // the instance's writes
+	merged string // where it is assembled
 }
 
-// apart are the trees whose mounts an instance does not share with the host: it
-// has its own, or they belong to a container engine, which mounts and unmounts
-// there all the time.
-var apart = []string{
+// unsharedTrees are the trees whose mounts an instance does not share with the host: it has
+// its own, or they belong to a container engine, which mounts and unmounts there all the
+// time.
+var unsharedTrees = []string{
 	"/proc", "/sys", "/dev", "/run",
 	"/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/kubelet",
 }
 
-// build puts the root file system together in the calling process's own mount
-// namespace and makes it the root. state stays readable at its place.
+// build assembles the root file system in the calling process's mount namespace and makes
+// it the root. state stays readable at its path.
 func (r rootFS) build(state string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -61,7 +61,7 @@ func (r rootFS) build(state string) error {
 	return r.pivot()
 }
 
-// overlay mounts a tree of the host, copy-on-write, at its place below merged.
+// overlay mounts a tree of the host, copy-on-write, below merged.
 func (r rootFS) overlay(lower, layer string) error {
 	upper, work := filepath.Join(r.layers, layer, "upper"), filepath.Join(r.layers, layer, "work")
 	if err := os.MkdirAll(work, 0o700); err != nil {
@@ -82,8 +82,8 @@ func (r rootFS) overlay(lower, layer string) error {
 	return nil
 }
 
-// sameDir makes a directory with the mode and owner of another: an overlay's
-// own root directory is the upper one.
+// sameDir creates a directory with the mode and owner of another: an overlay's own root
+// directory is the upper one.
 func sameDir(of, dir string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(of, &st); err != nil {
@@ -99,7 +99,7 @@ func sameDir(of, dir string) error {
 	return errors.Join(unix.Chown(dir, int(st.Uid), int(st.Gid)), unix.Chmod(dir, st.Mode&0o7777))
 }
 
-// escape protects what has a meaning in overlay's options.
+// escape escapes the special characters of overlay's options.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(path)
 }
@@ -113,25 +113,25 @@ func fileSystem(path string) string {
 	return longest.FSType
 }
 
-// pseudo are the kinds of file systems that are not files of the host.
+// pseudo are the types of file systems without files of the host.
 var pseudo = []string{
 	"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
 	"fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs",
 }
 
-// addSubmounts adds what is mounted on the host: directories copy-on-write, so
-// that /home may be a file system of its own; the rest read-only.
+// addSubmounts adds the host's mounts: directories copy-on-write, so that /home may be a
+// file system of its own; all others read-only.
 func (r rootFS) addSubmounts(mounts []*mountinfo.Info) error {
 	seen := map[string]bool{"/": true}
 	for _, m := range mounts {
 		path := m.Mountpoint
-		if seen[path] || slices.Contains(pseudo, m.FSType) || slices.ContainsFunc(apart, func(dir string) bool { return within(path, dir) }) {
+		if seen[path] || slices.Contains(pseudo, m.FSType) || slices.ContainsFunc(unsharedTrees, func(dir string) bool { return isBelow(path, dir) }) {
 			continue
 		}
 		seen[path] = true
 		info, err := os.Stat(path)
 		if err != nil {
-			continue // hidden by a later mount, or not for root to see (FUSE)
+			continue // hidden by a later mount, or not accessible to root (FUSE)
 		}
 		if _, err := os.Lstat(r.inside(path)); err != nil {
 			continue
@@ -149,12 +149,12 @@ func (r rootFS) addSubmounts(mounts []*mountinfo.Info) error {
 	return nil
 }
 
-// within says whether a path is a directory or below it.
-func within(path, dir string) bool {
+// isBelow says whether path is dir or below it.
+func isBelow(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// bind shows a file or directory of the host at its place below merged.
+// bind mounts a file or directory of the host below merged.
 func (r rootFS) bind(path string, flags uintptr) error {
 	target := r.inside(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -189,28 +189,28 @@ func (r rootFS) addKernel() error {
 	if err := makeDir(r.inside("/run/lock"), 0o1777); err != nil {
 		return err
 	}
-	const apart = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := r.bind("/sys", unix.MS_RDONLY|apart); err != nil {
+	const noPrivileges = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := r.bind("/sys", unix.MS_RDONLY|noPrivileges); err != nil {
 		return err
 	}
-	err := r.bind(kernelPace, apart)
+	err := r.bind(rcuExpedited, noPrivileges)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel without it
 	}
 	return err
 }
 
-// kernelPace is the one file in /sys that an instance may write, as on EC2: whoever
-// freezes a file system turns it on for a moment. It holds for the host too, whose
-// processors then wait less for each other.
-const kernelPace = "/sys/kernel/rcu_expedited"
+// rcuExpedited is the only file in /sys that an instance may write, as on EC2: a freeze
+// turns it on for a moment. It affects the host too, whose processors then wait less for
+// each other.
+const rcuExpedited = "/sys/kernel/rcu_expedited"
 
-// pivot makes merged the root and takes the host's tree away.
+// pivot makes merged the root and unmounts the host's tree.
 func (r rootFS) pivot() error {
 	if err := unix.Chdir(r.merged); err != nil {
 		return fmt.Errorf("enter the root file system: %w", err)
 	}
-	// The old root ends up on top of the new one, and is taken off it.
+	// The old root is now mounted on top of the new one.
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("enter the root file system: pivot_root: %w", err)
 	}
@@ -220,7 +220,7 @@ func (r rootFS) pivot() error {
 	return nil
 }
 
-// makeDir makes a directory with exactly the given mode.
+// makeDir creates a directory with exactly the given mode.
 func makeDir(path string, mode uint32) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err

@@ -9,15 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pause stops the processes of an instance for the moment in which the data of its
-// volume are copied. To freeze its file system instead would tidy it up, which neither
-// EC2 nor a crash does.
+// pause stops the processes of an instance while the data of its volume is copied. A freeze
+// of the file system would flush it, which neither EC2 nor a crash does.
 type pause struct {
 	space   string      // the instance's PID namespace; "" if it is not running
 	stopped map[int]int // pidfds, by pid
 }
 
-// pause returns a pause of the live run of an instance, in which nothing is stopped yet.
+// pause returns a pause of an instance's live run, with no process stopped yet.
 func (s state) pause(name string) (*pause, error) {
 	p := &pause{stopped: map[int]int{}}
 	live, recorded, err := s.readRun(name)
@@ -27,8 +26,9 @@ func (s state) pause(name string) (*pause, error) {
 	return p, err
 }
 
-// stop stops all processes of the instance. It does not wait until they have stopped, and
-// one may have begun another meanwhile: whoever still sees writes calls it again.
+// stop sends SIGSTOP to all processes of the instance. It does not wait until they have
+// stopped, and one may have started another meanwhile: call it again while there are
+// writes.
 func (p *pause) stop() error {
 	if p.space == "" {
 		return nil
@@ -51,7 +51,7 @@ func (p *pause) stopOne(pid int) error {
 	if !running {
 		return err
 	}
-	// The number may have become another process's before it was opened.
+	// The pid may have been reused before it was opened.
 	if namespace(pid) != p.space {
 		return unix.Close(fd)
 	}
@@ -62,7 +62,7 @@ func (p *pause) stopOne(pid int) error {
 	return nil
 }
 
-// resume continues what was stopped; what the user has stopped stays so.
+// resume continues the stopped processes, except those that the user had stopped.
 func (p *pause) resume() error {
 	var errs []error
 	for pid, fd := range p.stopped {

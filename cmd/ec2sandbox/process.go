@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openProcess returns a pidfd, or says that the process is not running any more.
+// openProcess returns a pidfd; ok is false if the process has ended.
 func openProcess(pid int) (fd int, running bool, err error) {
 	fd, err = unix.PidfdOpen(pid, 0)
 	switch {
@@ -21,7 +21,7 @@ func openProcess(pid int) (fd int, running bool, err error) {
 	case errors.Is(err, unix.ESRCH):
 		return -1, false, nil
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-		return -1, false, nil // a thread of another process has the number by now (pidfd_open(2))
+		return -1, false, nil // the number belongs to a thread of another process now (pidfd_open(2))
 	default:
 		return -1, false, fmt.Errorf("open pid %d: %w", pid, err)
 	}

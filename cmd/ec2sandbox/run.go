@@ -27,8 +27,8 @@ type runOptions struct {
 	argv        []string
 }
 
-// network is where the instances' addresses are: loopback, so that they are
-// real addresses of this host and of no other.
+// network is the range of the instances' addresses: loopback, so that they are real
+// addresses of this host only.
 var network = netip.MustParsePrefix("127.77.0.0/16")
 
 // run runs a command on an instance and returns the command's exit code.
@@ -57,8 +57,8 @@ func run(ctx context.Context, o runOptions) (int, error) {
 	return start(ctx, st, o)
 }
 
-// start boots the instance, runs the command on it and takes it down again. The
-// caller holds the instance's lock.
+// start boots the instance, runs the command on it and shuts it down. The caller holds the
+// instance's lock.
 func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	store, err := ec2test.OpenDir(st.dir)
 	if err != nil {
@@ -109,8 +109,8 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	return code, err
 }
 
-// attend runs the instance's command and keeps its devices as the world says,
-// until it ends. The instance is down when it returns.
+// attend runs the instance's command and updates its devices until it ends. The instance is
+// down when attend returns.
 func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, live liveRun, changes *watch) (code int, err error) {
 	defer func() {
 		if err != nil {
@@ -154,8 +154,8 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 			next, err = time.Time{}, nil
 		}
 		if err != nil {
-			// One volume that cannot be shown is no reason to take the instance
-			// down; EC2 leaves it attaching too.
+			// A volume that can't be attached is no reason to shut the instance down; on
+			// EC2 it stays attaching too.
 			complain("%v", err)
 			err = nil
 		}
@@ -169,7 +169,7 @@ func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(str
 	})
 }
 
-// launched returns the live instance of a name, launching it if there is none.
+// launched returns the live instance with a name, and launches it if there is none.
 func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test.Instance, error) {
 	w, err := server.World(ctx)
 	if err != nil {
@@ -184,9 +184,8 @@ func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test
 	return server.Launch(ctx, name, ec2test.LaunchOptions{})
 }
 
-// takeOrJoin takes an instance's lock, or returns how to join the run that has
-// it. A run that has only just begun or is just ending has no such record for a
-// moment.
+// takeOrJoin takes an instance's lock, or returns how to join the run that holds it. A run
+// that is just starting or ending has no such record for a moment.
 func takeOrJoin(ctx context.Context, st state, name string) (lock *os.File, live liveRun, err error) {
 	deadline := time.Now().Add(bootTimeout)
 	for {
@@ -211,7 +210,7 @@ func takeOrJoin(ctx context.Context, st state, name string) (lock *os.File, live
 			return nil, live, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, live, fmt.Errorf("start %s: another run of it neither becomes ready nor ends within %v", name, bootTimeout)
+			return nil, live, fmt.Errorf("start %s: another run of it neither gets ready nor ends within %v", name, bootTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -221,8 +220,8 @@ func takeOrJoin(ctx context.Context, st state, name string) (lock *os.File, live
 	}
 }
 
-// lockPoll is how often the lock of an instance is tried that another run is
-// just booting or taking down: flock has no deadline of its own.
+// lockPoll is the poll interval for an instance's lock while another run boots or shuts
+// down: flock has no deadline.
 const lockPoll = 20 * time.Millisecond
 
 // endpoints are the two servers of a run, on loopback.
@@ -252,7 +251,7 @@ func serve(server *ec2test.Server, instanceID string) (*endpoints, error) {
 	return e, nil
 }
 
-// Close breaks all connections.
+// Close closes all connections.
 func (e *endpoints) Close() error {
 	var errs []error
 	for _, s := range e.servers {

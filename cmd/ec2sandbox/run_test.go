@@ -272,7 +272,7 @@ func TestSnapshotWhileWriting(t *testing.T) {
 				until test -s /ec2sandbox-test/big && test -s /tmp/beat; do sleep 0.05; done
 				echo ready; read line || :`)
 			snap := s.snapshot(v)
-			// Whoever was held up goes on, and who was not going does not.
+			// Stopped processes continue, except those that the user had stopped.
 			s.must("web-1", `
 				read before </tmp/beat; for _ in $(seq 600); do read now </tmp/beat; [ "$now" = "$before" ] || break; sleep 0.1; done
 				[ "$now" != "$before" ] && grep -q '^State:.T' /proc/$(cat /tmp/stopped)/status`)

@@ -41,8 +41,8 @@ func needProgram(t *testing.T, path string) {
 	}
 }
 
-// needDebianCLI makes /usr/bin/aws the instances' aws: a client nobody here
-// wrote, and old enough to need the wrapper.
+// needDebianCLI makes /usr/bin/aws the instances' aws: an independent client, old enough to
+// need the wrapper.
 func needDebianCLI(t *testing.T) {
 	t.Helper()
 	needProgram(t, "/usr/bin/aws")
@@ -83,13 +83,13 @@ func newSandbox(t *testing.T) *sandbox {
 	return s
 }
 
-// hostState is what the sandbox must not change: mounts (but for those of a
-// container engine, which may be at work meanwhile) and what is in /home, / and
-// /dev. Loop devices themselves may be made, as they stay when unused.
+// hostState describes what the sandbox must not change: mounts (except those of a container
+// engine, which may run meanwhile) and the contents of /home, / and /dev. New loop devices
+// are permitted, as they stay when unused.
 func hostState(t *testing.T) string {
 	t.Helper()
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return slices.ContainsFunc(apart, func(dir string) bool { return within(m.Mountpoint, dir) && dir != "/dev" }), false
+		return slices.ContainsFunc(unsharedTrees, func(dir string) bool { return isBelow(m.Mountpoint, dir) && dir != "/dev" }), false
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -167,15 +167,14 @@ func (s *sandbox) must(name, script string, flags ...string) string {
 	return out
 }
 
-// background is a run that stays alive: its script says when it is ready and
-// ends when its input does.
+// background is a run that stays alive until its input ends.
 type background struct {
 	cmd   *exec.Cmd
 	stdin interface{ Close() error }
 	out   *bytes.Buffer
 }
 
-// start runs a script, which must print "ready", and goes on when it has.
+// start starts a script and returns once it has printed "ready".
 func (s *sandbox) start(name, script string, flags ...string) *background {
 	s.t.Helper()
 	args := append([]string{"run", "--state", s.dir, "--instance", name}, flags...)

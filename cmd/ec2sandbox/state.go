@@ -19,7 +19,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// state is the directory that everything lasting is kept in:
+// state is the directory of all persistent data:
 //
 //	world.json, world.lock, calls.jsonl   the control plane
 //	volumes/vol-….img                     sparse, as large as the volume
@@ -31,10 +31,10 @@ type state struct {
 	dir string
 }
 
-// instanceName is what a name must be to be a host name too.
+// instanceName matches names that are also host names.
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
-// openState makes the directory if it is new. Its path has no symbolic links,
+// openState opens the directory, and creates it if missing. Its path has no symbolic links,
 // so that it can be compared with paths that the kernel reports.
 func openState(dir string) (state, error) {
 	if dir == "" {
@@ -60,8 +60,8 @@ func (s state) snapshot(id string) string     { return filepath.Join(s.dir, "sna
 func (s state) root(instanceID string) string { return filepath.Join(s.dir, "roots", instanceID) }
 func (s state) instance(name string) string   { return filepath.Join(s.dir, "instances", name) }
 
-// lock takes the lock that a run of an instance holds while it lives. It
-// returns nil if another run holds it.
+// lock takes the lock that a run of an instance holds while it lives. It returns nil if
+// another run holds it.
 func (s state) lock(name string) (*os.File, error) {
 	if err := os.MkdirAll(s.instance(name), 0o755); err != nil {
 		return nil, fmt.Errorf("lock instance %s: %w", name, err)
@@ -82,7 +82,7 @@ func (s state) lock(name string) (*os.File, error) {
 	}
 }
 
-// alive says whether a run of the instance lives.
+// alive says whether the instance has a live run.
 func (s state) alive(name string) bool {
 	f, err := os.Open(filepath.Join(s.instance(name), "lock"))
 	if err != nil {
@@ -92,14 +92,14 @@ func (s state) alive(name string) bool {
 	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
-// liveRun is what another process needs to know of a live run.
+// liveRun is the record of a live run, for other processes.
 type liveRun struct {
 	Init      int      // pid of the instance's pid 1
-	Namespace string   // its PID namespace, "pid:[…]", to know a pid that was reused
+	Namespace string   // its PID namespace, "pid:[…]", to detect a reused pid
 	Env       []string // AWS variables and PATH of the instance
 }
 
-// current says whether the pid is that of the instance's pid 1 still.
+// current says whether the pid still is the instance's pid 1.
 func (l liveRun) current() bool {
 	return l.Namespace != "" && namespace(l.Init) == l.Namespace
 }
@@ -135,8 +135,8 @@ func (s state) readRun(name string) (l liveRun, ok bool, err error) {
 	return l, true, nil
 }
 
-// awaitDeath waits until the pid 1 of a run that was killed is gone, and with
-// it all processes and mounts of the instance.
+// awaitDeath waits until the pid 1 of a killed run has ended, and with it all processes and
+// mounts of the instance.
 func (l liveRun) awaitDeath() error {
 	fd, running, err := openProcess(l.Init)
 	if !running {
@@ -161,13 +161,12 @@ func (l liveRun) awaitDeath() error {
 	}
 }
 
-// leftoverAge is how old a file that the control plane does not know must be
-// before it is taken for a killed run's: a copy that is being made is younger,
-// because it is written to all the time.
+// leftoverAge is the age from which on a file unknown to the control plane belongs to a
+// killed run: a copy in progress is younger, because it is written to all the time.
 const leftoverAge = 10 * time.Minute
 
-// clean removes data that the control plane does not know (a run was killed
-// between making and recording it) or knows to be gone.
+// clean removes data that the control plane does not know (a run was killed between
+// creating and recording it) or has recorded as deleted.
 func (s state) clean(ctx context.Context, store ec2test.Store) error {
 	return store.View(ctx, func(w *ec2test.World) error {
 		now := time.Now()

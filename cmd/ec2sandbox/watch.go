@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch reports that files were renamed into a directory, which is how the
-// world changes. Several changes may be reported as one.
+// watch reports that files were renamed into a directory: the World has changed. It may
+// report several changes as one.
 type watch struct {
 	changes <-chan struct{}
 	file    *os.File

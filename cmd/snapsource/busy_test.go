@@ -19,9 +19,9 @@ import (
 	"snapsource/agent/report"
 )
 
-// TestSnapshotsOfABusySource: while a writer appends and syncs, snapshots are taken;
-// each holds every record that was synced before, and none that was begun after, and
-// its file system is sound.
+// TestSnapshotsOfABusySource takes snapshots while a writer appends and syncs. Each
+// contains every record that was synced before, and none that was started after, and its
+// file system is sound.
 func TestSnapshotsOfABusySource(t *testing.T) {
 	s := newSandbox(t)
 	s.thawAfter()
@@ -107,14 +107,14 @@ func step(r report.Source, name report.Step) report.FinishedStep {
 	return r.Steps[slices.IndexFunc(r.Steps, func(s report.FinishedStep) bool { return s.Step == name })]
 }
 
-// moment is when a step was over, as Unix time in ns.
+// moment returns the end of a step, as Unix time in ns.
 func moment(r report.Source, name report.Step) int64 {
 	s := step(r, name)
 	return r.Began.Add(s.Start + s.Took).UnixNano()
 }
 
-// check mounts snapshots, once, and gives how many records each holds, 0 if there is
-// no such file. They must be the first ones, and xfs_repair must find nothing.
+// check mounts each snapshot and returns its number of records, 0 without a file. They must
+// be the first ones, and xfs_repair must find nothing.
 func (s *sandbox) check(ids []string) map[string]int {
 	s.t.Helper()
 	script := `set -e

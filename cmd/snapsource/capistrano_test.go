@@ -114,7 +114,7 @@ end
 	return d
 }
 
-// freePort gives a TCP port that nothing listens on. All of the loopback network has
+// freePort returns a TCP port that nothing listens on. All of the loopback network has
 // it free, but for another run of this test.
 func freePort(t *testing.T) int {
 	t.Helper()
@@ -304,13 +304,13 @@ func (d *deployment) wantRelease(want string, names ...string) {
 	}
 }
 
-// current gives the name of the release that an instance serves.
+// current returns the name of the release that an instance serves.
 func (d *deployment) current(name string) string {
 	d.t.Helper()
 	return filepath.Base(strings.TrimSpace(d.sandbox.run(name, "readlink /home/deploy/codepen/current")))
 }
 
-// snapshots gives those that are not deleted.
+// snapshots returns those that are not deleted.
 func (d *deployment) snapshots() []ec2test.Snapshot {
 	d.t.Helper()
 	var found []ec2test.Snapshot

@@ -18,19 +18,19 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// crashes is a command that is killed at each of its moments, and then run again.
+// crashes is a command that is killed at each point and then run again.
 type crashes struct {
 	name    string
-	prepare func(s *sandbox, instance string) // the world, before the instance runs
+	prepare func(s *sandbox, instance string) // prepares the World before the instance runs
 	before  string                            // shell, with INSTANCE for the instance's name
 	command string                            // of snapsource
-	volumes int                               // live ones of the instance, in the end
-	facts   string                            // what the instance must say in the end
+	volumes int                               // live volumes of the instance at the end
+	facts   string                            // the instance's facts at the end
 	check   func(s *sandbox, instance string) error
 }
 
-// look is shell that prints an instance's facts. What was frozen still is thawed, or
-// nothing could end the writer.
+// look is a script that prints an instance's facts. It thaws a frozen file system: nothing
+// else could end the writer.
 const look = `
 count() { findmnt -rno TARGET | grep -cx "$1"; }
 echo "mounts $(count /cp) binds $(count /home/deploy/codepen) loops $(losetup -nO BACK-FILE | grep -c "^$STATE")"
@@ -56,21 +56,21 @@ var allCrashes = []crashes{
 	{name: "prune", prepare: oldAndOrphaned, command: "prune --source INSTANCE --keep 1", facts: "mounts 0 binds 0 loops 0\n", check: isPruned},
 }
 
-// crash is one point of the matrix, and how it ended.
+// crash is one point of the matrix and its result.
 type crash struct {
 	command, point string
-	over           bool   // the run did not wait for the answer, and was over before
-	missed         bool   // what came before the command made one look at EC2 more or less
+	over           bool   // the run ended before the response
+	missed         bool   // the script before the command polled once more or less
 	failure        string // "" is recovered
 	leaked, hung   bool
 	volumes        int
 	recovery       time.Duration
 }
 
-// TestCrashMatrix: SIGKILL at every moment of every command: before and after EC2
-// carries out each of its calls, at the begin and end of each step, before and after
-// all that it does to the host, and while mkfs.xfs writes. The same command, run again,
-// ends as if nothing had been.
+// TestCrashMatrix sends SIGKILL at every point of every command: before and after each of
+// its calls takes effect, at the start and end of each step, before and after every change
+// to the host, and while mkfs.xfs writes. The same command, run again, must end as if
+// nothing had happened.
 func TestCrashMatrix(t *testing.T) {
 	base := deployed(t)
 	killing := t.TempDir() // in PATH, where mkfs.xfs is to be killed
@@ -109,7 +109,7 @@ func TestCrashMatrix(t *testing.T) {
 	})
 	t.Log(crashTable(matrix))
 	if len(matrix) < 60 {
-		t.Errorf("%d points; they are to be found by looking at whole runs", len(matrix))
+		t.Errorf("%d points, want those of complete runs", len(matrix))
 	}
 }
 
@@ -145,7 +145,7 @@ func crashTable(matrix []crash) string {
 	return fmt.Sprintf("\n%s%d points tried, %d recovered, %d leaked, %d hung", &table, len(matrix), recovered, leaked, hung)
 }
 
-// crashAt kills the command at a point, runs it again, and looks at what is there.
+// crashAt kills the command at a point, runs it again, and checks the result.
 func (c crashes) crashAt(s *sandbox, instance string, p point) crash {
 	result := crash{command: c.name, point: strings.TrimPrefix(p.name, "at: ")}
 	c.prepareFor(s, instance)

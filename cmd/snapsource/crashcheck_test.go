@@ -24,7 +24,7 @@ func (s *sandbox) copy(t *testing.T) *sandbox {
 	return copied
 }
 
-// loops are the loop devices that show an image of this sandbox.
+// loops returns the loop devices of this sandbox's images.
 func (s *sandbox) loops() []string {
 	s.t.Helper()
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
@@ -60,7 +60,7 @@ func hasNoRole(s *sandbox, instance string) error {
 	return nil
 }
 
-// oldAndOrphaned gives a source of the instance's name four snapshots and a volume of
+// oldAndOrphaned returns a source of the instance's name four snapshots and a volume of
 // an instance that is gone.
 func oldAndOrphaned(s *sandbox, source string) {
 	s.t.Helper()

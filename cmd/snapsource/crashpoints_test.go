@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// point is a moment at which a run is killed, and how.
+// point is a point at which a run is killed, and how.
 type point struct {
 	name    string
 	flag    string // of the sandbox
-	earlier int    // calls that are made before the command, which the flag counts too
+	earlier int    // calls before the command, which the flag counts too
 	env     string // of the run
 }
 
-// points looks at whole runs of the command to find its moments.
+// points finds the points in complete runs of the command.
 func (c crashes) points(s *sandbox, killing string) []point {
 	var points []point
 	c.prepareFor(s, "whole")
@@ -46,10 +46,10 @@ func (c crashes) points(s *sandbox, killing string) []point {
 	return points
 }
 
-// formatWrites is at how many of mkfs.xfs's writes it is killed; there are some 30.
+// formatWrites is the number of kills during mkfs.xfs's writes; there are some 30 writes.
 const formatWrites = 8
 
-// whileFormatting are moments while mkfs.xfs writes.
+// whileFormatting returns points during mkfs.xfs's writes.
 func (c crashes) whileFormatting(s *sandbox, killing string) []point {
 	out := s.run("traced", c.shell("traced", `strace -f -qq -o /run/writes -e trace=pwrite64 snapsource `+c.command+` >/dev/null
 grep -c pwrite64 /run/writes`))
@@ -74,7 +74,7 @@ kill -9 $PPID
 
 const momentsBelow = "--- moments\n"
 
-// shell is what every run on an instance begins with.
+// shell returns the start of every script on an instance.
 func (c crashes) shell(instance, script string) string {
 	quiet := "exec 3>&1 >/dev/null\n" + c.before + "\nexec >&3\n"
 	script = strings.TrimPrefix(script, c.before)

@@ -13,9 +13,9 @@ func downCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "unmount, detach, and with --delete delete the volume",
-		Long: `Down undoes up on this instance: the roles come off first, then binds and file
-system are unmounted and the volume is detached. What uses the Source must have
-been stopped. Without --delete the volume stays, and up takes it again.`,
+		Long: `Down undoes up on this instance: it removes the role tags, unmounts the binds and
+the file system, and detaches the volume. Stop everything that uses the Source
+first. Without --delete the volume stays, and up uses it again.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)

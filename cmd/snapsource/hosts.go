@@ -18,23 +18,23 @@ func hostsCommand(p *program) *cobra.Command {
 	h := &hosts{program: p, query: inventory.DefaultServerQuery()}
 	c := &cobra.Command{
 		Use:   "hosts",
-		Short: "running instances by role, for the deploy tool",
+		Short: "list running instances by role, for a deploy tool",
 		Long: `Hosts prints the addresses of the running instances that have a role, one per
 line, oldest instance first. It works on any machine with AWS credentials and a
-region (AWS_REGION, AWS_PROFILE, ~/.aws/config), and reads nothing else.
+region (AWS_REGION, AWS_PROFILE, ~/.aws/config), and reads no other configuration.
 
-An instance without the wanted kind of address is listed by another one:
+If an instance has no address of the requested kind, another one is printed:
   private-ip   then private-dns, public-dns, public-ip
   private-dns  then private-ip, public-dns, public-ip
   public-dns   then public-ip, private-ip, private-dns
   public-ip    then public-dns, private-ip, private-dns
   instance-id  every instance has one
 
-An instance whose address is neither an IP address nor a host name is left out, and
-reported on stderr.
+An instance whose address is neither an IP address nor a host name is left out,
+with a message on stderr.
 
-Without any match nothing is printed and the exit code is 75, unless
---allow-empty is given.`,
+Without a match hosts prints nothing and exits with 75, unless --allow-empty is
+given.`,
 		Example: "  snapsource hosts --role app --stage production\n  snapsource hosts --role app --filter tag:Team=web --filter 'instance-type=m5.*'",
 		Args:    noArguments,
 		RunE:    h.run,
@@ -44,10 +44,10 @@ Without any match nothing is printed and the exit code is 75, unless
 	f.StringArrayVar(&h.query.Roles, "role", nil, "with this role; repeatable: with any of them (required)")
 	f.StringVar(&h.query.Stage, "stage", "", "and with this stage")
 	f.StringVar(&h.query.Project, "project", "", "and with this project")
-	f.StringArrayVar(&h.filters, "filter", nil, "and matching this EC2 filter, NAME=VALUE; repeatable: all of them")
+	f.StringArrayVar(&h.filters, "filter", nil, "and matching this filter of EC2, NAME=VALUE; repeatable: all of them")
 	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
 	f.StringVar(&h.output, "output", config.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
-	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, and why")
+	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, with the reason")
 	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
 	f.StringVar(&h.query.RolesTag, "roles-tag", h.query.RolesTag, "tag that holds the roles, separated by commas")
 	f.StringVar(&h.query.StagesTag, "stages-tag", h.query.StagesTag, "tag that holds the stages, separated by commas")
@@ -109,8 +109,8 @@ func (h *hosts) print(c *cobra.Command, servers []inventory.Server) error {
 	return nil
 }
 
-// explain lists the instances that were left out: with --explain all, and always those that
-// match but have no usable address.
+// explain lists the instances that were left out: with --explain all of them, and always
+// one that the deployment should reach.
 func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.LeftOut) {
 	for _, l := range leftOut {
 		switch {
@@ -123,7 +123,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 	}
 }
 
-// fail prints the error. Its hints are for a workstation; those of package failure are for an
+// fail prints an error. Its advice is for a workstation; that of other errors is for an
 // instance.
 func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
 	hint := failure.Hint(err)

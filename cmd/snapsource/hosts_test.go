@@ -153,7 +153,7 @@ func TestHostsJSON(t *testing.T) {
 	}
 }
 
-// TestHostsWithoutSettings: no region and no credentials are told apart, at once.
+// TestHostsWithoutSettings: a missing region and missing credentials give different errors.
 func TestHostsWithoutSettings(t *testing.T) {
 	for name, tc := range map[string]struct {
 		unset []string

@@ -22,13 +22,13 @@ func installCommand() *cobra.Command {
 		Use:   "install",
 		Short: "write and enable the systemd unit; --before makes others wait for it",
 		Long: `Install writes the systemd unit that runs "snapsource up" at every boot, and enables
-it. Where a package has brought the unit, that one is used. Each unit named by
---before is started once the Source is mounted, after a retry too, and not before.
+it. If a package has installed the unit, that one is used. Each unit named by
+--before starts once the Source is mounted, also after a retry, and not before.
 Install itself starts nothing: the next boot does, or systemctl start snapsource.
 
-It overwrites no file that it did not write, and what is there already stays. It refuses
-a program that others than root can write to or replace, and follows no link out of
---root.`,
+It keeps existing files, and overwrites none that it did not write. It refuses a
+program that users other than root can write to or replace, and follows no link out
+of --root.`,
 		Example: "  sudo snapsource install --before puma.service --before sidekiq.service",
 		Args:    noArguments,
 	}
@@ -42,7 +42,7 @@ a program that others than root can write to or replace, and follows no link out
 		if err := i.Install(c.Context(), *before); err != nil {
 			return installError(err)
 		}
-		printEscaped(c.OutOrStdout(), "to see how it went: systemctl status snapsource, journalctl -u snapsource\n")
+		printEscaped(c.OutOrStdout(), "to see the result: systemctl status snapsource, journalctl -u snapsource\n")
 		return nil
 	}
 	return c
@@ -51,9 +51,9 @@ a program that others than root can write to or replace, and follows no link out
 func uninstallCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "uninstall",
-		Short: "take away what install wrote",
+		Short: "remove the files that install wrote",
 		Long: `Uninstall disables the unit and removes the files that install wrote, unless they
-were changed since. What is mounted stays mounted, and what runs goes on.`,
+were changed since. Mounts stay, and services keep running.`,
 		Args: noArguments,
 	}
 	root := rootFlag(c)
@@ -71,8 +71,8 @@ func rootFlag(c *cobra.Command) *string {
 	return c.Flags().String("root", "/", "directory of a machine image, instead of this system")
 }
 
-// installation is that of this program on this system, or in an image that has it at
-// the same path.
+// installation returns the Installation of this program on this system, or in an image
+// that has it at the same path.
 func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 	program, err := ownPath()
 	if err != nil {
@@ -113,7 +113,7 @@ func systemctl(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// installError gives an error its exit code.
+// installError returns an error its exit code.
 func installError(err error) error {
 	switch {
 	case errors.Is(err, systemd.ErrName), errors.Is(err, systemd.ErrForeign), errors.Is(err, systemd.ErrExposed):

@@ -18,7 +18,7 @@ func TestInstallCommand(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"install --before puma.service --root " + root, failure.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see how it went: systemctl status snapsource", ""},
+		{"install --before puma.service --root " + root, failure.ExitDone, "left to do: systemctl --root=" + root + " enable snapsource.service\nto see the result: systemctl status snapsource", ""},
 		{"install --before ../puma.service --root " + root, failure.ExitUsage, "", `invalid name: "../puma.service"`},
 		{"install --root image", failure.ExitUsage, "", `--root "image" is not an absolute path`},
 		{"install puma.service", failure.ExitUsage, "", `takes no argument "puma.service"`},

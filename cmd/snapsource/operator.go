@@ -11,7 +11,8 @@ import (
 	"snapsource/ec2ops"
 )
 
-// operator is for commands that only call AWS. They run on any machine with AWS credentials.
+// operator is the common part of commands that only call AWS. They work on any machine with
+// AWS credentials.
 type operator struct {
 	cloud *ec2ops.Client
 	cfg   config.Config
@@ -19,10 +20,10 @@ type operator struct {
 	c     *cobra.Command
 }
 
-// operatorSettings are the settings that such commands share.
+// operatorSettings are the settings that these commands share.
 var operatorSettings = []string{"source", "timeout", "output"}
 
-// operate sets a command's work, which --timeout bounds.
+// operate sets a command's action, which --timeout bounds.
 func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work func(ctx context.Context, o *operator, args []string) error) {
 	c.Args = args
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -51,11 +52,11 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 	}
 }
 
-// regionWait bounds the request to the metadata service if no region is configured. On an
-// instance it takes a millisecond; elsewhere there is no response.
+// regionWait bounds the wait for the metadata service when no region is configured. On an
+// instance the response takes a millisecond; elsewhere there is none.
 const regionWait = 3 * time.Second
 
-// findRegion reads the region from the metadata service if the SDK's settings name none.
+// findRegion gets the instance's region if the SDK's settings have none.
 func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	if cloud.Region() != "" {
 		return nil
@@ -63,7 +64,7 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	short, cancel := context.WithTimeout(ctx, regionWait)
 	defer cancel()
 	_, err := cloud.Identify(short, nil)
-	if ec2ops.MetadataAnswered(err) { // on an instance; the error may be transient
+	if ec2ops.MetadataAnswered(err) { // an instance, whose service may refuse temporarily
 		_, err = cloud.Identify(ctx, nil)
 		return err
 	}
@@ -73,7 +74,7 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	return err
 }
 
-// json prints value if the output is JSON, and reports whether it is.
+// json prints a value as JSON if --output is json, and says whether it is.
 func (o *operator) json(value any) (bool, error) {
 	if o.cfg.Output != config.OutputJSON {
 		return false, nil
@@ -81,7 +82,7 @@ func (o *operator) json(value any) (bool, error) {
 	return true, writeJSON(o.c.OutOrStdout(), value)
 }
 
-// exactArgs is cobra.ExactArgs with our exit code and message.
+// exactly is cobra.ExactArgs with our exit code and message.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == len(names) {

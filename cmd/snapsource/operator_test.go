@@ -213,7 +213,7 @@ cat /home/deploy/codepen/RELEASE`, "--fault", "delay=AttachVolume#1:5s")
 	}
 }
 
-// copySnapshot gives a snapshot another one's data.
+// copySnapshot returns a snapshot another one's data.
 func (s *sandbox) copySnapshot(from, to string) {
 	s.t.Helper()
 	path := func(id string) string { return filepath.Join(s.dir, "snapshots", id+".img") }

@@ -12,9 +12,9 @@ import (
 func planCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
-		Short: "what up would do",
-		Long: `Plan observes and decides like up, and prints what up would do. It changes nothing.
-It fails with the error that up would fail with.`,
+		Short: "show what up would do",
+		Long: `Plan observes what up observes, decides as up decides, and prints what up would do.
+It changes nothing. It ends with the same error as up.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)

@@ -18,11 +18,11 @@ const defaultKeep = 10
 func pruneCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "prune",
-		Short: "old snapshots beyond --keep, volumes of dead instances",
+		Short: "delete old snapshots beyond --keep, and volumes of terminated instances",
 		Long: `Prune deletes what a source no longer needs: eligible snapshots beyond the newest
 ones, rejected ones that are older still, and volumes of instances that no longer
-exist. It never deletes the newest eligible snapshot, one that a volume is being
-made from, or anything that is not this account's and this source's.`,
+exist. It never deletes the newest eligible snapshot, one from which a volume is
+being created, or anything of another account or source.`,
 		Example: "  snapsource prune --keep 5 --dry-run",
 	}
 	s := p.addSettings(c, operatorSettings...)
@@ -62,7 +62,7 @@ made from, or anything that is not this account's and this source's.`,
 	return c
 }
 
-// age writes how long something has existed: "3 days", "5 h", "12 min".
+// age formats how long something has existed: "3 days", "5 h", "12 min".
 func age(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

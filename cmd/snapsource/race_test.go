@@ -30,7 +30,7 @@ const raceRounds = "RACE"
 type lap struct {
 	Readable, Ended, CPU time.Duration
 	RSS                  int64
-	calls, looks         int // API calls; of them looks at the new volume until it was available
+	calls, looks         int // API calls; of them polls of the new volume until it was available
 
 	report         *report.Source // of snapsource
 	again, version *lap
@@ -198,7 +198,7 @@ func each[T any](laps []lap, get func(lap) T) []T {
 	return all
 }
 
-// quantile gives the smallest value that a part of all values does not exceed; for a half
+// quantile returns the smallest value that a part of all values does not exceed; for a half
 // of an even number of values, the mean of the two in the middle.
 func quantile[T ~int | ~int64](all []T, part float64) T {
 	all = slices.Sorted(slices.Values(all))

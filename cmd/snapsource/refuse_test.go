@@ -311,7 +311,7 @@ snapsource plan --source assets`)
 	}
 }
 
-// TestSignal: a run that is interrupted says so, exits 75, and the next goes on.
+// TestSignal: an interrupted run reports that, exits with 75, and the next one continues.
 func TestSignal(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)

@@ -12,9 +12,9 @@ import (
 func snapshotsCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshots",
-		Short: "a source's snapshots, and which one a launch takes",
-		Long: `Snapshots lists a source's snapshots, newest first, marks the one that a launch
-would take, and says for every other one why not.`,
+		Short: "list a source's snapshots, and which one a launch uses",
+		Long: `Snapshots lists a source's snapshots, newest first. It marks the one that a launch
+would use, and gives the reason for every other one.`,
 	}
 	p.addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
 		releases, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
@@ -44,14 +44,14 @@ would take, and says for every other one why not.`,
 func rejectCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reject SNAPSHOT|latest",
-		Short: "take a bad snapshot out of the running (roll back)",
-		Long: `Reject takes a snapshot out of the running: from now on launches take the newest
-of the others. "latest" is the one that a launch would take now. Instances that
-run already keep what they have: roll the deployment back there as well.`,
+		Short: "stop launches from using a snapshot (roll back)",
+		Long: `Reject stops launches from using a snapshot: from now on they use the newest of the
+others. "latest" is the one that a launch would use now. Running instances keep
+their release: roll the deployment back there as well.`,
 		Example: "  snapsource reject latest --reason 'breaks the login'",
 	}
 	s := p.addSettings(c, operatorSettings...)
-	reason := c.Flags().String("reason", "", "why, for those who find the snapshot's tag")
+	reason := c.Flags().String("reason", "", "the reason, for the snapshot's tag")
 	s.operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		rejected, next, err := releases.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
 		if err != nil {
@@ -74,7 +74,7 @@ func promoteCommand(p *program) *cobra.Command {
 		Use:   "promote SNAPSHOT",
 		Short: "make a candidate, or a rejected snapshot, eligible",
 		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
-your own checks, or one that was rejected.`,
+your own checks, or a rejected one.`,
 	}
 	p.addSettings(c, operatorSettings...).operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
 		if err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {

@@ -120,7 +120,7 @@ func (s *sandbox) run(name, script string, flags ...string) string {
 	return out
 }
 
-// calls gives an instance's API calls: "CreateVolume vol-… ok".
+// calls returns an instance's API calls: "CreateVolume vol-… ok".
 func (s *sandbox) calls(name string) []ec2test.Call {
 	s.t.Helper()
 	store, err := ec2test.OpenDir(s.dir)
@@ -147,7 +147,7 @@ func (s *sandbox) change(edit func(*ec2test.World)) {
 	}
 }
 
-// volumes gives the volumes of a source that are not gone.
+// volumes returns the volumes of a source that are not gone.
 func (s *sandbox) volumes(source string) []ec2test.Volume {
 	s.t.Helper()
 	var found []ec2test.Volume

@@ -16,8 +16,8 @@ type settings struct {
 	values  map[string][]string
 }
 
-// addSettings gives a command a flag for each of the agent's settings, or only for
-// those named.
+// addSettings adds a flag for each of the agent's settings to a command, or only for the
+// named ones.
 func (p *program) addSettings(c *cobra.Command, names ...string) *settings {
 	s := &settings{program: p, values: map[string][]string{}}
 	c.Flags().SortFlags = false
@@ -41,7 +41,7 @@ func (s *settings) load() (config.Config, error) {
 	return config.Load(config.File(s.file), os.Environ(), s.values)
 }
 
-// flagValue collects what is given for one setting.
+// flagValue collects the values of one setting.
 type flagValue struct {
 	values  map[string][]string
 	setting config.Setting
@@ -54,7 +54,7 @@ func (v *flagValue) Set(text string) error {
 
 func (v *flagValue) String() string { return "" }
 
-// Type is what the help text shows behind the flag.
+// Type returns the text behind the flag in the help.
 func (v *flagValue) Type() string {
 	if v.setting.Value == "" {
 		return "bool"

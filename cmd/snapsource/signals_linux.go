@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readPending also reports signals that no thread takes. The kernel chooses the thread for
-// a signal when it is sent, the main thread before others; if that one waits for a file
-// system that does not answer, the signal stays pending, and a second one of its number is
-// dropped. (kernel/signal.c, complete_signal and legacy_queue) A signalfd takes it all the
-// same, whichever thread was chosen. (signalfd(2)) Without one, the deadline still ends
-// the program.
+// readPending also reports signals that no thread receives. The kernel chooses the thread
+// when a signal is sent, preferably the main thread. If that thread waits for a file system
+// that does not respond, the signal stays pending, and a second one with its number is
+// dropped. (kernel/signal.c, complete_signal and legacy_queue) A signalfd receives it
+// anyway, whichever thread was chosen. (signalfd(2)) Without a signalfd the deadline still
+// ends the program.
 func readPending(ends []os.Signal, got chan<- os.Signal) {
 	var set unix.Sigset_t
 	const bits = 64 // of each word, on a 64-bit platform

@@ -15,13 +15,13 @@ import (
 func snapshotCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshot",
-		Short: "freeze, snapshot, tag, thaw: what launches take from now on",
-		Long: `Snapshot takes a snapshot of the Source as it is mounted on this instance, with the
-tag by which launches find it. The file system is flushed and frozen before, and
-thawed as soon as EC2 has responded. Writers are blocked meanwhile, readers are not. It
-is thawed after --freeze-timeout at the latest, and at once if this program is
-killed. A snapshot that may not have been taken while it was frozen is rejected. Output
-is held meanwhile, so stdout and stderr may be files in the Source.`,
+		Short: "freeze, take a tagged snapshot, thaw",
+		Long: `Snapshot takes a snapshot of the Source that is mounted on this instance, tagged so
+that launches find it. It flushes and freezes the file system first, and thaws it as
+soon as EC2 has responded: writers wait for that time, readers do not. A guard
+thaws after --freeze-timeout at the latest, and at once if this program is killed. A
+snapshot that EC2 may have taken after the thaw is rejected. Output is buffered
+during the freeze, so stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
@@ -29,11 +29,11 @@ is held meanwhile, so stdout and stderr may be files in the Source.`,
 	o := deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout}
 	f := c.Flags()
 	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
-	f.BoolVar(&o.Candidate, "candidate", false, "no launch takes it before it is promoted")
-	f.BoolVar(&o.Wait, "wait", false, "until EC2 has completed it: launches take only completed ones")
-	f.DurationVar(&o.FreezeTimeout, "freeze-timeout", o.FreezeTimeout, "writers wait no longer than this, at most 10s")
+	f.BoolVar(&o.Candidate, "candidate", false, "no launch uses it before it is promoted")
+	f.BoolVar(&o.Wait, "wait", false, "wait until EC2 has completed it: launches use only completed ones")
+	f.DurationVar(&o.FreezeTimeout, "freeze-timeout", o.FreezeTimeout, "the longest freeze, at most 10s")
 	tags := f.StringArray("tag", nil, "KEY=VALUE: one more tag for the snapshot; repeatable")
-	f.BoolVar(&o.CopyTags, "copy-tags", false, "and those of the volume, but for Name and those of snapsource and AWS")
+	f.BoolVar(&o.CopyTags, "copy-tags", false, "also the volume's tags, except Name and those of snapsource and AWS")
 	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var err error
@@ -59,16 +59,16 @@ func parseTags(list []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// progressWidth is how many characters a whole progress bar is wide.
+// progressWidth is the width of a progress bar in characters.
 const progressWidth = 10
 
-// progress draws how much of something is done: "███░░░░░░░  37%".
+// progress draws a progress bar: "███░░░░░░░  37%".
 func progress(percent int) string {
 	done := min(max(percent, 0), 100) * progressWidth / 100
 	return strings.Repeat("█", done) + strings.Repeat("░", progressWidth-done) + fmt.Sprintf(" %3d%%", percent)
 }
 
-// finishSnapshot prints what was taken.
+// finishSnapshot prints the result.
 func (t *table) finishSnapshot(s *report.Source) {
 	if s.Taken == nil {
 		return

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -61,34 +60,29 @@ func appendRecords(file string) error {
 	return err
 }
 
-// entry is a record that was written: number, and when it began and had been synced.
+// entry is a written record: its number, and the start and end of write and sync.
 type entry struct {
 	number       int
 	began, ended int64 // Unix time in ns
 }
 
-// pause is how long one snapshot kept the writer, what snapsource says about that, and
-// how long EC2's call took. The writer's includes its own write and sync.
+// pause is how long one snapshot blocked the writer (including the writer's own write and
+// sync), the duration that snapsource reports, and that of EC2's call.
 type pause struct{ writer, told, call time.Duration }
 
-// thawAfter thaws what a run of the sandbox that was cut short may have left frozen.
+// thawAfter thaws file systems that an aborted run of the sandbox may have left frozen.
 func (s *sandbox) thawAfter() {
 	s.t.Cleanup(func() {
-		files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-		for _, file := range files {
-			backing, err := os.ReadFile(file)
-			if err != nil || !strings.HasPrefix(string(backing), s.dir) {
-				continue
-			}
-			node := "/dev/" + strings.Split(file, "/")[3]
+		for _, loop := range s.loops() {
+			node := "/dev/" + loop
 			exec.Command("unshare", "--mount", "sh", "-c",
 				`mount -t tmpfs none /mnt && mkdir /mnt/left && mount -o nouuid "$0" /mnt/left && fsfreeze --unfreeze /mnt/left; umount /mnt/left`, node).Run()
 		}
 	})
 }
 
-// writable is shell that prints "blocked" unless a write is synced within a second.
-// The file system is thawed then, or nothing could end the writer.
+// writable is a script that prints "blocked" unless a write is synced within a second. Then
+// it thaws the file system: nothing else could end the writer.
 const writable = `
 (dd if=/dev/zero of=/cp/probe bs=4k count=1 conv=fsync status=none; touch /run/written) &
 for try in $(seq 100); do
@@ -100,11 +94,11 @@ wait
 rm /run/written
 `
 
-// kills is at how many moments a snapshot is killed.
+// kills is the number of random kills.
 const kills = 20
 
-// TestSnapshotKilled: SIGKILL at random moments, most of which are while it is
-// frozen, and right before and after EC2 has taken the snapshot.
+// TestSnapshotKilled sends SIGKILL at random times, mostly during the freeze, and right
+// before and after EC2 takes the snapshot.
 func TestSnapshotKilled(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)
@@ -146,8 +140,8 @@ snapsource snapshot >/run/out 2>&1 || [ $? != 137 ] || echo killed`+writable, "-
 	s.check(slices.Sorted(maps.Keys(eligible)))
 }
 
-// eligible gives the snapshots that snapsource took and a launch would take. They
-// must have all tags.
+// eligible returns the snapshots that snapsource took and a launch would use. They must
+// have all tags.
 func (s *sandbox) eligible() map[string]ec2test.Snapshot {
 	s.t.Helper()
 	found := map[string]ec2test.Snapshot{}
@@ -167,7 +161,7 @@ func (s *sandbox) eligible() map[string]ec2test.Snapshot {
 	return found
 }
 
-// TestSnapshotAnswerLost: EC2 takes the snapshot, but its answer does not arrive.
+// TestSnapshotAnswerLost: EC2 takes the snapshot, but its response is lost.
 func TestSnapshotAnswerLost(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)
@@ -185,8 +179,8 @@ func TestSnapshotAnswerLost(t *testing.T) {
 	}
 }
 
-// TestSnapshotOfARelease: what a deployment took is what the next launch has; a
-// candidate is not.
+// TestSnapshotOfARelease: the next launch uses a deployment's snapshot, and not a
+// candidate.
 func TestSnapshotOfARelease(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)

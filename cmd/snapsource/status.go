@@ -12,9 +12,9 @@ import (
 func statusCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "what is mounted, from which volume and snapshot",
-		Long: `Status checks with the kernel whether the Source is mounted from its volume and
-bound to its places. It exits 0 when it is, and 75 when up has something to do.`,
+		Short: "show what is mounted, from which volume and snapshot",
+		Long: `Status asks the kernel whether the Source is mounted from its volume and bound to
+its targets. It exits with 0 if so, and with 75 if up has something to do.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)

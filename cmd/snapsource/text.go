@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// printEscaped is [fmt.Fprintf] for people. It escapes the arguments by [plain]: tags, states,
-// errors and addresses come from others and could fake a line or a column of ours, or control
-// the terminal. Not for JSON.
+// printEscaped is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
+// errors and addresses come from others, and might imitate a line or column of ours or
+// control the terminal. JSON is not escaped.
 func printEscaped(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg := arg.(type) {
@@ -33,10 +33,10 @@ func writeLine(w io.Writer, text string) error {
 	return err
 }
 
-// plainLines escapes each line of a log for people by [plain].
+// plainLines escapes each line of a log for people with [plain].
 type plainLines struct{ io.Writer }
 
-// Write takes whole lines, whose columns are separated by tabs.
+// Write accepts whole lines with columns separated by tabs.
 func (w plainLines) Write(line []byte) (int, error) {
 	columns := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
 	for i := range columns {
@@ -48,9 +48,9 @@ func (w plainLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// plain escapes text for one line of output. It writes as in Go (\n, \x1b, \u202e) whatever is
-// not printable: line ends, control characters (C1 too), bidirectional and zero-width marks,
-// invalid UTF-8.
+// plain escapes a text for a line that people read. Newlines, control characters (also C1),
+// marks that change the direction of writing or have no width, and bytes that are not UTF-8
+// are written as in Go: \n, \x1b, \u202e.
 func plain(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

@@ -23,7 +23,7 @@ func unitText(t *testing.T) string {
 	return unit
 }
 
-// unitValues gives all values of a setting of the unit, in order.
+// unitValues returns all values of a setting of the unit, in order.
 func unitValues(t *testing.T, key string) []string {
 	t.Helper()
 	var values []string
@@ -109,7 +109,7 @@ func TestUnitSystemCalls(t *testing.T) {
 	t.Logf("%d different system calls", len(calls))
 }
 
-// systemCalls gives the calls of a group, and those of the groups in it.
+// systemCalls returns the calls of a group, and those of the groups in it.
 func systemCalls(t *testing.T, name string) []string {
 	t.Helper()
 	if !strings.HasPrefix(name, "@") {

@@ -31,7 +31,7 @@ func connect(t *testing.T, fault string, test func(t *testing.T, fake *ec2test.F
 	})
 }
 
-// answerLimit is after what time a client of these tests gives up.
+// answerLimit is the timeout of these tests' clients.
 const answerLimit = time.Minute
 
 func dialing(web *ec2test.Host) *http.Client {

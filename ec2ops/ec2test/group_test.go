@@ -56,7 +56,7 @@ func (g *group) desire(n int32) {
 	wantCode(g.t, err, "ok")
 }
 
-// want looks at the states of all members: "web-1 Pending:Wait, web-2 InService".
+// want compares the states of all members: "web-1 Pending:Wait, web-2 InService".
 func (g *group) want(want string) {
 	g.t.Helper()
 	answer, err := g.c.DescribeAutoScalingInstances(g.t.Context(), nil)

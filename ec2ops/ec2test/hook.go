@@ -52,7 +52,7 @@ func (s *Server) deleteHook(c *call) (any, error) {
 			return invalid("No Lifecycle Hook found with name %s in group %s", name, group)
 		}
 		delete(g.Hooks, name)
-		for _, m := range g.Members { // what waits in it goes on
+		for _, m := range g.Members { // members that wait in it continue
 			if wait, waits := m.Waits[name]; waits {
 				wait.Result = goesOn
 				m.Waits[name] = wait

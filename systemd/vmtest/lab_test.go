@@ -63,7 +63,7 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// baseImage gives the machine image and its kernel, which are kept under the hash of
+// baseImage returns the machine image and its kernel, which are kept under the hash of
 // what makes them.
 func baseImage(t *testing.T) (image, kernel string) {
 	t.Helper()

@@ -148,7 +148,7 @@ func (s *service) deployment(t *testing.T) {
 	next.mounted("two")
 	next.appRead("two")
 	next.run("test -s /home/deploy/codepen/counter")
-	if v, _, err := s.l.server.Volume(t.Context(), next.volumes()[0]); err != nil || v.SnapshotID != id || id == first {
+	if v, _, err := s.l.server.Volume(t.Context(), next.volumes()[0]); err != nil || v.SnapshotID != id || id == s.first {
 		t.Errorf("web-3's volume is from %s, the deployment made %s: %v", v.SnapshotID, id, err)
 	}
 	next.run("snapsource down --delete")
@@ -168,7 +168,7 @@ func (s *service) deployment(t *testing.T) {
 
 func (s *service) late(t *testing.T) {
 	s.l.server.SetFaults(fault(t, "refuse=metadata@20s"), fault(t, "status=*@20s:503"))
-	// cloud-init waits for the metadata service by itself; without it the unit is the s.first.
+	// cloud-init waits for the metadata service by itself; without it the unit is the first.
 	late := s.l.launch(t, "web-4", s.image, ec2test.LaunchOptions{}, "cloud-init=disabled")
 	late.booted()
 	late.mounted("two")

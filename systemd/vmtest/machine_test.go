@@ -158,7 +158,7 @@ func (m *machine) booted() {
 	m.try("systemctl is-system-running --wait; cloud-init status --wait")
 }
 
-// volumes gives the volumes of the machine that are neither its root nor deleted.
+// volumes returns the volumes of the machine that are neither its root nor deleted.
 func (m *machine) volumes() (ids []string) {
 	m.t.Helper()
 	w, err := m.lab.server.World(m.t.Context())

@@ -1,5 +1,5 @@
 // Loop does what snapsource up does on a new instance with the same SDK, and waits as
-// its like do: with looks every 2 s, or with the SDK's waiters.
+// its like do: with a poll every 2 s, or with the SDK's waiters.
 //
 //	loop poll|waiter
 package main

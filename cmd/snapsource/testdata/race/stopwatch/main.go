@@ -27,7 +27,7 @@ type Lap struct {
 const (
 	// lookEvery, in milliseconds, is for a command that ends without mounting anything.
 	lookEvery = 1000
-	// looksSoon is how many looks follow upon a mount, 1 ms apart.
+	// looksSoon is the number of checks after a mount, 1 ms apart.
 	looksSoon = 20
 )
 
