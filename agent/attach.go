@@ -51,7 +51,7 @@ func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) 
 		if mounted, mountErr := l.isMounted(p.volume); mountErr != nil || mounted {
 			return at, errors.Join(err, mountErr) // by an earlier run, so it is attached
 		}
-		l.Note(fmt.Sprintf("%s is detached and attached again: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
+		l.Note(fmt.Sprintf("detaching %s: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
 		if releaseErr := l.takeDown(ctx, p.volume, false); releaseErr != nil {
 			return at, errors.Join(err, releaseErr)
 		}

@@ -165,8 +165,8 @@ type staleAction int
 
 const (
 	keepVolume             staleAction = iota // the check in announce decides
-	keepAndNote                               // and go on
-	failWithoutReplacement                    // delete it and fail
+	keepAndNote                               // keep it, with a note
+	failWithoutReplacement                    // nothing can replace it: delete it and fail
 	applyPolicy                               // with another volume, or fail
 	replaceVolume                             // with another volume
 )

@@ -151,7 +151,7 @@ var snapshotInDoubtCases = map[string]struct {
 		func(w *world) { w.cloud.fail = refuseSnapshot(ec2ops.ErrTemporary) }, failure.ExitTemporary, 0, nil, "CreateSnapshot"},
 	"no answer, and taken": {
 		func(w *world) { w.cloud.snapshotTakes = time.Hour }, failure.ExitTemporary, 1,
-		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may hold half"},
+		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "snap-00000000000000002 may be inconsistent"},
 	"no answer, and not taken": {
 		func(w *world) { w.cloud.snapshotTakes, w.cloud.snapshotFails = time.Hour, true }, failure.ExitTemporary, 0,
 		slices.Repeat([]string{"DescribeSnapshots"}, 31), "no snapshot with the tag snapsource:run="},
@@ -163,7 +163,7 @@ var snapshotInDoubtCases = map[string]struct {
 		[]string{"DescribeSnapshots", "CreateTags snap-00000000000000002"}, "thawed too early"},
 	"thawed as EC2 answers": {
 		func(w *world) { w.host.guardDies, w.cloud.deaf = 100*time.Millisecond, true }, failure.ExitTemporary, 1,
-		[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 answered"},
+		[]string{"CreateTags snap-00000000000000002"}, "thawed before EC2 responded"},
 }
 
 // TestSnapshotInDoubt: whatever happens to the call, the file system is thawed

@@ -134,7 +134,7 @@ func (l *launch) handleCreateError(ctx context.Context, s *report.Running, o *re
 		now, err := l.adoptEarlier(ctx, s, o, err)
 		return false, now, err
 	case errors.Is(err, ec2ops.ErrLimit):
-		// EC2 checks limits before tokens: the volume may exist all the same.
+		// EC2 checks limits before tokens, so the volume may exist.
 		if earlier, findErr := l.findExisting(ctx, 0); findErr == nil && earlier.volume != nil {
 			return false, l.placedFrom(*earlier.volume), nil
 		}

@@ -154,7 +154,7 @@ var doCases = map[string]struct {
 	"shared limits":   {throttled: 5, action: "CreateVolume", others: 999, calls: 6, counted: 1, least: 16 * time.Second, most: 890 * time.Second},
 	"no image id":     {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.ImageID = "" }},
 	"an old instance": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.Launched = time.Now().Add(-cohortAge - 1) }},
-	"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and the number", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
+	"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and the number of instances", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
 	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(countWindows), most: 2000 * time.Second, tells: "note: ",
 		change: func(_ *Limiter, a *account) { a.countErr = ec2ops.ErrThrottled }},
 	"cancelled": {throttled: 1, action: "CreateVolume", calls: 1, tells: "EC2 throttles", change: func(_ *Limiter, a *account) { a.cancelled = true }},

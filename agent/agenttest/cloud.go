@@ -1,7 +1,6 @@
-// Package agenttest is EC2 and any number of its instances in memory, for tests of
-// the whole program: the real agent with the real AWS client, which speaks real HTTP
-// to an ec2test.Server, on instances whose kernel is simulated. Nothing is slept for
-// inside a testing/synctest bubble.
+// Package agenttest simulates EC2 and its instances in memory, for tests of the whole program:
+// the real agent and the real AWS client call an ec2test.Server by HTTP, on instances with a
+// simulated kernel. In a testing/synctest bubble no wait takes real time.
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
@@ -26,14 +25,14 @@ import (
 // Cloud is EC2 with the data of its volumes and snapshots.
 type Cloud struct {
 	*ec2test.Fake
-	// Disks may be looked into and changed.
+	// Disks may be read and changed by tests.
 	Disks *Disks
 
 	t testing.TB
 }
 
-// New returns EC2 in memory. Its disks are its own; opts.Disks is not used. It sets
-// the environment as [UseEnv] does.
+// New returns a cloud with its own disks; it ignores opts.Disks. It sets the environment by
+// [UseEnv].
 func New(t testing.TB, opts ec2test.Options) *Cloud {
 	t.Helper()
 	UseEnv(t)
@@ -44,8 +43,8 @@ func New(t testing.TB, opts ec2test.Options) *Cloud {
 	return c
 }
 
-// UseEnv has the AWS SDK find nothing but EC2 in memory, until the test ends. Before
-// parallel tests their parent calls it, as a parallel test can't.
+// UseEnv sets the environment so that the AWS SDK finds only the cloud in memory, until the test
+// ends. A parallel test can't set it, so the parent of parallel tests calls UseEnv.
 func UseEnv(t testing.TB) {
 	t.Helper()
 	want := map[string]string{}
@@ -73,7 +72,7 @@ func (c *Cloud) Start(name string) *Machine {
 	return m
 }
 
-// Join gives an instance that a group has launched.
+// Join returns an instance that a group has launched.
 func (c *Cloud) Join(name string) *Machine {
 	c.t.Helper()
 	m := &Machine{Host: c.Fake.Join(name), cloud: c}
@@ -81,7 +80,7 @@ func (c *Cloud) Join(name string) *Machine {
 	return m
 }
 
-// volume gives a volume as the control plane knows it now.
+// volume returns the current state of a volume in the control plane.
 func (c *Cloud) volume(id string) (ec2test.Volume, bool) {
 	v, found, err := c.Server.Volume(context.Background(), id)
 	if err != nil {

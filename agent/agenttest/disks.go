@@ -9,8 +9,8 @@ import (
 	"snapsource/mountfs"
 )
 
-// Disks hold what is on volumes and in snapshots: a volume begins with what is in its
-// snapshot, or blank. It implements [ec2test.Disks].
+// Disks hold the contents of volumes and snapshots. A volume begins with its snapshot's contents,
+// or blank. It implements [ec2test.Disks].
 type Disks struct {
 	server *ec2test.Server
 
@@ -18,10 +18,10 @@ type Disks struct {
 	volumes         map[string]*disk
 	snapshots       map[string]mountfs.Contents
 	inconsistent    map[string]bool // snapshots of what was mounted and not frozen
-	detachedMounted []string        // volumes whose detachment was asked for while they were mounted
+	detachedMounted []string        // volumes whose detachment was requested while they were mounted
 }
 
-// disk is a volume's data, and what kernels do with it.
+// disk is a volume's contents and its state in the kernel.
 type disk struct {
 	contents mountfs.Contents
 	mounts   int // binds too
@@ -34,7 +34,7 @@ func newDisks() *Disks {
 	return &Disks{volumes: map[string]*disk{}, snapshots: map[string]mountfs.Contents{}, inconsistent: map[string]bool{}}
 }
 
-// release is what a snapshot holds that was made outside the API.
+// release is the contents of a snapshot that was added without an API call.
 func release() mountfs.Contents {
 	return mountfs.Contents{Kind: mountfs.XFS, What: "XFS", XFS: &mountfs.Superblock{
 		UUID: "5eed0000-0000-4000-8000-000000000001", Label: "codepen-app",
@@ -48,23 +48,23 @@ func (d *Disks) SetSnapshot(id string, c mountfs.Contents) {
 	d.snapshots[id] = c
 }
 
-// Sound says whether a snapshot was taken of a file system at rest: frozen, or mounted
-// nowhere. One that was made outside the API is.
+// Consistent reports whether a snapshot was taken while the file system was frozen or not
+// mounted. A snapshot that was added without an API call is consistent.
 func (d *Disks) Consistent(snapshotID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.inconsistent[snapshotID]
 }
 
-// Frozen says whether a volume's file system is frozen somewhere.
+// Frozen reports whether a volume's file system is frozen.
 func (d *Disks) Frozen(volumeID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.at(volumeID).frozen
 }
 
-// at gives a volume's disk; the caller holds the lock. One that was made outside the
-// API begins blank.
+// at returns a volume's disk; the caller holds d.mu. A volume that was added without an API call
+// begins blank.
 func (d *Disks) at(volumeID string) *disk {
 	k := d.volumes[volumeID]
 	if k == nil {
@@ -76,15 +76,15 @@ func (d *Disks) at(volumeID string) *disk {
 
 func blank() mountfs.Contents { return mountfs.Contents{Kind: mountfs.Blank, What: "blank"} }
 
-// change lets a kernel change a volume's disk.
+// change changes a volume's disk by do.
 func (d *Disks) change(volumeID string, do func(*disk)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	do(d.at(volumeID))
 }
 
-// mounted counts a mount or, with -1, its end. With the last one the kernel lets go
-// of a device whose detachment was asked for.
+// mounted adds n to the number of mounts. After the last unmount the kernel releases a device
+// whose detachment was requested.
 func (d *Disks) mounted(volumeID string, n int) error {
 	idle := false
 	d.change(volumeID, func(k *disk) {
@@ -152,7 +152,7 @@ func (d *Disks) DeleteSnapshot(_ context.Context, snapshotID string) error {
 	return nil
 }
 
-// Attach implements [ec2test.Disks]: machines see for themselves.
+// Attach implements [ec2test.Disks]. It does nothing, as machines read the control plane.
 func (d *Disks) Attach(context.Context, string, string) error { return nil }
 
 // Detach implements [ec2test.Disks].
@@ -165,7 +165,7 @@ func (d *Disks) Detach(_ context.Context, _, volumeID string) error {
 	return d.mounted(volumeID, 0)
 }
 
-// Pulled are the volumes whose detachment was asked for while they were mounted.
+// DetachedMounted returns the volumes whose detachment was requested while they were mounted.
 func (d *Disks) DetachedMounted() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -20,8 +20,8 @@ import (
 )
 
 // Machine is an instance: its endpoints, and its kernel in memory. It implements
-// [Host]; a device is there from the time at which its attachment is plugged
-// until nothing holds it after its detachment was asked for.
+// [Host]. A device exists from when its attachment is plugged until its detachment was
+// requested and nothing uses it.
 type Machine struct {
 	*ec2test.Host
 
@@ -34,12 +34,12 @@ type Machine struct {
 	records map[string]record.Record
 	events  []report.Event
 
-	processes int // that have begun
+	processes int // started so far
 }
 
 var _ Host = (*Machine)(nil)
 
-// boot is what a kernel begins with.
+// boot resets the kernel's state.
 func (m *Machine) boot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -48,7 +48,7 @@ func (m *Machine) boot() {
 	m.mounts, m.volumes, m.records = nil, nil, map[string]record.Record{}
 }
 
-// Reboot loses the mounts and /run; attachments stay.
+// Reboot removes the mounts and /run; attachments stay.
 func (m *Machine) Reboot() {
 	mounts, _ := m.Mounts() // never fails
 	for _, mount := range mounts {
@@ -58,7 +58,7 @@ func (m *Machine) Reboot() {
 	m.boot()
 }
 
-// Agent begins a process, with a client of its own.
+// Agent starts a process with its own client.
 func (m *Machine) Agent() *Program {
 	m.mu.Lock()
 	m.processes++
@@ -85,7 +85,7 @@ func (m *Machine) program(client *ec2ops.Client, h Host) *Program {
 	}
 }
 
-// Events are what all processes of the machine have told.
+// Events returns the events of all processes of the machine.
 func (m *Machine) Events() []report.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,7 +160,7 @@ type watch struct {
 	ref mountfs.Volume
 }
 
-// look is how often a machine looks for a device: the control plane announces none.
+// devicePoll is the poll interval for a device: the control plane sends no events.
 const devicePoll = 100 * time.Millisecond
 
 func (w watch) Wait(ctx context.Context) (mountfs.Device, error) {

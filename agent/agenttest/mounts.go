@@ -148,7 +148,7 @@ type frozen struct {
 	guard    *time.Timer
 }
 
-// end thaws, and says whether it was frozen until now.
+// end thaws and reports whether it was still frozen.
 func (f *frozen) end() (was bool) {
 	f.disks.change(f.volumeID, func(k *disk) { was, k.frozen = k.frozen, false })
 	return was

@@ -46,7 +46,7 @@ var passingIsNotLastingCases = []struct {
 	{"up", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
 	{"up", "taken-back=CreateVolume", failure.ExitTemporary, 130 * time.Second, "created and then deleted vol-"},
 	{"up-encrypted", "taken-back=CreateVolume#1", 0, 50 * time.Second, ""},
-	{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "KMS key may not be used: arn:aws:kms:"},
+	{"up-encrypted", "taken-back=CreateVolume", failure.ExitDenied, 130 * time.Second, "may not use the KMS key: arn:aws:kms:"},
 	{"up-encrypted", "taken-back=CreateVolume stale=CreateVolume:1h", failure.ExitDenied, 4 * time.Minute, "KMS key"},
 	{"up-encrypted", "taken-back=CreateVolume old-answer=CreateVolume stale=CreateVolume:1h", failure.ExitTemporary, 150 * time.Second, "does not find it"},
 	{"up-encrypted", "error=AttachVolume@10s:CustomerKeyHasBeenRevoked", 0, 20 * time.Second, ""},

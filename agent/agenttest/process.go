@@ -10,7 +10,7 @@ import (
 	"snapsource/ec2ops"
 )
 
-// ErrKilled is what everything that a killed process does ends with.
+// ErrKilled is the error of every operation of a killed process.
 var ErrKilled = errors.New("killed")
 
 // process is a run of the program on a machine.
@@ -25,10 +25,10 @@ type process struct {
 	unlock func() error
 }
 
-// Run runs the program on the machine. It is killed at the first moment for which kill,
-// if it is given, says so: "before mount", "after mount" and so on as [Watched] has them,
-// and "before CreateVolume" and "after CreateVolume" for each call to EC2. What the kernel does for a process that has ended is done
-// when Run returns: its lock is free, and its guard has thawed.
+// Run runs the program on the machine and kills it at the first moment for which kill, if not
+// nil, returns true. The moments are those of [Watched], such as "before mount", and "before
+// CreateVolume" and "after CreateVolume" for each call to EC2. When Run returns, the lock of the
+// process is free, and its guard has thawed.
 func (m *Machine) Run(ctx context.Context, kill func(moment string) bool, do func(context.Context, *Program) error) error {
 	p := &process{m: m, kill: kill}
 	ctx, p.stop = context.WithCancel(ctx)
@@ -105,7 +105,7 @@ type conn struct {
 	p *process
 
 	mu     sync.Mutex
-	action string // that has been asked for and not been answered
+	action string // requested, without a response yet
 }
 
 var actionIn = regexp.MustCompile(`\bAction=(\w+)`)
@@ -124,7 +124,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Read ends a call with the first bytes of its answer.
+// Read ends a call with the first bytes of its response.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.mu.Lock()
@@ -139,7 +139,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// host is the machine as one process has it: what the process holds ends with it.
+// host is the machine for one process: a lock that the process holds ends with it.
 type host struct {
 	*Machine
 	p *process

@@ -10,9 +10,9 @@ import (
 	"snapsource/mountfs"
 )
 
-// Watched gives a host that calls pass before and after all that changes it: "before
-// mount", "after mount". What pass gives before is the operation's error, which is then
-// not carried out; what it gives after takes the place of the operation's result.
+// Watched returns a host that calls pass before and after each operation that changes it:
+// "before mount", "after mount". If pass fails before, its error is returned and the operation is
+// skipped; if it fails after, its error replaces the operation's result.
 func Watched(h Host, pass func(moment string) error) Host {
 	return watched{h, pass}
 }

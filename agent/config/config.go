@@ -15,10 +15,10 @@ import (
 	"snapsource/mountfs"
 )
 
-// Config is what the operator wants of an instance.
+// Config is the configuration of an instance.
 type Config struct {
 	Sources []Source
-	All     []Source // where Sources is one picked by name: all sources of the instance
+	All     []Source // all sources of the instance, if Sources is one selected by name
 	Roles   Roles
 	IfNone  string        // what to do without an eligible snapshot: IfNoneFail or IfNoneBlank
 	Stale   string        // what a launch does when a newer snapshot appears: StaleWarn, …
@@ -28,8 +28,8 @@ type Config struct {
 	LifecycleHook string // of the instance's Auto Scaling group; "" for none
 }
 
-// Roles are what deployments find the instance by, and the tags that say so. They
-// are put on the instance once all its sources are mounted.
+// Roles are the roles by which deployments find the instance, and the keys of their tags. The
+// instance is tagged once all its sources are mounted.
 type Roles struct {
 	Roles   []string // "app", "web"
 	Stages  []string // "production"
@@ -46,19 +46,19 @@ const (
 	OutputJSON  = "json"
 )
 
-// Values of Config.Stale: what a launch does when it finds that it is superseded: a newer
-// snapshot than its own has appeared, or its own is rejected or gone.
+// Values of Config.Stale: what a superseded launch does. A launch is superseded if a newer
+// snapshot has appeared, or if its own is rejected or deleted.
 const (
-	StaleIgnore = "ignore" // does not look
-	StaleWarn   = "warn"   // says so
+	StaleIgnore = "ignore" // does not check
+	StaleWarn   = "warn"   // prints a note
 	StaleWait   = "wait"   // starts over on the newest one
 	StaleFail   = "fail"   // deletes its volume and fails; the next run takes the newest one
 )
 
-// DefaultConfigFile is read when no other file is named; it need not exist.
+// DefaultConfigFile is read by default; it need not exist.
 const DefaultConfigFile = "/etc/snapsource.yaml"
 
-// Source is one directory tree that comes from snapshots, and where it goes.
+// Source is one directory tree from snapshots, and where it is mounted.
 type Source struct {
 	Name               string // the Name tag of its snapshots
 	Device             string // EC2's device name: "/dev/sdf"
@@ -81,13 +81,13 @@ type Bind struct {
 	Target string // absolute: "/home/deploy/codepen"
 }
 
-// String is the form in which a bind is written: "codepen:/home/deploy/codepen".
+// String returns the bind as it is configured: "codepen:/home/deploy/codepen".
 func (b Bind) String() string { return b.Dir + ":" + b.Target }
 
 // DefaultSizeGiB is the size of the first, blank volume.
 const DefaultSizeGiB = 5
 
-// DefaultConfig is the recipe of CodePen's article of 2013.
+// DefaultConfig is the setup of CodePen's article of 2013.
 func DefaultConfig() Config {
 	return Config{
 		Sources: []Source{DefaultSource()},
@@ -127,26 +127,25 @@ func (s Source) VolumeTags(instanceID, snapshotID string) map[string]string {
 	return tags
 }
 
-// sourceName keeps out what EC2's filters take for wildcards (* ? \) and what has
-// no place in a label or a log line.
+// sourceName excludes the wildcards of EC2's filters (* ? \), and what can't be in a label or a
+// log line.
 var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+=:@/-]*$`)
 
-// sourceNameMax is the longest source name, in bytes. It is a limit apart, as are those
-// of the other patterns: a counted repeat is unrolled when the pattern is compiled, and
-// that is at every start of the program.
+// sourceNameMax is the longest source name, in bytes. The patterns contain no limits: a counted
+// repeat is unrolled when the pattern is compiled, at every start of the program.
 const sourceNameMax = 127
 
 // volumeTypes are EC2's names. (CreateVolume, API reference)
 var volumeTypes = []string{"gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"}
 
-// Validate gives the first thing that is wrong with the configuration. The error
-// wraps [failure.ErrUsage] and names source and key.
+// Validate returns the first error in the configuration. It wraps [failure.ErrUsage] and names
+// source and key.
 func (c Config) Validate() error {
 	if len(c.Sources) == 0 {
 		return Usagef("sources: the list is empty")
 	}
 	if c.Timeout <= 0 {
-		return Usagef("timeout: %s is not a time to wait", c.Timeout)
+		return Usagef("timeout: %s is not a positive duration", c.Timeout)
 	}
 	if c.IfNone != IfNoneFail && c.IfNone != IfNoneBlank {
 		return Usagef("if-none: %q is neither fail nor blank", c.IfNone)
@@ -158,7 +157,7 @@ func (c Config) Validate() error {
 		return Usagef("output: %q is neither text nor json", c.Output)
 	}
 	if c.LifecycleHook != "" && (len(c.LifecycleHook) > hookNameMax || !hookNames.MatchString(c.LifecycleHook)) {
-		return Usagef("lifecycle-hook: %q is no name of a lifecycle hook", c.LifecycleHook)
+		return Usagef("lifecycle-hook: %q is not a valid name of a lifecycle hook", c.LifecycleHook)
 	}
 	if err := c.Roles.validate(); err != nil {
 		return err
@@ -171,7 +170,7 @@ func (c Config) Validate() error {
 	return checkDistinct(c.instanceSources())
 }
 
-// instance gives every source of the instance, those that were picked as they are wanted.
+// instanceSources returns every source of the instance; those in Sources with their overrides.
 func (c Config) instanceSources() []Source {
 	all := slices.Clone(c.EverySource())
 	for i, s := range all {
@@ -184,9 +183,9 @@ func (c Config) instanceSources() []Source {
 	return all
 }
 
-// distinct refuses sources that would get in each other's way: the same name, device or
-// mountpoint, or a mountpoint below another one. The directory for that would be made on
-// the other's volume, and go into its snapshots.
+// checkDistinct refuses sources with the same name, device or mountpoint, or with a mountpoint
+// below another source's: its directory would be created on that volume, and be part of its
+// snapshots.
 func checkDistinct(sources []Source) error {
 	type claim struct{ key, value string }
 	owner := map[claim]string{}
@@ -224,7 +223,7 @@ func (s Source) validate() error {
 	case len(s.Name) > sourceNameMax || !sourceName.MatchString(s.Name) || strings.HasPrefix(strings.ToLower(s.Name), "aws:"):
 		return Usagef("source: the name must be 1 to 127 of the characters A-Z a-z 0-9 . _ + = : @ / -, begin with a letter or digit, and not with aws:")
 	case !ec2ops.ValidDeviceName(s.Device):
-		return Usagef("device: EC2 takes no volume as %q; use /dev/sdf to /dev/sdp", s.Device)
+		return Usagef("device: EC2 does not accept %q; use /dev/sdf to /dev/sdp", s.Device)
 	case !cleanAbsolute(s.Mount):
 		return Usagef("mount: %q is not an absolute path without .. or a trailing slash", s.Mount)
 	}
@@ -286,8 +285,8 @@ func (b Bind) validate(mount string) error {
 	return nil
 }
 
-// ValidateTag refuses a tag that EC2 does not take, or that snapsource sets by itself. The
-// error wraps [failure.ErrUsage].
+// ValidateTag refuses a tag that EC2 does not accept, or that snapsource sets itself. The error
+// wraps [failure.ErrUsage].
 func ValidateTag(key, value string) error {
 	switch {
 	case !printable(key) || !printable(value):
@@ -295,7 +294,7 @@ func ValidateTag(key, value string) error {
 	case key == "" || len(key) > 127 || len(value) > 255:
 		return Usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		return Usagef("tag: %q: AWS keeps keys with aws: to itself", key)
+		return Usagef("tag: %q: keys with aws: are reserved by AWS", key)
 	case strings.HasPrefix(key, "snapsource:") || key == ec2ops.TagName:
 		return Usagef("tag: %q is set by snapsource itself", key)
 	}
@@ -312,7 +311,7 @@ const (
 	pathMax = 4096
 )
 
-// fits says whether a path can be one, and is seen as it is.
+// validPath reports whether a path is within the kernel's limits, and printable.
 func validPath(p string) bool {
 	for name := range strings.SplitSeq(p, "/") {
 		if len(name) > nameMax {
@@ -322,22 +321,21 @@ func validPath(p string) bool {
 	return len(p) < pathMax && printable(p)
 }
 
-// printable keeps out what would not be seen as it is in a message, a list or a
-// record: control characters, and bytes that are no UTF-8.
+// printable reports whether text has no control characters and is valid UTF-8.
 func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// within says whether path p is dir itself or lies below it.
+// isBelow reports whether path p is dir itself or below it.
 func isBelow(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-// hookNames are those that Auto Scaling takes, if they are no longer than hookNameMax.
+// hookNames matches the names that Auto Scaling accepts, up to hookNameMax bytes.
 // (PutLifecycleHook, API reference)
 var hookNames = regexp.MustCompile(`^[A-Za-z0-9/_-]+$`)
 
 const hookNameMax = 255
 
-// EverySource gives every source of the instance.
+// EverySource returns every source of the instance.
 func (c Config) EverySource() []Source {
 	if len(c.All) > 0 {
 		return c.All

@@ -1,3 +1,3 @@
-// Package config is what the operator wants of an instance: the settings by flag,
-// environment and file, checked before any of them reaches a path, a call or a tag.
+// Package config is the configuration of an instance: the settings from flags, environment and
+// file, validated before any of them is used in a path, a call or a tag.
 package config

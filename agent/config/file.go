@@ -20,12 +20,11 @@ import (
 // configMax bounds a configuration file, in bytes.
 const configMax = 1 << 20
 
-// loadFile sets on c what the YAML file says, and gives the file's name, "" where there is
-// none. Without a name the default file is read where it exists.
+// loadFile applies the YAML file to c. It returns the name and text of the file read, "" if
+// none. Without a name it reads the default file if that exists.
 //
-// What an error says of a file is shown to whoever runs the command, and that may be a user
-// who runs it by sudo and may not read the file. So an error shows lines, and keys that are
-// settings, and no other text of the file: of /etc/shadow that it is no configuration.
+// A user may run the command by sudo and not be allowed to read the file. So errors contain
+// line numbers and keys of settings, but no other text of the file, which may be /etc/shadow.
 func loadFile(c *Config, name string) (read string, text []byte, err error) {
 	explicit := name != ""
 	if !explicit {
@@ -44,8 +43,8 @@ func loadFile(c *Config, name string) (read string, text []byte, err error) {
 	return name, text, nil
 }
 
-// readConfig reads a regular file of at most [configMax] bytes. It does not wait for a FIFO,
-// nor read from a device or, without an end, from /proc, whose files have the size 0.
+// readConfig reads a regular file of at most [configMax] bytes. It does not block on a FIFO,
+// reads no device, and no endless file from /proc, where files have the size 0.
 func readConfig(name string) (text []byte, err error) {
 	regular := func(info fs.FileInfo, err error) error {
 		switch {
@@ -73,8 +72,8 @@ func readConfig(name string) (text []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, info.Size()))
 }
 
-// parseFile reads a document of two levels: the settings of the run, and the list
-// "sources" with the settings of each. Errors name line and key.
+// parseFile parses a document of two levels: the settings of the run, and the list "sources"
+// with the settings of each. Errors name line and key.
 func parseFile(c *Config, text []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
@@ -85,7 +84,7 @@ func parseFile(c *Config, text []byte) error {
 		return Usagef("%s", yamlProblem(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return Usagef("there is a second YAML document; one is enough")
+		return Usagef("there is a second YAML document; only one is allowed")
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -99,11 +98,11 @@ func parseFile(c *Config, text []byte) error {
 	})
 }
 
-// yamlQuote is what an error of the YAML library quotes: the name of an anchor that the
-// file has, or a character of YAML's own. The rest of its texts are constants.
+// yamlQuote matches what errors of the YAML library quote: the name of an anchor in the file, or
+// a character of the YAML syntax. The rest of their texts is constant.
 var yamlQuote = regexp.MustCompile("'[^']*'|`[^`]*`")
 
-// yamlProblem is what the YAML library says, without what it quotes of the file.
+// yamlProblem returns the text of the YAML library's error, without quotes of the file.
 func yamlProblem(err error) string {
 	return yamlQuote.ReplaceAllStringFunc(strings.TrimPrefix(err.Error(), "yaml: "), func(quoted string) string {
 		if strings.ContainsFunc(quoted, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
@@ -136,8 +135,8 @@ func parseSources(c *Config, list *yaml.Node) error {
 	return nil
 }
 
-// eachKey walks a mapping. A key may stand only once. Errors name a key only if it is a
-// setting's.
+// eachKey visits the keys of a mapping and refuses duplicates. Errors name only the keys of
+// settings.
 func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) error {
 	if node.Kind != yaml.MappingNode {
 		return Usagef("line %d: expected keys with values", node.Line)
@@ -146,7 +145,7 @@ func eachKey(node *yaml.Node, visit func(key string, value *yaml.Node) error) er
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if slices.Contains(seen, key.Value) {
-			return atLine(key.Line, settingKey(key.Value), Usagef("stands here twice"))
+			return atLine(key.Line, settingKey(key.Value), Usagef("duplicate key"))
 		}
 		seen = append(seen, key.Value)
 		if err := visit(key.Value, node.Content[i+1]); err != nil {
@@ -171,7 +170,7 @@ func atLine(line int, key string, err error) error {
 	return lineError{fmt.Errorf("line %d: %s: %w", line, key, err)}
 }
 
-// shown gives a key of the file if it is a setting's, at whatever level, else "".
+// settingKey returns key if it is that of a setting, at whatever level, else "".
 func settingKey(key string) string {
 	for _, s := range Settings() {
 		if key == s.FileKey || key == s.Name {
@@ -184,7 +183,7 @@ func settingKey(key string) string {
 	return ""
 }
 
-// setFromNode sets one key; of a source when s is not nil, else of the run.
+// setFromNode sets one key: of the source if s is not nil, else of the run.
 func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 	for _, setting := range Settings() {
 		if setting.FileKey != key || setting.OfSource != (s != nil) {
@@ -199,14 +198,14 @@ func setFromNode(c *Config, s *Source, key string, node *yaml.Node) error {
 	return Usagef("there is no such key%s", suggestion(key, s != nil))
 }
 
-// given is what errors about settings quote, and the paths and the source that they name.
+// quotedText matches the values, paths and sources in errors about settings.
 var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\s/\S+|\ssame source \S+`)
 
-// concealed is how long a part of a value must be to be worth hiding.
+// concealMin is the shortest part of a value that is redacted.
 const concealMin = 3
 
-// conceal gives an error about a setting without the values, which came from a file, and
-// without the parts of which a bind or a tag is made; nil for nil.
+// redact removes from an error the values from the file, and the parts of a bind or a tag; nil
+// for nil.
 func redact(err error, values []string) error {
 	if err == nil {
 		return nil
@@ -228,7 +227,7 @@ func redact(err error, values []string) error {
 		switch {
 		case text[0] == '"':
 			return `"…"`
-		case strings.HasPrefix(text, " /dev/sd"): // the names that EC2 takes
+		case strings.HasPrefix(text, " /dev/sd"): // EC2's device names
 			return text
 		case strings.HasPrefix(text, " same source"):
 			return " same source …"
@@ -237,7 +236,7 @@ func redact(err error, values []string) error {
 	}))
 }
 
-// suggestion helps with a key that stands at the wrong level or in the flag's form.
+// suggestion returns advice for a key at the wrong level, or a flag's name.
 func suggestion(key string, ofSource bool) string {
 	for _, s := range Settings() {
 		switch {
@@ -252,8 +251,7 @@ func suggestion(key string, ofSource bool) string {
 	return ""
 }
 
-// scalars gives a node's text: one value, a list of values, or "k=v" for each
-// entry of a mapping.
+// scalars returns a node's values: one, those of a list, or "k=v" for each entry of a mapping.
 func scalars(node *yaml.Node, repeatable bool) ([]string, error) {
 	one := func(n *yaml.Node) (string, error) {
 		if n.Kind == yaml.AliasNode {
@@ -290,7 +288,7 @@ func scalars(node *yaml.Node, repeatable bool) ([]string, error) {
 	return []string{v}, err
 }
 
-// scalarsOf gives all values of a YAML document.
+// scalarsOf returns all values of a YAML document.
 func scalarsOf(text []byte) (values []string) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -298,7 +296,7 @@ func scalarsOf(text []byte) (values []string) {
 	}
 	var walk func(*yaml.Node)
 	walk = func(n *yaml.Node) {
-		if n.Kind == yaml.ScalarNode && settingKey(n.Value) == "" { // no setting's key
+		if n.Kind == yaml.ScalarNode && settingKey(n.Value) == "" { // not a setting's key
 			values = append(values, n.Value)
 		}
 		for _, child := range n.Content {

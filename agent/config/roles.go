@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// TagValueMax is EC2's limit for a tag's value, in characters. (CreateTags, API
-// reference)
+// TagValueMax is the longest tag value of EC2, in characters. (CreateTags, API reference)
 const TagValueMax = 255
 
 func (r Roles) validate() error {
@@ -38,11 +37,11 @@ func (r Roles) validate() error {
 	return nil
 }
 
-// None says whether there is nothing to put on the instance.
+// None reports whether no roles, stages or project are configured.
 func (r Roles) None() bool { return len(r.Roles) == 0 && len(r.Stages) == 0 && r.Project == "" }
 
-// Put gives our tags for an instance that has these tags: our roles beside those that
-// others gave it.
+// Put returns the tags to set on an instance that has these tags. It keeps the roles that
+// others added.
 func (r Roles) Put(have map[string]string) map[string]string {
 	set := map[string]string{}
 	for key, ours := range map[string][]string{r.RolesTag: r.Roles, r.StagesTag: r.Stages} {
@@ -62,9 +61,9 @@ func (r Roles) Put(have map[string]string) map[string]string {
 	return set
 }
 
-// TakeOff gives the tags to set and those to remove, by value, so that an instance that
-// has these tags no longer has our roles. Stage and project alone make nobody a target,
-// and others' roles may need them: ours of them go with the last role.
+// Remove returns the tags to set and those to remove, with their values, so that an instance
+// with these tags loses our roles. Stage and project alone do not make it a target, and others'
+// roles may need them, so they are removed only with the last role.
 func (r Roles) Remove(have map[string]string) (set, remove map[string]string) {
 	set, remove = map[string]string{}, map[string]string{}
 	left := func(key string, ours []string) []string {
@@ -89,8 +88,8 @@ func (r Roles) Remove(have map[string]string) (set, remove map[string]string) {
 	return set, remove
 }
 
-// Announced says whether an instance that has these tags has one of our roles or, where
-// there are none, our stages or project.
+// Announced reports whether these tags include one of our roles or, if no roles are configured,
+// our stages or project.
 func (r Roles) Announced(have map[string]string) bool {
 	any := func(key string, ours []string) bool {
 		return slices.ContainsFunc(SplitList(have[key]), func(v string) bool { return slices.Contains(ours, v) })
@@ -101,14 +100,13 @@ func (r Roles) Announced(have map[string]string) bool {
 	return any(r.StagesTag, r.Stages) || r.Project != "" && have[r.ProjectTag] == r.Project
 }
 
-// AllShown says whether an instance that has these tags has all of our roles.
+// AllShown reports whether these tags include all of our roles.
 func (r Roles) AllShown(have map[string]string) bool {
 	settingKey := SplitList(have[r.RolesTag])
 	return !slices.ContainsFunc(r.Roles, func(v string) bool { return !slices.Contains(settingKey, v) })
 }
 
-// SplitList reads a tag's list as cap-ec2 does: separated by commas, spaces around
-// them do not count.
+// SplitList parses a tag's list like cap-ec2: separated by commas, ignoring spaces around them.
 func SplitList(v string) []string {
 	var list []string
 	for item := range strings.SplitSeq(v, ",") {

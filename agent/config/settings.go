@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Setting is one thing that can be configured: by a flag, by an environment
-// variable and by a key of the file, all of the same name.
+// Setting is one setting: a flag, an environment variable and a key of the file, all of the same
+// name.
 type Setting struct {
 	Name       string // "volume-type"
-	Value      string // what it takes, for the help text: "GiB"; "" for a switch
+	Value      string // its value in the help text: "GIB"; "" for a switch
 	Doc        string // one line
 	Repeatable bool
 	FileKey    string // in the file; differs from Name for what is a list there
@@ -21,8 +21,8 @@ type Setting struct {
 	set func(*Config, *Source, []string) error
 }
 
-// Env is the setting's environment variable: SNAPSOURCE_VOLUME_TYPE. The items of
-// a repeatable setting are separated by commas there.
+// Env returns the setting's environment variable: SNAPSOURCE_VOLUME_TYPE. In it the items of a
+// repeatable setting are separated by commas.
 func (s Setting) Env() string {
 	return "SNAPSOURCE_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
 }
@@ -128,7 +128,7 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 	return c, nil
 }
 
-// override sets what the environment and the flags say on top of c.
+// override applies the environment and then the flags to c.
 func (c *Config) override(env, flags map[string][]string) error {
 	if err := c.apply(env, Setting.Env); err != nil {
 		return err
@@ -136,8 +136,8 @@ func (c *Config) override(env, flags map[string][]string) error {
 	return c.apply(flags, func(s Setting) string { return "--" + s.Name })
 }
 
-// ofFile gives the error of an invalid configuration. If it would be another without the
-// file, the text that it quotes may be the file's; see [loadFile].
+// ofFile returns the error of an invalid configuration. If the file causes it, the text that it
+// quotes may be from the file, and is redacted; see [loadFile].
 func ofFile(read string, text []byte, err error, env, flags map[string][]string) error {
 	without := DefaultConfig()
 	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
@@ -146,7 +146,7 @@ func ofFile(read string, text []byte, err error, env, flags map[string][]string)
 	return fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
 }
 
-// apply sets the values of one layer on top of c.
+// apply applies the values of one layer to c.
 func (c *Config) apply(values map[string][]string, name func(Setting) string) error {
 	for _, s := range Settings() {
 		vs, quotedText := values[s.Name]
@@ -163,7 +163,7 @@ func (c *Config) apply(values map[string][]string, name func(Setting) string) er
 	return nil
 }
 
-// only keeps the source of that name.
+// selectSource selects the source of that name.
 func (c *Config) selectSource(name string) error {
 	for _, s := range c.Sources {
 		if s.Name == name {
@@ -174,8 +174,8 @@ func (c *Config) selectSource(name string) error {
 	return Usagef("source %q is none of those in the file", name)
 }
 
-// fromEnviron picks the SNAPSOURCE_* variables. An unknown one is an error, as an
-// unknown key in the file is: it is a setting that would silently not hold.
+// fromEnviron parses the SNAPSOURCE_* variables. An unknown one is an error, like an unknown key
+// in the file: otherwise it would be silently ignored.
 func fromEnviron(environ []string) (map[string][]string, error) {
 	known := map[string]Setting{}
 	for _, s := range Settings() {
@@ -203,7 +203,7 @@ func fromEnviron(environ []string) (map[string][]string, error) {
 // EnvConfigFile names the configuration file, as --config does.
 const EnvConfigFile = "SNAPSOURCE_CONFIG"
 
-// File picks the file's name: the flag, else the environment, else "".
+// File returns the file's name: from the flag, else the environment, else "".
 func File(flag string) string {
 	if flag != "" {
 		return flag

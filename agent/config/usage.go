@@ -5,13 +5,13 @@ import (
 	"snapsource/agent/failure"
 )
 
-// usageError reads as its text and means [failure.ErrUsage].
+// usageError is a text that wraps [failure.ErrUsage].
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 func (e usageError) Unwrap() error { return failure.ErrUsage }
 
-// Usage makes an error that wraps [failure.ErrUsage] and reads as text.
+// Usage returns an error with this text that wraps [failure.ErrUsage].
 func Usage(text string) error { return usageError(text) }
 
 // Usagef is [Usage] with a format.

@@ -17,8 +17,8 @@ type Deploy struct {
 	Cloud    Cloud
 	Releases releases.Cloud
 	Host     Host
-	Events   func(report.Event)      // told of every step; called from one goroutine at a time
-	Hold     func() (release func()) // keeps back what the program writes; nil: nothing is
+	Events   func(report.Event)      // receives every event; never called concurrently
+	Hold     func() (release func()) // holds the program's output; may be nil
 }
 
 // Cloud is what a snapshot needs of AWS. *ec2ops.Client implements it.
@@ -36,22 +36,22 @@ type Host interface {
 	Mounts() ([]mountfs.Mount, error)
 	Find(v mountfs.Volume) (mountfs.Device, error)
 	Flush(mountpoint string) error
-	// Freeze keeps everybody from writing for at most limit; lost is called, from
-	// another goroutine, when it comes to an end before it is thawed.
+	// Freeze freezes the file system for at most limit. If the freeze ends before Thaw, it
+	// calls lost from another goroutine.
 	Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error)
-	// Revision gives the revision of the release in a Source directory, "" for none.
+	// Revision returns the revision of the release in a Source directory, "" for none.
 	Revision(dir string) string
 	LoadRecord(source string) (record.Record, error)
 }
 
 // Frozen is a file system that is frozen.
 type Frozen interface {
-	// Thaw ends it, and gives how long it lasted; [mountfs.ErrThawed] when it had
-	// come to an end before.
+	// Thaw thaws it and returns how long it was frozen. The error is [mountfs.ErrThawed] if it
+	// was thawed before.
 	Thaw() (time.Duration, error)
 }
 
-// NewHost gives the real host, with the records of dir.
+// NewHost returns the real host, with the records of dir.
 func NewHost(dir record.Dir) Host { return host{dir} }
 
 type host struct{ record.Dir }
@@ -64,7 +64,7 @@ func (host) Flush(mountpoint string) error                 { return failure.NotR
 func (host) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
 	f, err := mountfs.Freeze(mountpoint, limit, lost)
 	if err != nil {
-		return nil, failure.NotRoot(err) // not f: a nil in an interface is none
+		return nil, failure.NotRoot(err) // not f: a nil pointer in an interface is not nil
 	}
 	return f, nil
 }

@@ -1,2 +1,2 @@
-// Package deploy takes the snapshot that is a release, of a Source that is in use.
+// Package deploy takes a release: a snapshot of a Source that is in use.
 package deploy

@@ -9,13 +9,12 @@ import (
 	"snapsource/mountfs"
 )
 
-// revisionMax bounds what is read of a file: git's packed-refs has some 100 bytes
-// per branch and tag.
+// revisionMax bounds reading a file, in bytes: git's packed-refs has some 100 per branch and tag.
 const revisionMax = 8 << 20
 
-// revision is what version control systems name releases by: git's commits are 40 or
-// 64 hexadecimal digits, Subversion's revisions are numbers. Nothing else of a file
-// that the deployment's user can write comes into a tag.
+// revision matches a revision: git's commits are 40 or 64 hexadecimal digits, Subversion's
+// revisions are numbers. The deployment's user can write the files, so nothing else of them
+// may become a tag.
 var revision = regexp.MustCompile(`^[0-9a-fA-F]+$`)
 
 // revisionLength is the longest revision, in digits.
@@ -25,8 +24,8 @@ const revisionLength = 64
 // by a link to anything on the host, so only what is below the directory is read.
 type releaseFiles struct{ files *mountfs.Below }
 
-// revisionOf gives the revision of the release in a Source directory: of what its
-// link "current" names, else of itself; "" when there is none.
+// revisionOf returns the revision of the release in a Source directory: that of the target of
+// its link "current", else its own; "" if there is none.
 func revisionOf(dir string) string {
 	files, err := mountfs.OpenBelow(dir)
 	if err != nil {
@@ -48,8 +47,8 @@ func revisionOf(dir string) string {
 	return ""
 }
 
-// gitRevision gives the commit that is checked out in a directory, without git: as
-// root, git would refuse the repository of another user. (gitrepository-layout(5))
+// gitRevision returns the commit that is checked out in a directory. It does not run git,
+// which as root refuses another user's repository. (gitrepository-layout(5))
 func (s releaseFiles) gitRevision(dir string) (string, error) {
 	git := dir + "/.git"
 	if line, err := s.firstLine(git); err == nil { // a work tree of its own, or a submodule
@@ -67,7 +66,7 @@ func (s releaseFiles) gitRevision(dir string) (string, error) {
 	if !strings.HasPrefix(ref, "refs/") || !filepath.IsLocal(ref) {
 		return "", fmt.Errorf("%s: HEAD is at %q, which is no ref", git, ref)
 	}
-	common := git // where the work trees of a repository have their refs together
+	common := git // where the work trees of a repository share their refs
 	if line, err := s.firstLine(git + "/commondir"); err == nil {
 		common = relativeTo(git, line)
 	}
@@ -88,8 +87,8 @@ func (s releaseFiles) gitRevision(dir string) (string, error) {
 	return "", fmt.Errorf("%s: %s has no commit", git, ref)
 }
 
-// relativeTo gives a path that a file of git's names relative to its directory, or as
-// a whole. It is not shortened: the directory may be a link, which a ".." must follow.
+// relativeTo resolves a path from one of git's files, absolute or relative to dir. It does not
+// clean the path: dir may be a link, and a ".." must follow it.
 func relativeTo(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path

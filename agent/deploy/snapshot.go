@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// Snapshot takes a snapshot of every source, as it is mounted here now: flushed and
-// frozen, so that it holds all that was written before. However it ends, the file
-// system is thawed: by a process of its own if this one is killed.
+// Snapshot takes a snapshot of every source that is mounted here. It flushes and freezes the
+// file system, so that the snapshot holds all earlier writes. The file system is always
+// thawed; if this process is killed, by a guard process.
 //
-// A snapshot of which it is not sure that it was taken while the file system was
-// frozen is rejected, and the error is [failure.ErrTemporary].
+// If the snapshot may not have been taken while the file system was frozen, Snapshot rejects
+// it and returns [failure.ErrTemporary].
 //
-// From before the freeze until that is done [Deploy.Hold] is in force.
+// It holds output by [Deploy.Hold] from before the freeze until then.
 func (d *Deploy) Snapshot(ctx context.Context, cfg config.Config, o Options) (report.Report, error) {
 	if err := o.Validate(); err != nil {
 		return report.Report{}, err
@@ -39,7 +39,7 @@ func (d *Deploy) Snapshot(ctx context.Context, cfg config.Config, o Options) (re
 	})
 }
 
-// snapshot is one that is taken of one source.
+// snapshot is one snapshot of one source.
 type snapshot struct {
 	*Deploy
 	run    *report.Run
@@ -92,9 +92,9 @@ func (s *snapshot) flush(at mounted) (err error) {
 	return s.Host.Flush(at.mountpoint)
 }
 
-// take freezes, has EC2 take the snapshot, and thaws as soon as EC2 has answered,
-// before anything else is done. Until a snapshot in doubt is rejected nothing is written:
-// a log in the frozen file system would block, and so would a pipe that nobody reads.
+// take freezes, calls CreateSnapshot, and thaws as soon as that returns, before anything
+// else. Output is held until a snapshot in doubt is rejected: a write to a log in the frozen
+// file system would block, and so would one to a pipe that nobody reads.
 func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Taken, error) {
 	taken := report.Taken{Description: o.Description, Revision: at.revision, Run: rand.Text(), Candidate: o.Candidate}
 	if taken.Description == "" {
@@ -106,7 +106,7 @@ func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Take
 		defer s.Hold()()
 	}
 	call, cancel := context.WithTimeoutCause(ctx, o.FreezeTimeout,
-		failure.New(failure.ErrTemporary, fmt.Sprintf("no answer within %s, for which writers may have to wait", o.FreezeTimeout)))
+		failure.New(failure.ErrTemporary, fmt.Sprintf("no response within %s, the longest that writers may be blocked", o.FreezeTimeout)))
 	defer cancel()
 	call, stop := context.WithCancelCause(call)
 	defer stop(nil)
@@ -122,21 +122,21 @@ func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Take
 	case errors.Is(err, ec2ops.ErrOutcomeUnknown):
 		err = s.lookup(ctx, taken.Run, err)
 	case err == nil && errors.Is(thawErr, mountfs.ErrThawed):
-		err = s.rejectSuspect(ctx, snap.ID, "the file system was thawed before EC2 answered")
+		err = s.rejectSuspect(ctx, snap.ID, "the file system was thawed before EC2 responded")
 	}
 	if errors.Is(thawErr, mountfs.ErrThawed) && err != nil {
-		return taken, err // which says what that means
+		return taken, err // err explains the early thaw
 	}
 	return taken, errors.Join(err, thawErr)
 }
 
-// tags are the tags of the create call. Without the Name of its source no
-// launch takes a snapshot.
+// tags returns the tags for CreateSnapshot. Launches take only snapshots with the tag Name of
+// their source.
 func (s *snapshot) tags(at mounted, o Options, run string) map[string]string {
 	tags := map[string]string{}
 	if o.CopyTags {
 		for k, v := range at.volume.Tags {
-			if config.ValidateTag(k, v) == nil { // leaves out Name, and what is ours or AWS's
+			if config.ValidateTag(k, v) == nil { // without Name, and snapsource's and AWS's own
 				tags[k] = v
 			}
 		}
@@ -177,11 +177,11 @@ func (s *snapshot) thaw(f Frozen) (pause time.Duration, err error) {
 	step := s.run.Begin(report.Thaw)
 	defer step.End(&err)
 	pause, err = f.Thaw()
-	step.Detail = fmt.Sprintf("writers had to wait for %d ms", pause.Milliseconds())
+	step.Detail = fmt.Sprintf("writers waited %d ms", pause.Milliseconds())
 	return pause, err
 }
 
-// complete waits until EC2 has completed the snapshot, and tells every percent.
+// complete waits until EC2 has completed the snapshot, and reports each percent.
 func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 	step := s.run.Begin(report.Complete)
 	defer step.End(&err)
@@ -189,7 +189,7 @@ func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 	last := -1
 	snap, err := s.Cloud.WaitSnapshot(ctx, t.Snapshot, func(now ec2ops.Snapshot) {
 		percent, err := strconv.Atoi(strings.TrimSuffix(now.Progress, "%"))
-		if err != nil || percent == last { // EC2 tells none at first
+		if err != nil || percent == last { // at first EC2 reports none
 			return
 		}
 		last = percent
@@ -203,8 +203,7 @@ func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 	return nil
 }
 
-// prune deletes the snapshots beyond the newest ones; those that EC2 has not yet
-// completed, this run's too, do not count.
+// prune deletes all but the newest snapshots. Pending ones, including this run's, do not count.
 func (s *snapshot) prune(ctx context.Context, keep int) (err error) {
 	step := s.run.Begin(report.Delete)
 	defer step.End(&err)

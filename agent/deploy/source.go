@@ -10,16 +10,15 @@ import (
 	"snapsource/mountfs"
 )
 
-// mounted is a source at work on this instance.
+// mounted is a source that is mounted on this instance.
 type mounted struct {
 	volume     ec2ops.Volume
 	mountpoint string
 	revision   string
 }
 
-// findSource finds the source's volume and where it is mounted. The call for the
-// volume also brings what the next one needs, credentials and a connection,
-// before anybody has to wait for it.
+// findSource finds the source's volume and mountpoint. Its call also gets credentials and a
+// connection for CreateSnapshot, before writers are blocked.
 func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 	step := s.run.Begin(report.Survey)
 	defer step.End(&err)
@@ -35,7 +34,7 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
 	}
 	at.mountpoint = dirs[0]
-	for _, dir := range dirs[1:] { // where the application sees it, so that its links hold
+	for _, dir := range dirs[1:] { // as the application sees it, so that its links resolve
 		if at.revision == "" {
 			at.revision = s.Host.Revision(dir)
 		}
@@ -52,12 +51,12 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 	return at, nil
 }
 
-// mountedDirs gives what the last finished launch has mounted, as the kernel shows
-// it now: the mountpoint of the whole file system, then the binds. A source that is
-// only just being mounted or unmounted is [failure.ErrTemporary].
+// mountedDirs returns where the kernel shows the volume of the last finished launch: the
+// mountpoint of the whole file system, then the binds. If the source is not ready, the error
+// is [failure.ErrTemporary].
 func (s *snapshot) mountedDirs() (r record.Record, dirs []string, err error) {
 	notReady := func(why string) (record.Record, []string, error) {
-		return r, nil, fmt.Errorf("%w: %s is not ready here: %s; snapsource up makes it so", failure.ErrTemporary, s.source.Name, why)
+		return r, nil, fmt.Errorf("%w: %s is not ready here: %s; run snapsource up", failure.ErrTemporary, s.source.Name, why)
 	}
 	if r, err = s.Host.LoadRecord(s.source.Name); err != nil || r.Ready.IsZero() || r.Instance != s.run.Self.InstanceID {
 		return notReady("no launch has finished since this instance was booted")
@@ -78,7 +77,7 @@ func (s *snapshot) mountedDirs() (r record.Record, dirs []string, err error) {
 			binds = append(binds, m.Target)
 		case m.Target == s.source.Mount && mountfs.MountedAt(mounts, m.Target, dev):
 			dirs = append([]string{m.Target}, dirs...)
-		case mountfs.MountedAt(mounts, m.Target, dev): // up was told another place
+		case mountfs.MountedAt(mounts, m.Target, dev): // up was given another --mount
 			dirs = append(dirs, m.Target)
 		}
 	}

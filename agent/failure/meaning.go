@@ -22,17 +22,17 @@ const (
 	ExitNotEC2     = 78
 )
 
-// verdict is what an error means: the exit code, and what the operator can do.
+// verdict is an error's exit code and the advice for the operator.
 type verdict struct {
 	code int
 	hint string
 }
 
-// kmsActions are what EC2 does with a key for who creates or attaches an encrypted volume.
+// kmsActions are the permissions on the key that creating or attaching an encrypted volume needs.
 // (EBS user guide, "Permissions for IAM users"; EC2 user guide, "EBSEncryption")
 const kmsActions = "kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt*"
 
-// judge is the one switch from errors to their meaning.
+// judge maps an error to its verdict.
 func judge(err error) verdict {
 	var api *ec2ops.APIError
 	errors.As(err, &api)
@@ -56,16 +56,16 @@ func judge(err error) verdict {
 	case is(mountfs.ErrOption):
 		return verdict{ExitUsage, "change mount-option"}
 	case is(ErrNoSnapshot):
-		return verdict{ExitNoSnapshot, "snapsource init makes the first volume; a deployment's snapshot needs its tag Name=SOURCE"}
+		return verdict{ExitNoSnapshot, "for the first volume run snapsource init; a deployment's snapshot needs the tag Name=SOURCE"}
 	case is(ErrNotRelease):
-		return verdict{ExitRefused, "if the snapshot is none of a release, take it out of the running with snapsource reject; else change bind"}
+		return verdict{ExitRefused, "if the snapshot is not a release, run snapsource reject; else change bind"}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
 	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):
 		// The kernel may have written to the log before it gave up.
-		return verdict{ExitRefused, "look at the volume before anything else"}
+		return verdict{ExitRefused, "inspect the volume before anything else"}
 	case is(ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
-		return verdict{ExitRefused, "nothing was written to it; look at the volume before anything else"}
+		return verdict{ExitRefused, "nothing was written to it; inspect the volume before anything else"}
 	case is(mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
 		return verdict{ExitNotEC2, "up, init, plan and status work on an EC2 instance with the instance metadata service on"}
 	case is(ErrNotRoot):
@@ -75,31 +75,31 @@ func judge(err error) verdict {
 	case is(ec2ops.ErrKMS):
 		return verdict{ExitDenied, "the key must be enabled, and allow the instance's role " + kmsActions + ", by its own policy or by the role's"}
 	case is(ec2ops.ErrUnknownKey):
-		return verdict{ExitDenied, "take the access key out of the environment and the SDK's files, or replace it: an instance has those of its role"}
+		return verdict{ExitDenied, "remove or replace the access key in the environment and the SDK's files: an instance has the credentials of its role"}
 	case is(ec2ops.ErrDenied):
 		return verdict{ExitDenied, "allow " + api.Permission() + " in the policy of the instance's role"}
 	case is(ec2ops.ErrInvalid):
 		return verdict{ExitUsage, "change the setting that EC2 names"}
 	case is(ec2ops.ErrCredentials):
-		return verdict{ExitTemporary, "set the clock, and look for AWS keys in the environment and the SDK's files, as an instance has those of its role; then run again"}
+		return verdict{ExitTemporary, "set the clock, and remove AWS keys from the environment and the SDK's files, as an instance has the credentials of its role; then run again"}
 	case is(ec2ops.ErrLimit):
-		return verdict{ExitTemporary, "free what counts against the limit, or have it raised, then run again"}
+		return verdict{ExitTemporary, "delete unused resources or request a higher limit, then run again"}
 	case is(ec2ops.ErrPermanent):
-		return verdict{ExitTemporary, "EC2 refuses for a reason that snapsource does not know: look the code up, then run again"}
+		return verdict{ExitTemporary, "snapsource does not know this error code of EC2: look it up, then run again"}
 	case is(ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrVolumeInUse, ec2ops.ErrNotFound,
 		mountfs.ErrNoDevice, mountfs.ErrBusy, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded, context.Canceled):
-		return verdict{ExitTemporary, "run it again; it goes on where it stopped"}
+		return verdict{ExitTemporary, "run it again; it continues where it stopped"}
 	}
 	return verdict{ExitBug, "unexpected error; please report it with the output of -v"}
 }
 
-// ExitCode gives the exit code for an error; 0 for nil.
+// ExitCode returns the exit code for an error; 0 for nil.
 func ExitCode(err error) int { return judge(err).code }
 
-// Hint tells the operator what to do about an error; "" when the error says it.
+// Hint returns the advice for an error; "" if the error says what to do.
 func Hint(err error) string { return judge(err).hint }
 
-// Line is an error's text on one line: kernels and programs answer with several.
+// Line returns an error's text on one line; programs may print several.
 func Line(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }

@@ -1,4 +1,4 @@
-// Package inventory is the running instances by role, for a deploy tool.
+// Package inventory lists the running instances by role, for a deploy tool.
 package inventory
 
 import (
@@ -28,9 +28,9 @@ const (
 	InstanceID Address = "instance-id"
 )
 
-// fallbacks are the kinds that are tried for a wanted one, in this order: first
-// what names the same network interface side, then the other side. Every instance
-// has an id, but only some tools can do with it, so it must be asked for.
+// fallbacks are the kinds to try for a requested one, in this order: first the same network
+// (private or public), then the other. Every instance has an id, but only some tools can use
+// it, so it is no fallback.
 var fallbacks = map[Address][]Address{
 	PrivateIP:  {PrivateIP, PrivateDNS, PublicDNS, PublicIP},
 	PrivateDNS: {PrivateDNS, PrivateIP, PublicDNS, PublicIP},
@@ -39,22 +39,21 @@ var fallbacks = map[Address][]Address{
 	InstanceID: {InstanceID},
 }
 
-// ServerQuery says which instances a deployment goes to. Instances match by their
-// tags: lists separated by commas under RolesTag and StagesTag, one value under
-// ProjectTag.
+// ServerQuery selects the targets of a deployment by their tags: comma-separated lists in
+// RolesTag and StagesTag, one value in ProjectTag.
 type ServerQuery struct {
 	Roles   []string // with any of these; at least one
 	Stage   string   // and this one; "" for any
 	Project string   // and this one; "" for any
 	Filters []ec2ops.Filter
 	Address Address
-	// NotRunning has those that do not run reported among the left out.
+	// NotRunning also reports instances that are not running as left out.
 	NotRunning                      bool
 	RolesTag, StagesTag, ProjectTag string
 	Timeout                         time.Duration
 }
 
-// DefaultServerQuery is a query for no role yet.
+// DefaultServerQuery returns a query without roles.
 func DefaultServerQuery() ServerQuery {
 	tags := config.DefaultConfig().Roles
 	return ServerQuery{
@@ -63,7 +62,7 @@ func DefaultServerQuery() ServerQuery {
 	}
 }
 
-// String is the query in words: "role app, stage production".
+// String describes the query: "role app, stage production".
 func (q ServerQuery) String() string {
 	words := []string{"role " + strings.Join(q.Roles, " or ")}
 	if q.Stage != "" {
@@ -80,7 +79,7 @@ func (q ServerQuery) String() string {
 
 func (q ServerQuery) validate() error {
 	if len(q.Roles) == 0 {
-		return config.Usagef("say which instances are wanted: --role app")
+		return config.Usagef("--role is required, for example --role app")
 	}
 	for key, list := range map[string][]string{"role": q.Roles, "stage": {q.Stage}} {
 		for _, v := range list {
@@ -108,8 +107,8 @@ func (q ServerQuery) validate() error {
 	return nil
 }
 
-// filters are what EC2 can decide by itself, exactly. It has none for one item of
-// a list in a tag.
+// filters returns the filters that EC2 can apply exactly. It has none for one item of a list in
+// a tag.
 func (q ServerQuery) filters() []ec2ops.Filter {
 	filters := slices.Clone(q.Filters)
 	if !q.NotRunning {
@@ -121,11 +120,11 @@ func (q ServerQuery) filters() []ec2ops.Filter {
 	return filters
 }
 
-// Server is an instance that a deployment goes to.
+// Server is a target of a deployment.
 type Server struct {
 	ID        string             `json:"id"`
 	Name      string             `json:"name,omitempty"`
-	Address   string             `json:"address"` // the wanted one, or what stands in for it
+	Address   string             `json:"address"` // of the requested kind, or a fallback
 	Addresses map[Address]string `json:"addresses"`
 	Roles     []string           `json:"roles"`
 	Stages    []string           `json:"stages"`
@@ -133,10 +132,10 @@ type Server struct {
 	Launched  time.Time          `json:"launched"`
 }
 
-// LeftOut is an instance that a deployment does not go to, and why.
+// LeftOut is an instance that is not a target, and why.
 type LeftOut struct {
 	ID, Name, Reason string
-	// Lost: it is wanted, but has no address, or none of its own.
+	// Lost: it matches, but has no valid address of its own.
 	Lost bool
 }
 
@@ -146,8 +145,8 @@ type Instances interface {
 	Hosts(ctx context.Context, filters []ec2ops.Filter) ([]ec2ops.Host, error)
 }
 
-// Servers lists the running instances that match, oldest first, and those it left
-// out. The addresses are IP addresses or host names, and no two are the same.
+// Servers lists the running instances that match, oldest first, and those that it left out.
+// The addresses are IP addresses or host names, without duplicates.
 func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []LeftOut, error) {
 	if err := q.validate(); err != nil {
 		return nil, nil, err
@@ -165,7 +164,7 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 	return servers, leftOut, nil
 }
 
-// pick sorts the instances into those that match and those that do not.
+// match splits the instances into those that match and those that do not.
 func (q ServerQuery) match(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
 	slices.SortFunc(hosts, func(a, b ec2ops.Host) int {
 		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID))
@@ -181,7 +180,7 @@ func (q ServerQuery) match(hosts []ec2ops.Host) (servers []Server, leftOut []Lef
 			case !isAddress(s.Address):
 				out.Reason, out.Lost = fmt.Sprintf("its address %q is neither an IP address nor a host name", s.Address), true
 			case taken:
-				out.Reason, out.Lost = fmt.Sprintf("its address %s is that of %s too", s.Address, other), true
+				out.Reason, out.Lost = fmt.Sprintf("its address %s is also that of %s", s.Address, other), true
 			default:
 				owner[s.Address] = h.ID
 				servers = append(servers, s)
@@ -215,7 +214,7 @@ func (q ServerQuery) whyNot(h ec2ops.Host) string {
 	return why
 }
 
-// server gives what a deploy tool needs to know of an instance.
+// server returns what a deploy tool needs of an instance.
 func (q ServerQuery) server(h ec2ops.Host) Server {
 	s := Server{
 		ID: h.ID, Name: h.Tags[ec2ops.TagName], Launched: h.Launched.UTC(), Addresses: map[Address]string{},
@@ -237,13 +236,13 @@ func (q ServerQuery) server(h ec2ops.Host) Server {
 			break
 		}
 	}
-	// No deploy tool is to make a flag or a command of one.
+	// A deploy tool must not get a flag or a command as an address.
 	maps.DeleteFunc(s.Addresses, func(_ Address, a string) bool { return !isAddress(a) })
 	return s
 }
 
-// isAddress says whether text is an IP address without a zone, or a host name by RFC 1123. A
-// deploy tool makes an argument of it: nothing else may get there, least of all a flag.
+// isAddress reports whether text is an IP address without a zone, or a host name by RFC 1123.
+// Deploy tools pass it as an argument, so it must not be anything else, such as a flag.
 func isAddress(text string) bool {
 	if ip, err := netip.ParseAddr(text); err == nil {
 		return ip.Zone() == ""
@@ -257,8 +256,8 @@ func isAddress(text string) bool {
 	return len(text) <= 253
 }
 
-// NoServers is the error for a query that no instance matches: a deployment to
-// nobody is a failed one. It wraps [ErrTemporary].
+// NoServers returns the error for a query that no instance matches. It wraps
+// [failure.ErrTemporary].
 func NoServers(q ServerQuery, region string) error {
 	return failure.New(failure.ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q))
 }

@@ -145,7 +145,7 @@ func TestServersOrder(t *testing.T) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 		want := []LeftOut{
-			{"i-3", "web-3", "its address ip-of-i-1 is that of i-1 too", true},
+			{"i-3", "web-3", "its address ip-of-i-1 is also that of i-1", true},
 			{"i-5", "", "not running: stopped", false},
 			{"i-6", "", "other role: web", false},
 		}

@@ -15,14 +15,14 @@ import (
 	"snapsource/mountfs"
 )
 
-// RunDir holds the lock and the records. It is on a tmpfs on every systemd host,
-// so that a reboot begins with an empty one.
+// RunDir is the directory of the lock and the records. On systemd hosts /run is a tmpfs, so it
+// is empty after a reboot.
 const RunDir = "/run/snapsource"
 
 // Dir is a directory with the lock and the records; see [RunDir].
 type Dir string
 
-// Lock takes the lock, and makes the directory if it is missing.
+// Lock takes the lock. It creates the directory if missing.
 func (d Dir) Lock(ctx context.Context, waiting func()) (func() error, error) {
 	if err := os.MkdirAll(string(d), 0o755); err != nil {
 		return nil, failure.NotRoot(err)
@@ -31,12 +31,11 @@ func (d Dir) Lock(ctx context.Context, waiting func()) (func() error, error) {
 	return unlock, failure.NotRoot(err)
 }
 
-// nameMax is the most of a source's name that becomes part of a file name, which
-// has at most 255 bytes.
+// nameMax is the longest prefix of a source's name in a file name, which has at most 255 bytes.
 const nameMax = 200
 
-// file keeps a source's name from reaching the path as a directory. Escaped, it may be too
-// long for a file name.
+// file returns the file name of a source's record. It escapes slashes, and shortens names that
+// are then too long.
 func (d Dir) file(source string) string {
 	name := url.PathEscape(source)
 	if len(name) > nameMax {
@@ -70,8 +69,7 @@ func (d Dir) Records() (all []Record) {
 	return all
 }
 
-// SaveRecord replaces the record as a whole, so that no reader sees half of one, not even
-// after a power cut, should the directory be on a disk.
+// SaveRecord replaces the record atomically, also on a power failure if the directory is on a disk.
 func (d Dir) SaveRecord(r Record) error {
 	text, err := json.Marshal(r)
 	if err != nil {

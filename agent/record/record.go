@@ -1,5 +1,5 @@
-// Package record is what a finished run leaves under /run/snapsource for the next one and
-// for status. A record is a hint: [Ready] checks it against the kernel.
+// Package record saves the result of a run under /run/snapsource, for the next run and for
+// status. A record is a hint: [Ready] checks it against the kernel.
 package record
 
 import (
@@ -13,13 +13,13 @@ import (
 	"snapsource/mountfs"
 )
 
-// Record is what a run has left for one source.
+// Record is a run's result for one source.
 type Record struct {
 	Source   string    `json:"source"`
-	Wanted   string    `json:"wanted"`             // digest of the source's configuration that it fulfils
-	Roles    string    `json:"roles"`              // digest of the roles that were announced
+	Wanted   string    `json:"wanted"`             // digest of the source's configuration
+	Roles    string    `json:"roles"`              // digest of the announced roles
 	Hook     string    `json:"hook,omitempty"`     // the launch hook that is completed
-	NoGroup  string    `json:"no_group,omitempty"` // the hook that the instance, in no group, does not have
+	NoGroup  string    `json:"no_group,omitempty"` // the configured hook, if the instance is in no group
 	Instance string    `json:"instance"`
 	Zone     string    `json:"zone"`
 	Volume   string    `json:"volume"`
@@ -32,13 +32,12 @@ type Record struct {
 	Ready    time.Time `json:"ready"` // zero: a launch from this volume is not announced yet
 }
 
-// Wants is how the kernel finds the device of the record's volume.
+// Wants returns what to find the device of the record's volume by.
 func (r Record) Wants() mountfs.Volume {
 	return mountfs.Volume{ID: r.Volume, Name: r.Device, Size: r.Size}
 }
 
-// Digest identifies what is wanted (a source, the roles), so that a changed configuration
-// is not taken for fulfilled.
+// Digest returns a digest of a configuration (a source, the roles), to detect changes.
 func Digest(wanted any) string {
 	text, err := json.Marshal(wanted)
 	if err != nil {
@@ -53,7 +52,7 @@ type Store interface {
 	// Lock takes the host's one lock; waiting is called if another run has it.
 	Lock(ctx context.Context, waiting func()) (unlock func() error, err error)
 	LoadRecord(source string) (Record, error)
-	// Records gives those of all sources; what can't be read is left out.
+	// Records returns those of all sources, without those that can't be read.
 	Records() []Record
 	SaveRecord(Record) error
 	DropRecord(source string) error
@@ -66,8 +65,8 @@ type Kernel interface {
 	CheckBind(mountpoint, dir, target string) (bool, error)
 }
 
-// Ready says whether an earlier run's work for a source is all still there, by the kernel
-// alone: the device is the volume's, it is mounted, every bind shows it.
+// Ready returns the record of a source and whether the source is still ready: the
+// configuration is unchanged, and the kernel shows the volume's device, mount and binds.
 func Ready(store Store, kernel Kernel, src config.Source) (Record, bool) {
 	r, err := store.LoadRecord(src.Name)
 	if err != nil || r.Wanted != Digest(src) {

@@ -12,14 +12,14 @@ import (
 	"snapsource/ec2ops"
 )
 
-// Catalogue is the snapshots of one source, and what they tell of each other.
+// Catalogue is the snapshots of one source.
 type Catalogue struct {
 	source    string
 	snapshots []ec2ops.Snapshot
-	originals map[string]time.Time // when the run that took a snapshot took it
+	originals map[string]time.Time // start time of the original snapshot, by the tag of its run
 }
 
-// Of gives the catalogue of a source.
+// Of returns the catalogue of a source.
 func Of(source string, all []ec2ops.Snapshot) Catalogue {
 	c := Catalogue{source: source, snapshots: all, originals: map[string]time.Time{}}
 	for _, s := range all {
@@ -30,19 +30,19 @@ func Of(source string, all []ec2ops.Snapshot) Catalogue {
 	return c
 }
 
-// noVolume is what EC2 shows as the volume of a copied snapshot, if it is not an id that
-// it has made up for it. (alestic/ec2-expire-snapshots#7)
+// noVolume matches the volume id that EC2 shows for many copied snapshots; for others it shows
+// an arbitrary one. (alestic/ec2-expire-snapshots#7)
 var noVolume = regexp.MustCompile(`^vol-f+$`)
 
-// isCopy says whether CopySnapshot has made a snapshot: EC2 says so, or names a volume of
-// which it was not taken.
+// isCopy reports whether a snapshot was made by CopySnapshot: EC2 says so, or shows another
+// volume than the one that the snapshot was taken of.
 func isCopy(s ec2ops.Snapshot) bool {
 	taken := s.Tags[ec2ops.TagVolume]
 	return s.Copy || noVolume.MatchString(s.VolumeID) || taken != "" && s.VolumeID != "" && taken != s.VolumeID
 }
 
-// taken is when the data in a snapshot was taken. A copy has the tags of its original but
-// a start time of its own, which counts only if nothing else is known.
+// taken returns when the data of a snapshot was taken. A copy has the tags of its original but
+// its own start time, which is used only if nothing else is known.
 func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 	if at, known := c.originals[s.Tags[ec2ops.TagRun]]; known {
 		return at
@@ -55,8 +55,8 @@ func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 	return s.Start
 }
 
-// promotion is the value of the tag that makes a copy eligible: its own id, which a copy
-// of it does not have, and when its data was taken, for when its original is gone.
+// promotion returns the value of the tag that makes a copy eligible: its id, so that a copy of
+// it is not eligible too, and when its data was taken, in case the original is deleted.
 func (c Catalogue) promotion(s ec2ops.Snapshot) string {
 	return s.ID + " " + c.taken(s).UTC().Format(time.RFC3339Nano)
 }
@@ -77,12 +77,12 @@ func (c Catalogue) byAge(a, b ec2ops.Snapshot) int {
 // deployment. (cloud-custodian#3787)
 var volumeTags = []string{ec2ops.TagSnapshot, ec2ops.TagFormatted, ec2ops.TagStarted}
 
-// isBackup says whether a snapshot has its tags from a volume.
+// isBackup reports whether a snapshot's tags were copied from a volume.
 func isBackup(s ec2ops.Snapshot) bool {
 	return slices.ContainsFunc(volumeTags, func(key string) bool { _, has := s.Tags[key]; return has })
 }
 
-// Ineligible says why a snapshot can't be launched from; "" when it can.
+// Ineligible says why a launch can't use a snapshot; "" if it can.
 func Ineligible(source string, s ec2ops.Snapshot) string {
 	reason, rejected := s.Tags[ec2ops.TagRejected]
 	switch {
@@ -104,7 +104,7 @@ func Ineligible(source string, s ec2ops.Snapshot) string {
 	return ""
 }
 
-// coming says whether a snapshot is eligible, or will be once EC2 has completed it.
+// willBeEligible reports whether a snapshot is eligible, or will be once EC2 has completed it.
 func willBeEligible(source string, s ec2ops.Snapshot) bool {
 	if s.State == ec2ops.SnapshotPending {
 		s.State = ec2ops.SnapshotCompleted
@@ -112,9 +112,9 @@ func willBeEligible(source string, s ec2ops.Snapshot) bool {
 	return Ineligible(source, s) == ""
 }
 
-// Newest gives the snapshot that a launch starts from: of this source, completed,
-// not archived, with the newest data. The error wraps [failure.ErrNoSnapshot] and says what there
-// is instead.
+// Newest returns the snapshot that a launch takes: the eligible one with the newest data. If
+// there is none, the error says why each snapshot is not eligible. It wraps
+// [failure.ErrNoSnapshot], or [failure.ErrTemporary] if one is pending.
 func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	var eligible []ec2ops.Snapshot
 	others, pending := map[string]int{}, false
@@ -132,7 +132,7 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	return slices.MaxFunc(eligible, c.byAge), nil
 }
 
-// noSnapshot is [failure.ErrTemporary] if there will be one once EC2 has completed it.
+// noSnapshot returns the error of [Catalogue.Newest].
 func noSnapshot(source string, others map[string]int, pending bool) error {
 	kind := failure.ErrNoSnapshot
 	if pending {
@@ -149,9 +149,8 @@ func noSnapshot(source string, others map[string]int, pending bool) error {
 	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", kind, source, strings.Join(list, ", "))
 }
 
-// NewerThan gives the newest snapshot, completed or pending, that holds newer data than
-// the volume: than the snapshot that it was made from, and than those that were taken of
-// it since.
+// NewerThan returns the newest snapshot, completed or pending, with newer data than the volume:
+// newer than the volume's own snapshot and those taken of it since.
 func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
 	held, holds := c.Holds(v)
 	for _, s := range c.snapshots {
@@ -168,9 +167,8 @@ func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool
 	return newer, found
 }
 
-// Holds gives the newest of the listed releases that a volume holds: the snapshot that it
-// was made from, or one that was taken of it since. A backup says nothing of the release
-// that it holds.
+// Holds returns the newest listed release on a volume: the snapshot that it was created from,
+// or one taken of it since. Backups do not count.
 func (c Catalogue) Holds(v ec2ops.Volume) (held ec2ops.Snapshot, listed bool) {
 	for _, s := range c.snapshots {
 		related := s.ID == v.SnapshotID || s.VolumeID == v.ID && !isCopy(s) && !isBackup(s)
@@ -181,10 +179,10 @@ func (c Catalogue) Holds(v ec2ops.Volume) (held ec2ops.Snapshot, listed bool) {
 	return held, listed
 }
 
-// Gone is what [Withdrawn] says of a snapshot that EC2 does not know.
+// Gone is what [Withdrawn] returns for a snapshot that does not exist.
 const Gone = "gone"
 
-// Find gives one of the snapshots by its id.
+// Find returns a snapshot by its id.
 func (c Catalogue) Find(id string) (ec2ops.Snapshot, bool) {
 	for _, s := range c.snapshots {
 		if s.ID == id {
@@ -194,8 +192,8 @@ func (c Catalogue) Find(id string) (ec2ops.Snapshot, bool) {
 	return ec2ops.Snapshot{}, false
 }
 
-// Withdrawn says why the snapshot that a volume was made from is no release any more, by
-// what EC2 says of the snapshot now, nil if it does not know it; "" when it is still one.
+// Withdrawn says why a snapshot is no longer a release; "" if it still is. s is the snapshot as
+// EC2 shows it now, nil if it does not exist.
 func Withdrawn(source string, s *ec2ops.Snapshot) string {
 	if s == nil {
 		return Gone
@@ -206,19 +204,19 @@ func Withdrawn(source string, s *ec2ops.Snapshot) string {
 	return ""
 }
 
-// StartedSince says whether the instance was stopped and started since the volume was
-// made, and this start has not been dealt with: deployments may have passed it by. A
-// start has a new pendingTime in the instance's identity document, a reboot has not; the
-// volume is tagged with that of the last start that was dealt with. (EC2 user guide,
-// "Stop and start your instance"; mlevit/aws-auto-cleanup#129)
+// StartedSince reports whether the instance was stopped and started after the volume was
+// created, and no launch has handled this start: the instance may have missed deployments. A
+// start changes the pendingTime in the identity document, a reboot does not. The volume is
+// tagged with that of the last handled start. (EC2 user guide, "Stop and start your
+// instance"; mlevit/aws-auto-cleanup#129)
 func StartedSince(v ec2ops.Volume, self ec2ops.Identity) bool {
 	return !self.Launched.IsZero() && v.Created.Before(self.Launched) && v.Tags[ec2ops.TagStarted] != StartTag(self)
 }
 
-// StartTag is the value of the tag [ec2ops.TagStarted] for the instance's present start.
+// StartTag returns the value of the tag [ec2ops.TagStarted] for the instance's last start.
 func StartTag(self ec2ops.Identity) string { return self.Launched.UTC().Format(time.RFC3339) }
 
-// Completed is the catalogue without what EC2 has not completed.
+// Completed returns the catalogue of the completed snapshots.
 func (c Catalogue) Completed() Catalogue {
 	var completed []ec2ops.Snapshot
 	for _, s := range c.snapshots {

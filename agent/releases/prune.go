@@ -13,10 +13,10 @@ import (
 
 // PruneOptions say what [Prune] may delete.
 type PruneOptions struct {
-	Keep   int // eligible snapshots that stay, newest first; at least 1
+	Keep   int // number of newest eligible snapshots to keep; at least 1
 	Floor  int // never leave fewer eligible snapshots than this
 	DryRun bool
-	// LeaveInUse has it be no error that a machine image needs a snapshot.
+	// LeaveInUse skips snapshots that a machine image uses, without an error.
 	LeaveInUse bool
 }
 
@@ -29,14 +29,13 @@ type Pruned struct {
 	Deleted bool          `json:"deleted"`
 }
 
-// orphanAge is how old a volume must be before a missing instance counts: EC2 is
-// eventually consistent, and an instance that was launched a moment ago may be
-// missing from its lists for minutes.
+// orphanAge is the minimum age of an orphaned volume: EC2 is eventually consistent, and may
+// not list a new instance for minutes.
 const orphanAge = 15 * time.Minute
 
-// Prune deletes what a source no longer needs: eligible snapshots beyond the newest
-// ones, what was rejected before those, and volumes of instances that no longer
-// exist. It goes on after a failure and reports all of them.
+// Prune deletes what a source no longer needs: all but the newest eligible snapshots, older
+// rejected snapshots, and volumes of instances that no longer exist. After an error it
+// continues; it returns all errors.
 func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now time.Time) ([]Pruned, error) {
 	snapshots, err := All(ctx, cloud, source)
 	if err != nil {
@@ -80,16 +79,15 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 	return list, errors.Join(errs...)
 }
 
-// inUse says whether a machine image needs a snapshot.
+// inUse reports whether err means that a machine image uses the snapshot.
 func inUse(err error) bool {
 	api, ok := errors.AsType[*ec2ops.APIError](err)
 	return ok && api.Code == "InvalidSnapshot.InUse"
 }
 
-// oldSnapshots decides which snapshots may go. What stays: the newest eligible
-// ones, at least one; everything newer than the oldest of them, be it pending, a
-// candidate or rejected; what a volume in creation is made from; what is archived;
-// what we can't read.
+// oldSnapshots decides which snapshots to delete. It keeps the newest eligible ones, at least
+// one; everything newer than the oldest of them, even if pending, a candidate or rejected; the
+// snapshot of a volume that is being created; and archived snapshots.
 func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume, o PruneOptions, now time.Time) []Pruned {
 	keep := max(o.Keep, o.Floor, 1)
 	var eligible []ec2ops.Snapshot
@@ -99,7 +97,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 		}
 	}
 	if len(eligible) < keep {
-		return nil // too few to tell what is old
+		return nil // too few to have old ones
 	}
 	c := Of(source, all)
 	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }
@@ -127,8 +125,8 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	return list
 }
 
-// orphans decides which volumes may go: ours by their tags, attached nowhere, and
-// their instance no longer exists.
+// orphans decides which volumes to delete: ours by their tags, not attached, of an instance
+// that no longer exists.
 func orphans(source string, all []ec2ops.Volume, alive map[string]bool, now time.Time) []Pruned {
 	var list []Pruned
 	for _, v := range all {

@@ -1,5 +1,5 @@
-// Package releases is the snapshots of a source: which of them are releases, which one a
-// launch takes, and what takes one out of the running.
+// Package releases decides which snapshots of a source are releases and which one a launch
+// takes. It rejects, promotes and prunes snapshots.
 package releases
 
 import (
@@ -42,8 +42,8 @@ type Release struct {
 	WhyNot   string    `json:"why_not,omitempty"` // for every other one
 }
 
-// List lists a source's snapshots, newest first, marks the one that a launch
-// would choose, and says for every other one why not.
+// List lists a source's snapshots, newest first. It marks the one that a launch takes, and says
+// for every other one why not.
 func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 	all, err := All(ctx, cloud, source)
 	if err != nil {
@@ -52,7 +52,7 @@ func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 	return Of(source, all).list(), nil
 }
 
-// rank is [List] without the calls.
+// list is [List] without the calls.
 func (c Catalogue) list() []Release {
 	chosen, noneErr := c.Newest()
 	all := slices.Clone(c.snapshots)
@@ -73,8 +73,7 @@ func (c Catalogue) list() []Release {
 	return releases
 }
 
-// All lists the snapshots that are eligible for a source, and those that
-// were taken of it and are not.
+// All lists a source's snapshots by the tag Name or the tag of their source, eligible or not.
 func All(ctx context.Context, cloud Tagged, source string) ([]ec2ops.Snapshot, error) {
 	var all []ec2ops.Snapshot
 	for _, key := range []string{ec2ops.TagName, ec2ops.TagSource} {
@@ -94,7 +93,7 @@ func All(ctx context.Context, cloud Tagged, source string) ([]ec2ops.Snapshot, e
 // Latest stands for the id of the snapshot that a launch would choose.
 const Latest = "latest"
 
-// find gives one of a source's snapshots by its id, or [Latest].
+// find returns one of a source's snapshots by its id, or [Latest].
 func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 	c := Of(source, all)
 	if id == Latest {
@@ -106,10 +105,10 @@ func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
 	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", failure.ErrNoSnapshot, id, source)
 }
 
-// rejectedName is what the tag Name becomes; no source can have such a name.
+// rejectedName is the tag Name of a rejected snapshot; no source can have such a name.
 func rejectedName(source string) string { return "rejected: " + source }
 
-// Rejection are the tags that take a snapshot out of the running.
+// Rejection returns the tags that reject a snapshot.
 func Rejection(source, reason string, now time.Time) map[string]string {
 	return map[string]string{
 		ec2ops.TagName:     rejectedName(source),
@@ -118,9 +117,9 @@ func Rejection(source, reason string, now time.Time) map[string]string {
 	}
 }
 
-// Reject takes a snapshot out of the running, in one call, and gives its id and
-// what a launch takes now ("" for nothing). Copies of it are rejected before it. Launches
-// that have already chosen it find out when they announce it; see Config.Stale.
+// Reject makes a snapshot and its copies ineligible, each in one call, the copies first. It
+// returns the snapshot's id and the id of what a launch takes now, "" for none. A launch that
+// has already chosen the snapshot detects this in announce; see Config.Stale.
 func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now time.Time) (rejected, next string, err error) {
 	all, err := All(ctx, cloud, source)
 	if err != nil {
@@ -149,15 +148,15 @@ func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now tim
 }
 
 const (
-	// shownWithin is how long EC2 may take to show what was changed: it is eventually
-	// consistent, as a rule within a few seconds.
+	// shownTimeout is how long EC2 may take to show a change. It is eventually consistent,
+	// usually within a few seconds.
 	shownTimeout = 30 * time.Second
-	// shownPoll is the pause between two looks at that.
+	// shownPoll is the poll interval meanwhile.
 	shownPoll = time.Second
 )
 
-// awaitShown waits until EC2 shows a change of a snapshot, so that who is called next, a
-// prune maybe, sees it. What it has not shown in time it has accepted all the same.
+// waitShown polls until EC2 shows a change of a snapshot, so that the next command, for example
+// a prune, sees it. A timeout is no error, as EC2 has accepted the change.
 func waitShown(ctx context.Context, cloud Cloud, id string, done func(ec2ops.Snapshot) bool) error {
 	for until := time.Now().Add(shownTimeout); ; {
 		s, known, err := cloud.SnapshotByID(ctx, id)
@@ -172,8 +171,7 @@ func waitShown(ctx context.Context, cloud Cloud, id string, done func(ec2ops.Sna
 	}
 }
 
-// copiesOf gives the copies that hold the same data: they have the tag of the run that
-// took it.
+// copiesOf returns the snapshots with the same data: they have the tag of the same run.
 func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapshot) {
 	run := s.Tags[ec2ops.TagRun]
 	for _, other := range all {
@@ -184,9 +182,9 @@ func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapsho
 	return copies
 }
 
-// Promote makes a snapshot of a source eligible: a candidate after the operator's
-// own checks, a rejected one again, a copy, or a backup that has its tags from a volume. What spoke against it is removed first, so
-// that an interrupted promotion leaves it ineligible.
+// Promote makes a snapshot of a source eligible: a candidate, a rejected one, a copy, or a
+// backup whose tags were copied from a volume. It removes the other tags before it sets Name,
+// so that an interrupted promotion leaves the snapshot ineligible.
 func Promote(ctx context.Context, cloud Cloud, source, id string) error {
 	all, err := All(ctx, cloud, source)
 	if err != nil {

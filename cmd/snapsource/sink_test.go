@@ -77,7 +77,7 @@ func TestOneWayOut(t *testing.T) {
 		}
 		for _, name := range []string{"os.Stdout", "os.Stderr", "fmt.Fprint", "fmt.Print"} {
 			if strings.Contains(string(text), name) && file != "text.go" {
-				t.Errorf("%s has %s; what people read is written by printEscaped", file, name)
+				t.Errorf("%s has %s; output for people must be written by printEscaped", file, name)
 			}
 		}
 	}

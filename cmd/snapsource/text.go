@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// sayf is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
+// printEscaped is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
 // errors and addresses come from others, and might imitate a line or column of ours or
 // control the terminal. JSON is not escaped.
 func printEscaped(w io.Writer, format string, args ...any) {
