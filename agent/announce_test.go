@@ -1,13 +1,14 @@
 package agent
 
 import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"strings"
-	"testing"
-	"testing/synctest"
 )
 
 // TestRolesOnlyOnceMounted: the role tags are the last thing that happens, after

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
 	"snapsource/agent/admission"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"time"
 )
 
 // choice is what a run starts from: the volume of an earlier run, else a snapshot, else

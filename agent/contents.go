@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"

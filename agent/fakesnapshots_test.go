@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"snapsource/ec2ops"
 	"time"
+
+	"snapsource/ec2ops"
 )
 
 func (c *fakeCloud) Snapshots(ctx context.Context, source string) (all []ec2ops.Snapshot, err error) {

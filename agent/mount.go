@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/mountfs"

@@ -2,10 +2,11 @@ package agent
 
 import (
 	"slices"
-	"snapsource/agent/releases"
-	"snapsource/ec2ops"
 	"testing"
 	"time"
+
+	"snapsource/agent/releases"
+	"snapsource/ec2ops"
 )
 
 func TestPrune(t *testing.T) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/launchhook"

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
+
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
-	"strings"
-	"time"
 )
 
 // takeDown unmounts a volume, detaches it and, with remove, deletes it. EC2's lists may be

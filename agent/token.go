@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
+
 	"snapsource/agent/admission"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"strings"
-	"time"
 )
 
 const (

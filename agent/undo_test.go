@@ -3,15 +3,16 @@ package agent
 import (
 	"errors"
 	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"strings"
-	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // TestSnapshotGone: of two answers one is late; the launch waits, takes another snapshot

@@ -5,8 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
-	"snapsource/ec2ops"
 	"time"
+
+	"snapsource/ec2ops"
 )
 
 // cohort is the launches that EC2's rate limits still delay, counted in volumes.

@@ -4,16 +4,12 @@ import (
 	"slices"
 	"time"
 
-	"snapsource/ec2ops"
-
+	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
-
 	"snapsource/agent/releases"
-
+	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
-
-	"snapsource/agent/agenttest"
 )
 
 // check is what holds after every event, whatever was killed.

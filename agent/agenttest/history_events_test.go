@@ -9,17 +9,13 @@ import (
 	"time"
 
 	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
 	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
-	"snapsource/agent/report"
-
-	"snapsource/ec2ops"
-
-	"snapsource/agent/config"
-
-	"snapsource/ec2ops/ec2test"
-
 	"snapsource/agent/releases"
+	"snapsource/agent/report"
+	"snapsource/ec2ops"
+	"snapsource/ec2ops/ec2test"
 )
 
 func (h *history) launch() {

@@ -5,12 +5,13 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"snapsource/agent/failure"
 	"strconv"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"snapsource/agent/failure"
 )
 
 // FuzzFile: a file that is taken is valid, and what it says can be written down and

@@ -2,9 +2,10 @@ package config
 
 import (
 	"errors"
-	"snapsource/agent/failure"
 	"strings"
 	"testing"
+
+	"snapsource/agent/failure"
 )
 
 // Whatever is set by flag, environment or file is checked before any of it reaches a

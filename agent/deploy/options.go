@@ -1,9 +1,10 @@
 package deploy
 
 import (
+	"time"
+
 	"snapsource/agent/config"
 	"snapsource/ec2ops"
-	"time"
 )
 
 // DefaultFreezeTimeout is how long a snapshot may block writers. CreateSnapshot usually

@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
+	"time"
+
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
-	"strconv"
-	"strings"
-	"time"
 )
 
 // Snapshot takes a snapshot of every source that is mounted here. It flushes and freezes the

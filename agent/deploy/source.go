@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
 	"snapsource/agent/report"

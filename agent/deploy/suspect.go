@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
 	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"time"
 )
 
 // lookupTimeout is how long EC2 may not list a snapshot whose response was lost. EC2 is

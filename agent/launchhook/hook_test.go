@@ -1,8 +1,9 @@
 package launchhook
 
 import (
-	"snapsource/ec2ops"
 	"testing"
+
+	"snapsource/ec2ops"
 )
 
 func TestDoubtAbout(t *testing.T) {

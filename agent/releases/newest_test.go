@@ -2,10 +2,11 @@ package releases
 
 import (
 	"errors"
-	"snapsource/agent/failure"
-	"snapsource/ec2ops"
 	"strings"
 	"testing"
+
+	"snapsource/agent/failure"
+	"snapsource/ec2ops"
 )
 
 func TestNewest(t *testing.T) {

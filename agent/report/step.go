@@ -2,8 +2,9 @@ package report
 
 import (
 	"context"
-	"snapsource/agent/failure"
 	"time"
+
+	"snapsource/agent/failure"
 )
 
 // Step is the name of a step of a command.

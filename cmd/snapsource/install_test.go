@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"snapsource/agent/failure"
 	"strings"
 	"testing"
+
+	"snapsource/agent/failure"
 )
 
 // TestInstallCommand: exit codes, and who says what.

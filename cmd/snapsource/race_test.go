@@ -12,12 +12,13 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"snapsource/agent/report"
 	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"snapsource/agent/report"
 )
 
 // raceRounds, a number, says how many rounds of the race are run; ten without it. One takes

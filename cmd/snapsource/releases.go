@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
-	"snapsource/agent/releases"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"snapsource/agent/releases"
 )
 
 func snapshotsCommand(p *program) *cobra.Command {

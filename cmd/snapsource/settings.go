@@ -3,9 +3,10 @@ package main
 import (
 	"os"
 	"slices"
-	"snapsource/agent/config"
 
 	"github.com/spf13/cobra"
+
+	"snapsource/agent/config"
 )
 
 // settings are the flags of a command that works on sources.

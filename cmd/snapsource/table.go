@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"snapsource/agent/report"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
+
+	"snapsource/agent/report"
 )
 
 // table prints progress for people: one line per step as it ends, and on a terminal the

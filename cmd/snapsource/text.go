@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"snapsource/agent/failure"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"snapsource/agent/failure"
 )
 
 // printEscaped is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,

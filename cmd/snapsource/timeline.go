@@ -2,10 +2,11 @@ package main
 
 import (
 	"fmt"
-	"snapsource/agent/report"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"snapsource/agent/report"
 )
 
 // timelineWidth is the width of the whole run, in characters.

@@ -2,11 +2,12 @@ package main
 
 import (
 	"bytes"
-	"snapsource/agent/report"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"snapsource/agent/report"
 )
 
 func TestTimeline(t *testing.T) {
