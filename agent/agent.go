@@ -51,7 +51,7 @@ type Volumes interface {
 	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
-	WaitVolume(ctx context.Context, id string, pace ec2ops.Pace, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error)
+	WaitVolume(ctx context.Context, id string, pace ec2ops.PollSchedule, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error)
 	CreateVolume(ctx context.Context, spec ec2ops.VolumeSpec) (ec2ops.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	Tag(ctx context.Context, id string, tags map[string]string) error
@@ -87,14 +87,14 @@ type Devices interface {
 // Mounter mounts and unmounts.
 type Mounter interface {
 	Mounts() ([]mountfs.Mount, error)
-	LookTarget(path string) (mountfs.Target, error)
+	InspectTarget(path string) (mountfs.Target, error)
 	MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error)
 	Grow(mountpoint string, deviceSize int64) (before, after int64, err error)
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	Unmount(target string) error
-	// NotFrozen returns mountfs.ErrBusy if the file system mounted at path is frozen.
-	NotFrozen(path string) error
+	// CheckNotFrozen returns mountfs.ErrBusy if the file system mounted at path is frozen.
+	CheckNotFrozen(path string) error
 }
 
 // Watch waits for a volume's device node.

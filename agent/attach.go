@@ -205,12 +205,12 @@ func (l *launch) waitAttached(ctx context.Context, s *report.Running, v ec2ops.V
 	if a, ok := v.AttachmentTo(l.Self.InstanceID); ok && a.State == ec2ops.Attached {
 		return v, nil
 	}
-	id, pace := v.ID, ec2ops.PaceAttached
+	id, pace := v.ID, ec2ops.PollAttached
 	select {
 	case <-ctx.Done():
 	case <-deviceFound:
 	case <-time.After(pollAfter):
-		pace = ec2ops.PaceAny
+		pace = ec2ops.PollAny
 	}
 	return l.cloud.Volumes.WaitVolume(ctx, id, pace, func(v ec2ops.Volume) (bool, error) {
 		if v.Gone() || v.State == ec2ops.VolumeError {

@@ -76,7 +76,7 @@ func decideFormat(source, instanceID string, v ec2ops.Volume, dev mountfs.Device
 			return refuse("its XFS is larger than the device")
 		}
 		return false, nil
-	case mountfs.Blank, mountfs.HalfMade:
+	case mountfs.Blank, mountfs.Unfinished:
 		switch {
 		case v.SnapshotID != "":
 			return refuse("created from " + v.SnapshotID + ", which holds no file system")

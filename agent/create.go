@@ -55,7 +55,7 @@ func (p placed) String() string {
 
 // adopt waits until the volume of an earlier run is available, and returns it.
 func (l *launch) adopt(ctx context.Context, s *report.Running, v ec2ops.Volume) (placed, error) {
-	now, err := l.waitAvailable(ctx, s, v, ec2ops.PaceAny)
+	now, err := l.waitAvailable(ctx, s, v, ec2ops.PollAny)
 	if errors.Is(err, errGone) {
 		err = &goneError{v.ID, err}
 	}
@@ -89,7 +89,7 @@ var (
 
 // waitAvailable waits until a volume is available or in use. It returns errGone or
 // errVolumeFailed if the volume never will be.
-func (l *launch) waitAvailable(ctx context.Context, s *report.Running, v ec2ops.Volume, pace ec2ops.Pace) (ec2ops.Volume, error) {
+func (l *launch) waitAvailable(ctx context.Context, s *report.Running, v ec2ops.Volume, pace ec2ops.PollSchedule) (ec2ops.Volume, error) {
 	ready := func(v ec2ops.Volume) (bool, error) {
 		switch v.State {
 		case ec2ops.VolumeAvailable:

@@ -70,7 +70,7 @@ func TestDecideFormat(t *testing.T) {
 		return v
 	}
 	blank := mountfs.Contents{Kind: mountfs.Blank}
-	half := mountfs.Contents{Kind: mountfs.HalfMade}
+	half := mountfs.Contents{Kind: mountfs.Unfinished}
 	xfs := func(bytes uint64) mountfs.Contents {
 		return mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{BlockSize: 4096, DataBlocks: bytes / 4096}}
 	}

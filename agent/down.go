@@ -107,7 +107,7 @@ func (r *run) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2op
 	if dev == nil || slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { return v.ID == known.Volume }) {
 		return volumes, nil
 	}
-	v, err := r.cloud.Volumes.WaitVolume(ctx, known.Volume, ec2ops.PaceAny, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
+	v, err := r.cloud.Volumes.WaitVolume(ctx, known.Volume, ec2ops.PollAny, func(ec2ops.Volume) (bool, error) { return true, nil }, nil)
 	if err != nil {
 		return nil, err
 	}

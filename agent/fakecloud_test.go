@@ -181,7 +181,7 @@ func (c *fakeCloud) Volume(ctx context.Context, id string) (out ec2ops.Volume, e
 	return out, err
 }
 
-func (c *fakeCloud) WaitVolume(ctx context.Context, id string, _ ec2ops.Pace, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error) {
+func (c *fakeCloud) WaitVolume(ctx context.Context, id string, _ ec2ops.PollSchedule, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error) {
 	last := "not seen yet"
 	for {
 		v, err := c.Volume(ctx, id)

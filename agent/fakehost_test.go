@@ -49,7 +49,7 @@ func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 	return all, nil
 }
 
-func (h *fakeHost) LookTarget(path string) (mountfs.Target, error) {
+func (h *fakeHost) InspectTarget(path string) (mountfs.Target, error) {
 	if t, ok := h.targets[path]; ok {
 		t.Path = path
 		return t, nil
@@ -111,7 +111,7 @@ func (d fakeDisk) Probe(string) (mountfs.Contents, error) { return d.v.contents,
 func (d fakeDisk) Close() error                           { return nil }
 func (d fakeDisk) Format(_ context.Context, f mountfs.Format) error {
 	if d.h.killInFormat {
-		d.v.contents = mountfs.Contents{Kind: mountfs.HalfMade, What: "half an XFS"}
+		d.v.contents = mountfs.Contents{Kind: mountfs.Unfinished, What: "half an XFS"}
 		d.h.cloud.kill()
 		return errKilled
 	}
@@ -155,7 +155,7 @@ func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {
 	return ok && minor == h.mounts[mountpoint], nil
 }
 
-func (h *fakeHost) NotFrozen(string) error {
+func (h *fakeHost) CheckNotFrozen(string) error {
 	if h.frozen || h.freezeErr != nil {
 		return mountfs.ErrBusy
 	}

@@ -16,14 +16,14 @@ func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, dir} }
 // kernel implements [Devices] and [Mounter] by mountfs.
 type kernel struct{}
 
-func (kernel) Mounts() ([]mountfs.Mount, error)               { return mountfs.Mounts() }
-func (kernel) LookTarget(path string) (mountfs.Target, error) { return mountfs.LookTarget(path) }
-func (kernel) Find(v mountfs.Volume) (mountfs.Device, error)  { return mountfs.Find(v) }
-func (kernel) MkfsPath() (string, error)                      { return mountfs.MkfsPath() }
-func (kernel) Watch(v mountfs.Volume) (Watch, error)          { return mountfs.NewWaiter(v), nil }
-func (kernel) Unmount(target string) error                    { return failure.NotRoot(mountfs.Unmount(target)) }
-func (kernel) NotFrozen(path string) error {
-	return mountfs.NotFrozen(path, deploy.DefaultFreezeTimeout)
+func (kernel) Mounts() ([]mountfs.Mount, error)                  { return mountfs.Mounts() }
+func (kernel) InspectTarget(path string) (mountfs.Target, error) { return mountfs.InspectTarget(path) }
+func (kernel) Find(v mountfs.Volume) (mountfs.Device, error)     { return mountfs.Find(v) }
+func (kernel) MkfsPath() (string, error)                         { return mountfs.MkfsPath() }
+func (kernel) Watch(v mountfs.Volume) (Watch, error)             { return mountfs.NewWaiter(v), nil }
+func (kernel) Unmount(target string) error                       { return failure.NotRoot(mountfs.Unmount(target)) }
+func (kernel) CheckNotFrozen(path string) error {
+	return mountfs.CheckNotFrozen(path, deploy.DefaultFreezeTimeout)
 }
 
 func (kernel) OpenDisk(d mountfs.Device) (Disk, error) {

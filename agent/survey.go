@@ -136,7 +136,7 @@ func (l *launch) inspectTargets() ([]mountfs.Target, error) {
 	}
 	var targets []mountfs.Target
 	for _, p := range paths {
-		t, err := l.host.LookTarget(p)
+		t, err := l.host.InspectTarget(p)
 		if err != nil {
 			return nil, fmt.Errorf("inspect %s: %w", p, err)
 		}

@@ -61,7 +61,7 @@ func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountf
 	if mounts, err = r.mountsOf(*dev); err != nil || len(mounts) == 0 {
 		return dev, nil, err
 	}
-	return dev, mounts, r.host.NotFrozen(mounts[len(mounts)-1].Target)
+	return dev, mounts, r.host.CheckNotFrozen(mounts[len(mounts)-1].Target)
 }
 
 // unmount unmounts everything from the volume's device. If that fails, or the device is still
@@ -126,7 +126,7 @@ func (r *run) detach(ctx context.Context, v ec2ops.Volume) (err error) {
 	if err := r.requestDetach(ctx, v); err != nil {
 		return err
 	}
-	now, err := r.cloud.Volumes.WaitVolume(ctx, v.ID, ec2ops.PaceSeen, func(v ec2ops.Volume) (bool, error) {
+	now, err := r.cloud.Volumes.WaitVolume(ctx, v.ID, ec2ops.PollShown, func(v ec2ops.Volume) (bool, error) {
 		return v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError || v.Gone(), nil
 	}, func(v ec2ops.Volume) { s.Waiting(v.ID + " is " + v.String()) })
 	if errors.Is(err, ec2ops.ErrNotFound) {

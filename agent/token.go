@@ -115,7 +115,7 @@ func (l *launch) createWithToken(ctx context.Context, s *report.Running, o *requ
 			return l.adoptListed(ctx, s, p, *earlier.volume)
 		}
 		switch {
-		case p.volume.Age+time.Since(answered) >= ec2ops.ForgottenAge:
+		case p.volume.Age+time.Since(answered) >= ec2ops.StaleTokenAge:
 			return p, fmt.Errorf("%w: by its create time EC2 created %s %s ago, but does not show it: %w", errGone, p.volume.ID, p.volume.Age.Round(time.Second), err)
 		case time.Since(begun) >= ec2ops.NeverShown.Within:
 			return p, err
@@ -156,7 +156,7 @@ func (l *launch) handleCreateError(ctx context.Context, s *report.Running, o *re
 
 // adoptListed adopts a listed volume if EC2 does not show the one that CreateVolume returned.
 func (l *launch) adoptListed(ctx context.Context, s *report.Running, named placed, v ec2ops.Volume) (placed, error) {
-	p, pace := l.placedFrom(v), ec2ops.PaceAny
+	p, pace := l.placedFrom(v), ec2ops.PollAny
 	if v.ID == named.volume.ID {
 		pace = paceCreated()
 	}
@@ -176,9 +176,9 @@ func (l *launch) placedFrom(v ec2ops.Volume) placed {
 }
 
 // paceCreated is the poll schedule for a volume that CreateVolume returned.
-func paceCreated() ec2ops.Pace {
-	pace := ec2ops.PaceCreated
-	pace.Unseen = ec2ops.Forgotten.Within
+func paceCreated() ec2ops.PollSchedule {
+	pace := ec2ops.PollCreated
+	pace.Unseen = ec2ops.StaleToken.Within
 	return pace
 }
 
@@ -216,7 +216,7 @@ func (l *launch) adoptEarlier(ctx context.Context, s *report.Running, o *request
 // gone notes a volume that EC2 created and that no longer exists. If it is new, nobody else
 // deleted it: EC2 did.
 func (o *request) gone(v ec2ops.Volume, cause error) error {
-	if v.Age < ec2ops.ForgottenAge {
+	if v.Age < ec2ops.StaleTokenAge {
 		o.taken = append(o.taken, v.ID)
 		if v.Encrypted {
 			o.key = cmp.Or(v.KMSKey, o.spec.KMSKey, "the account's key for EBS")

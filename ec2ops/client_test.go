@@ -138,7 +138,7 @@ func TestVolumeLife(t *testing.T) {
 		t.Errorf("attach while creating: %v; want that it waits", err)
 	}
 	var states []string
-	v, err := c.WaitVolume(ctx, made.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) {
+	v, err := c.WaitVolume(ctx, made.ID, ec2ops.PollAny, func(v ec2ops.Volume) (bool, error) {
 		a, ok := v.AttachmentTo(self.InstanceID)
 		return ok && a.State == ec2ops.Attached, nil
 	}, func(v ec2ops.Volume) { states = append(states, v.State) })
@@ -161,7 +161,7 @@ func TestVolumeLife(t *testing.T) {
 	if err := c.Detach(ctx, made.ID, self.InstanceID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.WaitVolume(ctx, made.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
+	if _, err := c.WaitVolume(ctx, made.ID, ec2ops.PollAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // a volume that is gone already is no error
@@ -304,12 +304,12 @@ func TestWaitVolumeUnknownAtFirst(t *testing.T) {
 	if _, err := c.Volume(t.Context(), made.ID); !errors.Is(err, ec2ops.ErrNotFound) {
 		t.Fatalf("got %v, want that EC2 does not know it yet", err)
 	}
-	if v, err := c.WaitVolume(t.Context(), made.ID, ec2ops.PaceAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
+	if v, err := c.WaitVolume(t.Context(), made.ID, ec2ops.PollAny, func(v ec2ops.Volume) (bool, error) { return v.State == ec2ops.VolumeAvailable, nil }, nil); err != nil {
 		t.Errorf("got %+v, %v", v, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err = c.WaitVolume(ctx, made.ID, ec2ops.PaceAny, func(ec2ops.Volume) (bool, error) { return false, nil }, nil)
+	_, err = c.WaitVolume(ctx, made.ID, ec2ops.PollAny, func(ec2ops.Volume) (bool, error) { return false, nil }, nil)
 	if !errors.Is(err, ec2ops.ErrTemporary) || !strings.Contains(err.Error(), "available") {
 		t.Errorf("got %v, want temporary with the last state", err)
 	}

@@ -74,7 +74,7 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 // never responds.
 func (c *Client) haveCredentials(ctx context.Context) error {
 	pause := c.newPollDelay("credentials", firstPoll, refusalBackoff)
-	for asking := (Asking{}); ; {
+	for asking := (RefusalTimer{}); ; {
 		_, err := c.cfg.Credentials.Retrieve(ctx)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 			return ctx.Err()

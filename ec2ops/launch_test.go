@@ -85,7 +85,7 @@ func TestLaunchesMax(t *testing.T) {
 	})
 }
 
-// TestOnce: a throttled call is retried, except in the context of Once.
+// TestOnce: a throttled call is retried, except in the context of WithoutThrottleRetries.
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := ec2test.NewInMemory(t, ec2test.Options{Faults: []ec2test.Fault{
@@ -94,7 +94,7 @@ func TestOnce(t *testing.T) {
 			{Effect: ec2test.Fail, Action: "DescribeSnapshots", Nth: 1, Code: "InternalError"},
 		}})
 		c, self := connect(t, fake)
-		once := ec2ops.Once(t.Context())
+		once := ec2ops.WithoutThrottleRetries(t.Context())
 		if _, err := c.Volumes(once, self.InstanceID, "app"); err != nil {
 			t.Error(err)
 		}

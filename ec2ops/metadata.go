@@ -87,7 +87,7 @@ func pollMetadata[Out any](ctx context.Context, c *Client, waiting func(reason s
 ) (Out, error) {
 	pause := c.newPollDelay("identity", 100*time.Millisecond, 2*time.Second)
 	last := error(&metadataError{0, errors.New("no response yet")})
-	for asking := (Asking{}); ; {
+	for asking := (RefusalTimer{}); ; {
 		out, err := requestMetadata(ctx, c, do)
 		if err == nil {
 			return out, nil

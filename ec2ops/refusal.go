@@ -100,32 +100,32 @@ var (
 	// up to five minutes (EC2 developer guide, "Eventual consistency").
 	NeverShown = &Refusal{What: "EC2 does not show a resource that it has just created", Within: 2 * time.Minute, Then: ErrTemporary}
 
-	// Forgotten: EC2 repeats its old response to a client token, with a volume that was
-	// created at least ForgottenAge ago by EC2's own clock, and finds that volume neither
+	// StaleToken: EC2 repeats its old response to a client token, with a volume that was
+	// created at least StaleTokenAge ago by EC2's own clock, and finds that volume neither
 	// by its id nor by its tags. Then the volume is deleted.
-	Forgotten = &Refusal{What: "EC2 does not show the volume of an old client token", Within: 40 * time.Second, Then: ErrNotFound}
+	StaleToken = &Refusal{What: "EC2 does not show the volume of an old client token", Within: 40 * time.Second, Then: ErrNotFound}
 )
 
-// ForgottenAge is the age after which a volume that EC2 has never shown counts as deleted.
+// StaleTokenAge is the age after which a volume that EC2 has never shown counts as deleted.
 // It is longer than any observed delay, and the longest back-off that EC2 advises (EC2
 // developer guide, "Eventual consistency").
-const ForgottenAge = 5 * time.Minute
+const StaleTokenAge = 5 * time.Minute
 
 // Refusals is the whole table.
 var Refusals = []*Refusal{
 	NoMetadata, MetadataRefused, NoRole, NoCredentials, NoGroup, GroupUnclear, OtherHook,
-	Unauthorized, BadCredentials, UnknownKey, NoKMS, Unknown, NeverShown, Forgotten,
+	Unauthorized, BadCredentials, UnknownKey, NoKMS, Unknown, NeverShown, StaleToken,
 }
 
-// Asking tracks how long a refusal has been the only response.
-type Asking struct {
+// RefusalTimer tracks how long a refusal has been the only response.
+type RefusalTimer struct {
 	refused *Refusal
 	since   time.Time
 }
 
 // Lasting records a response that was this refusal, nil for any other response, and says
 // whether the refusal has lasted for Within.
-func (a *Asking) Lasting(r *Refusal) bool {
+func (a *RefusalTimer) Lasting(r *Refusal) bool {
 	if a.refused != r {
 		a.refused, a.since = r, time.Now()
 	}

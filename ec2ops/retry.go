@@ -79,7 +79,7 @@ func (c *Client) backoff(attempt int, err error) (time.Duration, error) {
 	return c.jitter("failure", limit), nil
 }
 
-// retryer is the SDK's retryer with support for [Once] and for the table of refusals.
+// retryer is the SDK's retryer with support for [WithoutThrottleRetries] and for the table of refusals.
 type retryer struct {
 	c *Client
 	*retry.Standard
@@ -110,7 +110,7 @@ var _ aws.RetryerV2 = retryer{}
 type failure struct {
 	mu      sync.Mutex
 	err     error
-	asking  Asking
+	asking  RefusalTimer
 	lasting bool // the refusal of the last attempt has lasted for the time in the table
 }
 

@@ -32,9 +32,9 @@ const (
 
 type noThrottleRetriesKey struct{}
 
-// Once returns a context whose calls are not retried when EC2 throttles them; their error
+// WithoutThrottleRetries returns a context whose calls are not retried when EC2 throttles them; their error
 // then wraps [ErrThrottled].
-func Once(ctx context.Context) context.Context {
+func WithoutThrottleRetries(ctx context.Context) context.Context {
 	return context.WithValue(ctx, noThrottleRetriesKey{}, true)
 }
 

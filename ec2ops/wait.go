@@ -39,8 +39,8 @@ func (p *pollDelay) sleep(ctx context.Context) error {
 	}
 }
 
-// Pace is a poll schedule.
-type Pace struct {
+// PollSchedule is a poll schedule.
+type PollSchedule struct {
 	First  time.Duration // before the first poll
 	Next   time.Duration // between the first two polls; grows from there
 	Growth int           // of the delay, in percent; 0 means 30
@@ -56,7 +56,7 @@ type Pace struct {
 
 // pollSchedule returns the delay before the first poll of a volume, and the delays between
 // polls.
-func (c *Client) pollSchedule(pace Pace) (first time.Duration, between *pollDelay) {
+func (c *Client) pollSchedule(pace PollSchedule) (first time.Duration, between *pollDelay) {
 	if c.Throttled() {
 		return pace.FirstOfMany, c.newPollDelay("volume", pace.NextOfMany, lastPoll)
 	}
@@ -68,22 +68,22 @@ func (c *Client) pollSchedule(pace Pace) (first time.Duration, between *pollDela
 }
 
 var (
-	// PaceCreated is for a volume that was just created. It is available after 1.5 s
+	// PollCreated is for a volume that was just created. It is available after 1.5 s
 	// (median) to 4 s (99th percentile), measured by the EBS CSI driver. This schedule sees
 	// that 0.13 s late (median of 300 launches, TestPace), with three polls (median); one
 	// call takes more than half of the 0.13 s. With 0.08 s between polls, from 1.25 s on,
 	// the last of fifty concurrent launches was later.
-	PaceCreated = Pace{
+	PollCreated = PollSchedule{
 		First: 1200 * time.Millisecond, Next: 100 * time.Millisecond, Growth: 5,
 		FirstOfMany: 3 * time.Second, NextOfMany: time.Second,
 	}
-	// PaceAttached is for an attachment whose device the kernel already shows: EC2 will
+	// PollAttached is for an attachment whose device the kernel already shows: EC2 will
 	// soon report it as attached.
-	PaceAttached = Pace{First: 150 * time.Millisecond, Next: 150 * time.Millisecond, FirstOfMany: 400 * time.Millisecond, NextOfMany: 400 * time.Millisecond}
-	// PaceAny is for a condition that may hold already or may take long.
-	PaceAny = Pace{Next: firstPoll, NextOfMany: time.Second}
-	// PaceSeen is PaceAny for a volume that EC2 has shown before.
-	PaceSeen = Pace{Next: firstPoll, NextOfMany: time.Second, Seen: true}
+	PollAttached = PollSchedule{First: 150 * time.Millisecond, Next: 150 * time.Millisecond, FirstOfMany: 400 * time.Millisecond, NextOfMany: 400 * time.Millisecond}
+	// PollAny is for a condition that may hold already or may take long.
+	PollAny = PollSchedule{Next: firstPoll, NextOfMany: time.Second}
+	// PollShown is PollAny for a volume that EC2 has shown before.
+	PollShown = PollSchedule{Next: firstPoll, NextOfMany: time.Second, Seen: true}
 )
 
 const (
@@ -103,7 +103,7 @@ const notSeen = "not seen yet"
 // pace.Unseen; then the error is [ErrNotShown]. One that EC2 has shown may be not found for
 // [Unknown].Within; then it is [ErrNotFound]. When ctx ends, the error includes the last
 // state of the volume.
-func (c *Client) WaitVolume(ctx context.Context, id string, pace Pace, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
+func (c *Client) WaitVolume(ctx context.Context, id string, pace PollSchedule, done func(Volume) (bool, error), seen func(Volume)) (Volume, error) {
 	first, pause := c.pollSchedule(pace)
 	unseen := cmp.Or(pace.Unseen, NeverShown.Within)
 	unknownUntil, last := time.Now().Add(unseen), notSeen

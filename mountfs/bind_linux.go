@@ -28,7 +28,7 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 		return fail(err)
 	}
 	defer volume.Close()
-	t, err := LookTarget(target)
+	t, err := InspectTarget(target)
 	if err != nil {
 		return fail(err)
 	}
@@ -82,7 +82,7 @@ func Bind(mountpoint, sub, target string, create bool) (already bool, err error)
 
 // verifyBind checks that the topmost mount at target is the open directory.
 func verifyBind(source *os.File, target string) error {
-	t, err := LookTarget(target)
+	t, err := InspectTarget(target)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func CheckBind(mountpoint, sub, target string) (ok bool, err error) {
 	if err := checkSub(sub); err != nil {
 		return false, err
 	}
-	t, err := LookTarget(target)
+	t, err := InspectTarget(target)
 	if err != nil || t.State != Mounted {
 		return false, err
 	}

@@ -47,7 +47,7 @@ func TestBind(t *testing.T) {
 	}
 	_, err := Bind(mountpoint, "codepen/shared", target, false)
 	wantError(t, err, ErrTarget)
-	found, err := LookTarget(target)
+	found, err := InspectTarget(target)
 	if err != nil || !strings.Contains(found.Mount.Options, "nosuid") || found.Mount.Root != "/codepen" {
 		t.Errorf("%+v, %v", found, err)
 	}

@@ -55,7 +55,7 @@ func TestFormatHalfMade(t *testing.T) {
 	disk := openDisk(t, d)
 	defer disk.Close()
 	c, err := disk.Probe(testUUID)
-	if err != nil || c.Kind != HalfMade {
+	if err != nil || c.Kind != Unfinished {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if err := disk.Format(t.Context(), Format{UUID: testUUID}); err != nil {
@@ -74,7 +74,7 @@ func TestFormatHalfCleared(t *testing.T) {
 	poke(t, d.Node, 512, zeros(testSize-512))
 	disk := openDisk(t, d)
 	defer disk.Close()
-	if c, err := disk.Probe(testUUID); err != nil || c.Kind != HalfMade {
+	if c, err := disk.Probe(testUUID); err != nil || c.Kind != Unfinished {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if err := disk.Format(t.Context(), Format{UUID: testUUID}); err != nil {
@@ -143,7 +143,7 @@ func TestFormatKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch c.Kind {
-		case Blank, HalfMade:
+		case Blank, Unfinished:
 		case XFS: // killed after its last write
 			return
 		default:

@@ -45,7 +45,7 @@ type Frozen struct {
 
 // Freeze freezes the file system at mountpoint: all written data is on the device, writers
 // block, readers do not. A guard process thaws it after limit at the latest, and at once
-// when this process ends; see [BeGuard]. If the guard thaws it, or ends, lost is called
+// when this process ends; see [RunGuard]. If the guard thaws it, or ends, lost is called
 // from another goroutine.
 //
 // ErrRefused: the root file system, a mount of only a part of a file system, or a file
@@ -59,10 +59,10 @@ func Freeze(mountpoint string, limit time.Duration, lost func()) (*Frozen, error
 	return freezeOpen(mountpoint, dir, limit, lost)
 }
 
-// NotFrozen returns ErrBusy if the file system mounted at path, in whole or in part, is
+// CheckNotFrozen returns ErrBusy if the file system mounted at path, in whole or in part, is
 // frozen. The kernel has no query for that; only an attempt to freeze shows it, and
-// NotFrozen thaws at once. For a file system that can't be frozen it returns nil.
-func NotFrozen(path string, limit time.Duration) error {
+// CheckNotFrozen thaws at once. For a file system that can't be frozen it returns nil.
+func CheckNotFrozen(path string, limit time.Duration) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}

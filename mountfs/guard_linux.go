@@ -88,7 +88,7 @@ func (g *guard) stop() {
 // disconnect makes the guard thaw, as if this process had ended.
 func (g *guard) disconnect() { g.parent.Close() }
 
-// BeGuard runs this process as the guard of a frozen file system, if [Freeze] started it as
+// RunGuard runs this process as the guard of a frozen file system, if [Freeze] started it as
 // one, and does not return then. Programs that freeze call it first in main.
 //
 // A guard thaws when the freezing process has ended, after the limit, and on any signal. It
@@ -100,7 +100,7 @@ func (g *guard) disconnect() { g.parent.Close() }
 // milliseconds between the other's end and the thaw. Stopping a whole control group
 // (systemctl freeze, docker pause) does that, until the group is continued. A second guard
 // would be stopped with the first, and is not worth its 20 ms of start.
-func BeGuard() {
+func RunGuard() {
 	if len(os.Args) != 3 || os.Args[1] != guardArgument {
 		return
 	}

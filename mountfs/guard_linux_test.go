@@ -19,7 +19,7 @@ const freezeAndWait = "TEST_FREEZE_AND_WAIT"
 
 func init() {
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector sleeps a second at exit otherwise
-	BeGuard()                                // the tests' guards are this binary too
+	RunGuard()                               // the tests' guards are this binary too
 	mountpoint := os.Getenv(freezeAndWait)
 	if mountpoint == "" {
 		return

@@ -75,7 +75,7 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 	if err != nil {
 		return err
 	}
-	if found.Kind == HalfMade {
+	if found.Kind == Unfinished {
 		if err := d.clear(*found.XFS); err != nil {
 			return fmt.Errorf("clear the unfinished XFS: %w", err)
 		}
@@ -112,7 +112,7 @@ func isForceFlag(arg string) bool {
 
 // clear zeroes what an unfinished mkfs.xfs of ours wrote: the head of every allocation
 // group. The superblock that marks it as ours and unfinished goes last, after a sync, so
-// that a crash here leaves the device HalfMade or Blank.
+// that a crash here leaves the device Unfinished or Blank.
 func (d *Disk) clear(sb Superblock) error {
 	w, err := os.OpenFile(procFD(int(d.file.Fd())), os.O_WRONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

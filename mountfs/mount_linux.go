@@ -28,7 +28,7 @@ func MountXFS(d Device, target string, options []string) (XFSMount, error) {
 	if err != nil {
 		return XFSMount{}, err
 	}
-	t, err := LookTarget(target)
+	t, err := InspectTarget(target)
 	if err != nil {
 		return XFSMount{}, err
 	}

@@ -40,7 +40,7 @@ func TestMountXFS(t *testing.T) {
 	if !strings.Contains(m.SuperOptions, "discard") || strings.Contains(m.SuperOptions, "nouuid") {
 		t.Errorf("XFS options %s", m.SuperOptions)
 	}
-	if found, err := LookTarget(target); err != nil || found.State != Mounted || found.Mount != m {
+	if found, err := InspectTarget(target); err != nil || found.State != Mounted || found.Mount != m {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if again := mountXFS(t, d, target); again != (XFSMount{Already: true}) {

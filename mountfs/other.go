@@ -66,8 +66,8 @@ func MkfsPath() (string, error) { return "", unsupported("mkfs.xfs") }
 // Mounts needs Linux.
 func Mounts() ([]Mount, error) { return nil, unsupported("list mounts") }
 
-// LookTarget needs Linux.
-func LookTarget(path string) (Target, error) {
+// InspectTarget needs Linux.
+func InspectTarget(path string) (Target, error) {
 	return Target{Path: path}, unsupported("inspect a mountpoint")
 }
 
@@ -99,8 +99,8 @@ func Grow(string, int64) (before, after int64, err error) {
 // Frozen is a frozen file system.
 type Frozen struct{}
 
-// NotFrozen needs Linux.
-func NotFrozen(string, time.Duration) error { return unsupported("freeze a file system") }
+// CheckNotFrozen needs Linux.
+func CheckNotFrozen(string, time.Duration) error { return unsupported("freeze a file system") }
 
 // Users needs Linux.
 func Users(context.Context, Device) ([]string, error) {
@@ -118,8 +118,8 @@ func Freeze(string, time.Duration, func()) (*Frozen, error) {
 // Thaw needs Linux.
 func (*Frozen) Thaw() (time.Duration, error) { return 0, unsupported("thaw a file system") }
 
-// BeGuard does nothing: no process is started as a guard.
-func BeGuard() {}
+// RunGuard does nothing: no process is started as a guard.
+func RunGuard() {}
 
 // Lock needs Linux.
 func Lock(context.Context, string, func()) (unlock func() error, err error) {

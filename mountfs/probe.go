@@ -20,8 +20,8 @@ const (
 	Blank Kind = iota + 1
 	// XFS: a whole XFS superblock.
 	XFS
-	// HalfMade: an unfinished XFS with our UUID.
-	HalfMade
+	// Unfinished: an unfinished XFS with our UUID.
+	Unfinished
 	// Foreign: anything else, including a damaged XFS. Never written to.
 	Foreign
 )
@@ -33,7 +33,7 @@ func (k Kind) String() string {
 		return "blank"
 	case XFS:
 		return "XFS"
-	case HalfMade:
+	case Unfinished:
 		return "half-made"
 	case Foreign:
 		return "foreign"
@@ -45,7 +45,7 @@ func (k Kind) String() string {
 type Contents struct {
 	Kind Kind
 	What string      // for people: "ext4", "XFS, superblock checksum wrong", "unknown data at byte 1234"
-	XFS  *Superblock // for XFS and HalfMade
+	XFS  *Superblock // for XFS and Unfinished
 }
 
 const (
@@ -72,7 +72,7 @@ const (
 //
 // mkfs.xfs writes the first superblock before anything else, marked as in progress, and
 // clears that mark with its last write. So only that mark together with our UUID is
-// HalfMade; a file system whose first superblock was wiped is Foreign, even with our UUID
+// Unfinished; a file system whose first superblock was wiped is Foreign, even with our UUID
 // in the copies.
 func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	if size <= 0 {
@@ -86,7 +86,7 @@ func Probe(r io.ReaderAt, size int64, ours string) (Contents, error) {
 	}
 	switch sb, err := ParseSuperblock(first); {
 	case err == nil && sb.InProgress && ours != "" && sb.UUID == ours:
-		return Contents{Kind: HalfMade, What: "our own unfinished XFS", XFS: &sb}, nil
+		return Contents{Kind: Unfinished, What: "our own unfinished XFS", XFS: &sb}, nil
 	case err == nil && sb.InProgress:
 		return Contents{Kind: Foreign, What: "unfinished XFS, not ours: UUID " + sb.UUID}, nil
 	case err == nil:

@@ -204,7 +204,7 @@ func TestProbeXFS(t *testing.T) {
 	}{
 		"whole":               {craft(testUUID, nil), "", XFS, `XFS "codepen-app"`},
 		"whole, ours":         {craft(testUUID, nil), testUUID, XFS, "XFS"},
-		"unfinished, ours":    {craft(testUUID, inProgress), testUUID, HalfMade, "our own unfinished XFS"},
+		"unfinished, ours":    {craft(testUUID, inProgress), testUUID, Unfinished, "our own unfinished XFS"},
 		"unfinished, other's": {craft(testUUID, inProgress), otherUUID, Foreign, "not ours"},
 		"unfinished, no ours": {craft(testUUID, inProgress), "", Foreign, "not ours"},
 		"torn":                {torn, testUUID, Foreign, "checksum wrong"},
@@ -278,7 +278,7 @@ func FuzzProbe(f *testing.F) {
 		if where := at + int64(first); first >= 0 && where < size && (where < edge || where >= size-edge) && c.Kind == Blank {
 			t.Fatalf("blank, with data at %d of %d", where, size)
 		}
-		if (c.Kind == XFS || c.Kind == HalfMade) && (c.XFS == nil || !bytes.HasPrefix(piece, []byte(superblockMagic))) {
+		if (c.Kind == XFS || c.Kind == Unfinished) && (c.XFS == nil || !bytes.HasPrefix(piece, []byte(superblockMagic))) {
 			t.Fatalf("%+v from %q", c, piece)
 		}
 	})

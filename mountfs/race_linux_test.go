@@ -174,7 +174,7 @@ func TestUnmountRacesLinks(t *testing.T) {
 			t.Fatal("unmounted through a link")
 		}
 	}
-	if found, err := LookTarget(filepath.Join(other, "cp")); err != nil || found.State != Mounted {
+	if found, err := InspectTarget(filepath.Join(other, "cp")); err != nil || found.State != Mounted {
 		t.Errorf("%+v, %v", found, err)
 	}
 }
@@ -212,7 +212,7 @@ func TestBindRacesLinks(t *testing.T) {
 				_, err := Bind(cp, test.sub, target, true)
 				tr.untouched()
 				s.still(func() {
-					if found, lookErr := LookTarget(target); lookErr == nil && found.State == Mounted {
+					if found, lookErr := InspectTarget(target); lookErr == nil && found.State == Mounted {
 						if found.Mount.Minor != d.Minor || found.Mount.Major != d.Major || !strings.HasPrefix(found.Mount.Root, "/code") {
 							t.Errorf("bound %+v", found.Mount)
 						}

@@ -14,7 +14,7 @@ const (
 	Unusable                        // not a directory, or a symbolic link on the path
 )
 
-// Target is the result of LookTarget.
+// Target is the result of InspectTarget.
 type Target struct {
 	Path     string
 	State    TargetState

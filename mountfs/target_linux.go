@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LookTarget inspects a mountpoint or bind target. It changes nothing and follows no
+// InspectTarget inspects a mountpoint or bind target. It changes nothing and follows no
 // symbolic link on the path.
-func LookTarget(path string) (Target, error) {
+func InspectTarget(path string) (Target, error) {
 	t := Target{Path: path}
 	if err := checkPath(path); err != nil {
 		return t, err

@@ -49,7 +49,7 @@ func TestMountTargets(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "cp")
 			test.make(path)
 			before, _ := os.Lstat(path)
-			found, err := LookTarget(path)
+			found, err := InspectTarget(path)
 			if err != nil || found.State != test.state {
 				t.Fatalf("%+v, %v", found, err)
 			}
@@ -101,13 +101,13 @@ func TestLookTargetHidden(t *testing.T) {
 		}
 		t.Cleanup(func() { unix.Unmount(path, unix.MNT_DETACH) })
 	}
-	if found, err := LookTarget(target); err != nil || found.State != Absent {
+	if found, err := InspectTarget(target); err != nil || found.State != Absent {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if err := os.Mkdir(target, 0); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := LookTarget(target); err != nil || found.State != Empty {
+	if found, err := InspectTarget(target); err != nil || found.State != Empty {
 		t.Errorf("%+v, %v", found, err)
 	}
 }

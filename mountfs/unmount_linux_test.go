@@ -40,7 +40,7 @@ func TestUnmountDir(t *testing.T) {
 	if err := unmountDir(dir, target); err != nil {
 		t.Error(err)
 	}
-	if found, err := LookTarget(target); err != nil || found.State != Empty {
+	if found, err := InspectTarget(target); err != nil || found.State != Empty {
 		t.Errorf("%+v, %v", found, err)
 	}
 }

@@ -88,7 +88,7 @@ func (l *Limiter) context(ctx context.Context, action string) context.Context {
 	if l == nil || l.clientRetries || l.tokens > 0 && strings.HasPrefix(action, "Describe") {
 		return ctx
 	}
-	return ec2ops.Once(ctx)
+	return ec2ops.WithoutThrottleRetries(ctx)
 }
 
 // Do makes a call and retries it while EC2 throttles it: with jitter, then in this launch's
@@ -150,7 +150,7 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 // count lists the launches from the same image. Each one listed stands for weight launches.
 func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, weight float64, err error) {
 	page := func(endings string) ([]ec2ops.Launch, bool, error) {
-		return l.Cloud.Launches(ec2ops.Once(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
+		return l.Cloud.Launches(ec2ops.WithoutThrottleRetries(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
 	}
 	address := l.self.PrivateIP.String()
 	var from time.Duration

@@ -174,7 +174,7 @@ func TestDo(t *testing.T) {
 					tc.change(l, a)
 				}
 				start, calls := time.Now(), 0
-				once := fmt.Sprint(ec2ops.Once(t.Context()))
+				once := fmt.Sprint(ec2ops.WithoutThrottleRetries(t.Context()))
 				_, err := Do(t.Context(), l, a, tc.action, func(ctx context.Context) (int, error) {
 					if fmt.Sprint(ctx) != once {
 						return 0, nil // the client retries

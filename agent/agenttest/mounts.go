@@ -17,8 +17,8 @@ func (m *Machine) Mounts() ([]mountfs.Mount, error) {
 	return slices.Clone(m.mounts), nil
 }
 
-// LookTarget implements [Host]: a mountpoint is absent until it is used.
-func (m *Machine) LookTarget(path string) (mountfs.Target, error) {
+// InspectTarget implements [Host]: a mountpoint is absent until it is used.
+func (m *Machine) InspectTarget(path string) (mountfs.Target, error) {
 	mounts, err := m.Mounts()
 	if err != nil {
 		return mountfs.Target{}, err
@@ -106,8 +106,8 @@ func (m *Machine) Unmount(target string) error {
 	return nil
 }
 
-// NotFrozen implements [Host].
-func (m *Machine) NotFrozen(path string) (err error) {
+// CheckNotFrozen implements [Host].
+func (m *Machine) CheckNotFrozen(path string) (err error) {
 	m.cloud.Disks.change(m.MountedAt(path), func(k *disk) {
 		if k.frozen {
 			err = mountfs.ErrBusy

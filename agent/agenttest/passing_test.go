@@ -173,7 +173,7 @@ func TestForgottenVolume(t *testing.T) {
 			if err = up(t.Context(), s); failure.ExitCode(err) != failure.ExitTemporary {
 				break
 			}
-			if made := len(s.cloud.Mutations()); time.Since(began) < ec2ops.ForgottenAge && len(s.live()) > 0 {
+			if made := len(s.cloud.Mutations()); time.Since(began) < ec2ops.StaleTokenAge && len(s.live()) > 0 {
 				t.Errorf("%d volumes after %s and %d calls", len(s.live()), time.Since(began), made)
 			}
 			time.Sleep(10 * time.Second)

@@ -90,7 +90,7 @@ func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string
 // state until they agree, or for as long as the table of refusals allows. Usually one request
 // to each is enough.
 func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) error {
-	for asking := (ec2ops.Asking{}); ; {
+	for asking := (ec2ops.RefusalTimer{}); ; {
 		target, err := h.group.TargetLifecycleState(ctx)
 		if err != nil {
 			return err
@@ -155,7 +155,7 @@ func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)
 // Complete completes the lifecycle action, so that the instance enters service, or its warm
 // pool. If the group has not put the instance into the hook yet, Complete waits until ctx ends.
 func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
-	for asking := (ec2ops.Asking{}); h.Pending(); {
+	for asking := (ec2ops.RefusalTimer{}); h.Pending(); {
 		err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Continue)
 		if err == nil {
 			h.ended = true

@@ -23,7 +23,7 @@ import (
 var version = "dev"
 
 func main() {
-	mountfs.BeGuard() // does not return if this process is to guard a frozen file system
+	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
 	watch := newWatchdog()
 	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir)}, watch: watch}
 	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(listMoments) == "" && os.Getenv(killAtMoment) == "":
 		main()
 	}
-	mountfs.BeGuard()
+	mountfs.RunGuard()
 	at := newMoments()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
