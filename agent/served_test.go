@@ -225,23 +225,30 @@ func TestWaitsWithoutRoles(t *testing.T) {
 	})
 }
 
+// missesRelease is an instance that was stopped while a release was made.
+func missesRelease(t *testing.T) *world {
+	t.Helper()
+	w, self := withRelease(), theInstance
+	t.Cleanup(func() { theInstance = self })
+	time.Sleep(30 * 365 * 24 * time.Hour) // beyond the snapshots' times
+	if _, err := upWith(t, w, config.StaleWarn); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Hour)
+	newer := release("snap-2", 2)
+	newer.Start = time.Now()
+	w.cloud.snapshots = append(w.cloud.snapshots, newer)
+	w.reboot()
+	theInstance.Launched = time.Now()
+	w.restart()
+	return w
+}
+
 // TestDownDoesNotHideAStart: down, and up again, on an instance that was stopped while a
 // release was made says so all the same.
 func TestDownDoesNotHideAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := withRelease()
-		self := theInstance
-		defer func() { theInstance = self }()
-		time.Sleep(30 * 365 * 24 * time.Hour) // beyond the snapshots' times
-		if _, err := upWith(t, w, config.StaleWarn); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Hour)
-		newer := release("snap-2", 2)
-		newer.Start = time.Now()
-		w.cloud.snapshots = append(w.cloud.snapshots, newer)
-		w.reboot()
-		theInstance.Launched = time.Now()
+		w := missesRelease(t)
 		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil {
 			t.Fatal(err)
 		}
@@ -250,4 +257,22 @@ func TestDownDoesNotHideAStart(t *testing.T) {
 			t.Errorf("%v, %v", result.Sources[0].Notes, err)
 		}
 	})
+}
+
+// TestPlanOfASupersededVolume: plan ends as up does, and shows what up deletes.
+func TestPlanOfASupersededVolume(t *testing.T) {
+	for stale, code := range map[string]int{config.StaleWarn: failure.ExitDone, config.StaleWait: failure.ExitDone, config.StaleFail: failure.ExitTemporary} {
+		synctest.Test(t, func(t *testing.T) {
+			w, cfg := missesRelease(t), config.DefaultConfig()
+			cfg.Roles.Roles, cfg.Stale = []string{"app"}, stale
+			result, err := w.agent.Plan(t.Context(), cfg)
+			deletes := slices.ContainsFunc(result.Sources[0].Actions, func(a report.Action) bool { return a.Step == report.Delete })
+			if failure.ExitCode(err) != code || deletes != (stale != config.StaleWarn) || len(mutating(w.cloud.calls)) != 0 {
+				t.Errorf("%s: %v, %+v, calls %q", stale, err, result.Sources[0].Actions, mutating(w.cloud.calls))
+			}
+			if _, err := w.agent.Up(t.Context(), cfg); failure.ExitCode(err) != code {
+				t.Errorf("%s: up ends with %v", stale, err)
+			}
+		})
+	}
 }
