@@ -183,8 +183,8 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
 	d := l.cohort.slot(l.tokens, l.cohort.rank) - l.cohort.before - since
-	// Launches of several pages count late. Half of the late ones take the slots left unused.
-	if l.late = d < 0; d < -lateAfter && l.cohort.size > ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
+	// In a large cohort many count late. Half of those take the slots left unused.
+	if l.late = d < 0; d < -lateAfter && l.cohort.size > 2*ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
 		last := l.cohort.slot(l.tokens, l.cohort.size)
 		d = last + l.jitter("behind", last/10) - l.cohort.before - since
 	}
