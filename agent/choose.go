@@ -62,7 +62,7 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 		}
 		return 1
 	}
-	slices.SortFunc(live, func(a, b ec2ops.Volume) int {
+	slices.SortStableFunc(live, func(a, b ec2ops.Volume) int {
 		return cmp.Or(cmp.Compare(here(a), here(b)), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
 	v := live[0]

@@ -24,7 +24,7 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) coho
 	if !slices.ContainsFunc(launches, isSelf) {
 		launches = append(launches, self) // EC2 does not list it yet
 	}
-	slices.SortFunc(launches, func(a, b ec2ops.Launch) int {
+	slices.SortStableFunc(launches, func(a, b ec2ops.Launch) int {
 		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank")))
 	})
 	own, first, end := slices.IndexFunc(launches, isSelf), 0, 0

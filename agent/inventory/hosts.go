@@ -166,7 +166,7 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 
 // match splits the instances into those that match and those that do not.
 func (q ServerQuery) match(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
-	slices.SortFunc(hosts, func(a, b ec2ops.Host) int {
+	slices.SortStableFunc(hosts, func(a, b ec2ops.Host) int {
 		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID))
 	})
 	owner := map[string]string{} // of an address: the instance's id

@@ -101,7 +101,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	}
 	c := Of(source, all)
 	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }
-	slices.SortFunc(eligible, newestFirst)
+	slices.SortStableFunc(eligible, newestFirst)
 	oldestKept := eligible[keep-1]
 	var list []Pruned
 	for _, s := range all {
@@ -121,7 +121,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 			list = append(list, Pruned{ID: s.ID, Reason: reason, Age: now.Sub(s.Start), SizeGiB: s.SizeGiB})
 		}
 	}
-	slices.SortFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	slices.SortStableFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
 	return list
 }
 
@@ -137,6 +137,6 @@ func orphans(source string, all []ec2ops.Volume, alive map[string]bool, now time
 		}
 		list = append(list, Pruned{ID: v.ID, Reason: owner + " no longer exists", Age: now.Sub(v.Created), SizeGiB: v.SizeGiB})
 	}
-	slices.SortFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	slices.SortStableFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
 	return list
 }

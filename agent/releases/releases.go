@@ -56,7 +56,7 @@ func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 func (c Catalogue) list() []Release {
 	chosen, noneErr := c.Newest()
 	all := slices.Clone(c.snapshots)
-	slices.SortFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
+	slices.SortStableFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
 	var releases []Release
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress}

@@ -39,7 +39,7 @@ type span struct{ from, to time.Duration }
 
 // ownTime returns how much of a run's duration is covered by none of the spans.
 func ownTime(took time.Duration, spans []span) time.Duration {
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	rest, at := took, time.Duration(0) // everything before at is counted
 	for _, s := range spans {
 		from, to := max(s.from, at), min(s.to, took)
