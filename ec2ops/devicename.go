@@ -17,8 +17,9 @@ var deviceNames = regexp.MustCompile(`^/dev/(sd[b-z]|xvd[b-z]|xvd[bc][a-z]|xvdd[
 func ValidDeviceName(name string) bool { return deviceNames.MatchString(name) }
 
 // FreeDeviceNames returns the names to try for a volume, best first: the wanted one, then
-// the range that EC2 recommends for EBS, /dev/sd[f-p], then the rest of /dev/sd[b-z]; all
-// except those in taken. On Xen sdX and xvdX are the same device, so either takes both.
+// the range that EC2 recommends for EBS, /dev/sd[f-p], then the rest of /dev/sd[b-z], then
+// /dev/xvdba to /dev/xvdcz, which instances with more than 25 volumes need; all except those
+// in taken. On Xen sdX and xvdX are the same device, so either takes both.
 func FreeDeviceNames(wanted string, taken []string) []string {
 	free := func(name string) bool {
 		return !slices.ContainsFunc(taken, func(t string) bool { return sameDevice(t, name) })
@@ -33,6 +34,11 @@ func FreeDeviceNames(wanted string, taken []string) []string {
 	for _, letters := range []string{"fghijklmnop", "qrstuvwxyzbcde"} {
 		for _, l := range letters {
 			add("/dev/sd" + string(l))
+		}
+	}
+	for _, first := range "bc" {
+		for second := 'a'; second <= 'z'; second++ {
+			add("/dev/xvd" + string(first) + string(second))
 		}
 	}
 	return names

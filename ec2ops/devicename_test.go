@@ -35,7 +35,7 @@ func TestFreeDeviceNames(t *testing.T) {
 			}
 			for i, n := range got {
 				if !ValidDeviceName(n) || slices.Contains(got[:i], n) {
-					t.Errorf("%s is invalid or stands there twice", n)
+					t.Errorf("%s is invalid or listed twice", n)
 				}
 			}
 		})
@@ -44,7 +44,11 @@ func TestFreeDeviceNames(t *testing.T) {
 	for c := 'a'; c <= 'z'; c++ {
 		all = append(all, "/dev/sd"+string(c))
 	}
-	if got := FreeDeviceNames("/dev/sdf", all); len(got) != 0 {
+	got := FreeDeviceNames("/dev/sdf", all)
+	if len(got) != 52 || got[0] != "/dev/xvdba" || got[51] != "/dev/xvdcz" {
+		t.Errorf("all of /dev/sd[a-z] taken: %v, want /dev/xvdba to /dev/xvdcz", got)
+	}
+	if got := FreeDeviceNames("/dev/sdf", append(all, got...)); len(got) != 0 {
 		t.Errorf("all taken: %v, want none", got)
 	}
 }

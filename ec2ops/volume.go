@@ -50,6 +50,8 @@ type Volume struct {
 	SnapshotID  string // "" for a volume created blank
 	SizeGiB     int32
 	Type        string
+	IOPS        int32 // 0 for types that have none
+	Throughput  int32 // MiB/s; gp3 only, else 0
 	Created     time.Time
 	Age         time.Duration // at the response of [Client.CreateVolume], by EC2's clock; 0 otherwise
 	Encrypted   bool
@@ -142,6 +144,7 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 	return Volume{
 		ID: aws.ToString(out.VolumeId), State: string(out.State), Zone: aws.ToString(out.AvailabilityZone),
 		SnapshotID: aws.ToString(out.SnapshotId), SizeGiB: aws.ToInt32(out.Size), Type: string(out.VolumeType),
+		IOPS: aws.ToInt32(out.Iops), Throughput: aws.ToInt32(out.Throughput),
 		Created: aws.ToTime(out.CreateTime), Age: ageOf(out), Encrypted: aws.ToBool(out.Encrypted), KMSKey: aws.ToString(out.KmsKeyId),
 		Tags: tagMap(out.Tags), Attachments: attachmentsOf(out.Attachments),
 	}, nil
@@ -246,6 +249,7 @@ func volumeOf(v types.Volume) Volume {
 	return Volume{
 		ID: aws.ToString(v.VolumeId), State: string(v.State), Zone: aws.ToString(v.AvailabilityZone),
 		SnapshotID: aws.ToString(v.SnapshotId), SizeGiB: aws.ToInt32(v.Size), Type: string(v.VolumeType),
+		IOPS: aws.ToInt32(v.Iops), Throughput: aws.ToInt32(v.Throughput),
 		Created: aws.ToTime(v.CreateTime), Encrypted: aws.ToBool(v.Encrypted), KMSKey: aws.ToString(v.KmsKeyId),
 		Tags: tagMap(v.Tags), Attachments: attachmentsOf(v.Attachments),
 	}

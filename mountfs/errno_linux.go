@@ -65,3 +65,18 @@ func errnoKind(op string, err error) error {
 	}
 	return nil
 }
+
+// remountMeaning explains an errno of a remount.
+func remountMeaning(err error) string {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case unix.EBUSY:
+		return "a process has a file open there for writing"
+	case unix.EROFS:
+		return "the file system, or its device, is read-only"
+	case unix.EPERM, unix.EACCES:
+		return "needs root"
+	}
+	return ""
+}

@@ -19,6 +19,12 @@ var (
 	// ErrTarget: a mountpoint or bind target can't be used: not empty, another mount, a
 	// symbolic link on the path, not a directory.
 	ErrTarget = errors.New("target can't be used")
+	// ErrProtected: a mountpoint or bind target can't be created or prepared, because a
+	// directory is immutable or on a read-only file system.
+	ErrProtected = errors.New("read-only")
+	// ErrShutdown: the kernel has shut down a mounted XFS after an I/O error or damage. All
+	// access fails until it is unmounted.
+	ErrShutdown = errors.New("the file system has shut down, or its device fails")
 	// ErrNoMkfs: the program mkfs.xfs is missing.
 	ErrNoMkfs = errors.New("mkfs.xfs not found: install xfsprogs")
 	// ErrOption: this kernel's XFS does not know a mount option.

@@ -13,21 +13,10 @@ type Mount struct {
 	Options, SuperOptions string // of this mount; of the file system
 }
 
-// MountAt returns the topmost mount at target, which must be absolute and clean.
+// MountAt returns the mount that is visible at target, which must be absolute and clean.
 func MountAt(mounts []Mount, target string) (Mount, bool) {
-	// In a stack of mounts on one target each is the parent of the next.
-	covered := make(map[int]bool)
-	for _, m := range mounts {
-		if m.Target == target && m.ID != m.Parent {
-			covered[m.Parent] = true
-		}
-	}
-	for _, m := range mounts {
-		if m.Target == target && !covered[m.ID] {
-			return m, true
-		}
-	}
-	return Mount{}, false
+	m := MountAbove(mounts, target)
+	return m, m.Target == target
 }
 
 // MountedAt says whether the topmost mount at target is the device's XFS itself, not a bind
@@ -37,12 +26,31 @@ func MountedAt(mounts []Mount, target string, dev Device) bool {
 	return ok && m.Major == dev.Major && m.Minor == dev.Minor && m.Root == "/" && m.FSType == "xfs"
 }
 
-// MountAbove returns the mount that contains path, which must be absolute and clean.
+// MountAbove returns the mount that contains path, which must be absolute and clean. It walks
+// from the root as the kernel does: a mount that is covered, by one on the same directory or
+// over a parent of it, is never reached. (path_resolution(7))
 func MountAbove(mounts []Mount, path string) (above Mount) {
+	listed := map[int]bool{}
 	for _, m := range mounts {
-		if isBelow(path, m.Target) && len(m.Target) >= len(above.Target) {
-			above = m // of mounts on one target the last is on top
+		listed[m.ID] = true
+	}
+	inside := func(m Mount, walked int) bool { // is m mounted on the mount that the walk is at?
+		if walked == 0 {
+			return m.Parent == m.ID || !listed[m.Parent]
 		}
+		return m.Parent == above.ID && m.ID != above.ID
+	}
+	for walked := range len(mounts) {
+		next := -1
+		for i, m := range mounts {
+			if inside(m, walked) && isBelow(path, m.Target) && (next < 0 || len(m.Target) < len(mounts[next].Target)) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return above
+		}
+		above = mounts[next]
 	}
 	return above
 }

@@ -2,6 +2,7 @@ package mountfs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -98,6 +99,54 @@ func splitOptions(options []string) (flags uintptr, data []string, err error) {
 		}
 	}
 	return flags, data, nil
+}
+
+// perMount are the flags that each mount of a file system has for itself, as mountinfo shows
+// them. (show_mnt_opts in the kernel's fs/proc_namespace.c)
+var perMount = []struct {
+	flag uintptr
+	name string
+}{
+	{msReadOnly, "ro"}, {msNoSUID, "nosuid"}, {msNoDev, "nodev"}, {msNoExec, "noexec"}, {msNoATime, "noatime"},
+	{msNoDirATime, "nodiratime"}, {msRelATime, "relatime"}, {msNoSymFollow, "nosymfollow"},
+}
+
+// OptionsDiffer returns which options a mount lacks, and which it has in addition, compared to
+// the wanted ones: "+nosuid", "-ro". It compares the options that [Remount] can change, and
+// not those of XFS. Without an option about access times the kernel uses relatime. (mount(2))
+func OptionsDiffer(wanted []string, m Mount) (differences []string) {
+	flags, _, err := splitOptions(wanted)
+	if err != nil {
+		return nil // Validate has refused them
+	}
+	if flags&accessTimes == 0 {
+		flags |= msRelATime
+	}
+	has := strings.Split(m.Options, ",")
+	if slices.Contains(strings.Split(m.SuperOptions, ","), "ro") { // then no mount of it is writable
+		has = append(has, "ro")
+	}
+	for _, o := range perMount {
+		switch want, is := flags&o.flag != 0, slices.Contains(has, o.name); {
+		case want && !is:
+			differences = append(differences, "+"+o.name)
+		case !want && is:
+			differences = append(differences, "-"+o.name)
+		}
+	}
+	return differences
+}
+
+// FileSystemOptions returns the options that belong to the file system and not to a mount of
+// it. [Remount] does not change them.
+func FileSystemOptions(options []string) (list []string) {
+	for _, o := range options {
+		f, known := mountFlags[o]
+		if !known || (f.set|f.clear)&(msSynchronous|msDirSync|msLazyTime) != 0 {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // optionMax is far longer than any XFS option; all of them share one page.

@@ -48,6 +48,9 @@ func Wait(context.Context, Volume) (Device, error) {
 	return Device{}, unsupported("wait for a device")
 }
 
+// Remount needs Linux.
+func Remount(string, []string) error { return unsupported("remount") }
+
 // OpenDisk needs Linux.
 func OpenDisk(Device) (*Disk, error) { return nil, unsupported("open a device") }
 

@@ -12,6 +12,7 @@ const (
 	Occupied                        // a directory that is not empty
 	Mounted                         // a mountpoint
 	Unusable                        // not a directory, or a symbolic link on the path
+	Protected                       // can't be created or prepared: immutable, or on a read-only file system
 )
 
 // Target is the result of InspectTarget.
@@ -21,5 +22,6 @@ type Target struct {
 	Mount    Mount       // for a mounted target, the topmost
 	Mode     fs.FileMode // permissions; of the mount, if there is one
 	Dev, Ino uint64
-	Detail   string // for people: why it is Occupied or Unusable
+	Detail   string // for people: why it is Occupied, Unusable or Protected
+	Missing  string // of an Absent target: the first directory on the path that is missing
 }

@@ -22,7 +22,7 @@ func InspectTarget(path string) (Target, error) {
 	dir, err := openDir(path)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		t.State = Absent
+		t.absent()
 		return t, nil
 	case errors.Is(err, unix.ELOOP):
 		t.State, t.Detail = Unusable, "a symbolic link on the path"
@@ -41,6 +41,33 @@ func InspectTarget(path string) (Target, error) {
 		return t, fmt.Errorf("inspect %s: %w", path, err)
 	}
 	return t, nil
+}
+
+// absent fills in the state of a missing directory.
+func (t *Target) absent() {
+	t.State, t.Missing = Absent, t.Path
+	above := filepath.Dir(t.Path)
+	for ; above != "/"; above = filepath.Dir(above) {
+		if _, err := os.Lstat(above); err == nil {
+			break
+		}
+		t.Missing = above
+	}
+	if why := protection(above); why != "" {
+		t.State, t.Detail = Protected, "can't be created: "+above+" is "+why
+	}
+}
+
+// protection says why a directory can't be changed even by root, "" if it can. For an
+// immutable one access(2) is EPERM. (inode_permission in the kernel's fs/namei.c)
+func protection(dir string) string {
+	switch err := unix.Access(dir, unix.W_OK); {
+	case errors.Is(err, unix.EROFS):
+		return "on a read-only file system"
+	case errors.Is(err, unix.EPERM):
+		return "immutable (lsattr -d " + dir + ")"
+	}
+	return ""
 }
 
 // inspect fills in the state of an open directory.
@@ -62,6 +89,9 @@ func (t *Target) inspect(dir *os.File) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		t.State = Empty
+		if why := protection(procFD(int(dir.Fd()))); why != "" && t.Mode != 0 {
+			t.State, t.Detail = Protected, fmt.Sprintf("its mode %03o can't be set to 000: it is %s", t.Mode, strings.Replace(why, procFD(int(dir.Fd())), t.Path, 1))
+		}
 	case err != nil:
 		return err
 	default:
@@ -87,9 +117,14 @@ func mountOf(mounts []Mount, path string, dir *os.File) (Mount, bool) {
 	return Mount{}, false
 }
 
-// openDir opens a directory without following symbolic links.
+// openDir opens a directory without following symbolic links. On an XFS that has shut down
+// every access is EIO, and openDir returns ErrShutdown. (xfs_is_shutdown in fs/xfs)
 func openDir(path string) (*os.File, error) {
-	return openBelow(unix.AT_FDCWD, path, unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	dir, err := openBelow(unix.AT_FDCWD, path, unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	if errors.Is(err, unix.EIO) {
+		return nil, fmt.Errorf("%w: %w", ErrShutdown, err)
+	}
+	return dir, err
 }
 
 func openBelow(dirFD int, path string, resolve uint64) (*os.File, error) {
@@ -183,6 +218,8 @@ func (t Target) usable() error {
 		return nil
 	case Mounted:
 		return fmt.Errorf("%w: %s is already a mount of %s (%s)", ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)
+	case Protected:
+		return fmt.Errorf("%w: %s %s", ErrProtected, t.Path, t.Detail)
 	}
 	return fmt.Errorf("%w: %s: %s", ErrTarget, t.Path, t.Detail)
 }
