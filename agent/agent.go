@@ -69,6 +69,7 @@ type Attachments interface {
 type Host struct {
 	Devices
 	Mounter
+	Mounted
 	record.Store
 }
 
@@ -93,8 +94,15 @@ type Mounter interface {
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	Unmount(target string) error
+}
+
+// Mounted is what the agent does with a file system that is mounted.
+type Mounted interface {
+	Remount(target string, options []string) error
 	// CheckNotFrozen returns mountfs.ErrBusy if the file system mounted at path is frozen.
 	CheckNotFrozen(path string) error
+	// Revision returns the revision of the release in a Source directory, "" for none.
+	Revision(dir string) string
 }
 
 // Watch waits for a volume's device node.

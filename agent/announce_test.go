@@ -45,7 +45,7 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 		// Who asks without naming the roles finds everything as it should be.
 		plain := cfg
 		plain.Roles = config.DefaultConfig().Roles
-		if result, err := w.agent.Status(t.Context(), plain); err != nil || result.Sources[0].State != report.StateReady {
+		if result, err := w.agent.Status(t.Context(), plain, StatusOptions{}); err != nil || result.Sources[0].State != report.StateReady {
 			t.Errorf("status without the roles: %v, %v; want ready", result.Sources[0].State, err)
 		}
 		// A new role is put on without mounting anything again.

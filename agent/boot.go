@@ -44,8 +44,7 @@ func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error
 
 // up makes one source ready. Each attempt has its own volume.
 func (l *launch) up(ctx context.Context) error {
-	if r, ok := l.nothingToDo(ctx); ok {
-		l.reportReady(r)
+	if l.nothingToDo(ctx) {
 		return nil
 	}
 	for {
@@ -100,13 +99,14 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 	if err != nil {
 		return at, nil, err
 	}
+	at.listed = obs.snapshots
 	if at.attached, err = l.attach(ctx, at.placed); err != nil {
 		return at, nil, err
 	}
 	if err := l.inspect(ctx, at.attached); err != nil {
 		return at, nil, err
 	}
-	if at.mounted, err = l.mount(ctx, at.attached); err != nil {
+	if at.mounted, err = l.mount(at.attached, obs.targets); err != nil {
 		return at, nil, err
 	}
 	return l.announce(ctx, at.mounted)
@@ -137,11 +137,9 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *
 	if err := l.completeHook(ctx, s); err != nil {
 		return at, nil, err
 	}
-	r := l.recordOf(m)
-	if err := l.host.SaveRecord(r); err != nil {
+	if err := l.saveRecord(m); err != nil {
 		return at, nil, err
 	}
-	l.reportReady(r)
 	l.Report.Changed = true
 	return at, nil, nil
 }
@@ -235,7 +233,7 @@ func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
 		return err
 	}
 	for _, src := range l.cfg.EverySource() {
-		r, ready := record.Ready(l.host, l.host, src)
+		r, _, ready := record.Ready(l.host, l.host, src)
 		if src.Name == l.src.Name || !ready {
 			continue
 		}
@@ -249,35 +247,14 @@ func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
 	return nil
 }
 
-// nothingToDo reports whether the result of an earlier run is still in place, the configured
-// roles were announced, and the launch hook is done.
-func (l *launch) nothingToDo(ctx context.Context) (record.Record, bool) {
-	r, ready := record.Ready(l.host, l.host, l.src)
-	return r, ready && (l.cfg.Roles.None() || r.Roles == record.Digest(l.cfg.Roles)) && l.hook.NothingToDo(ctx, r)
-}
-
 // otherNotReady returns the name of another source of this instance that is not ready, or "".
 func (l *launch) otherNotReady() string {
 	for _, src := range l.cfg.EverySource() {
-		if _, ready := record.Ready(l.host, l.host, src); src.Name != l.src.Name && !ready {
+		if _, _, ready := record.Ready(l.host, l.host, src); src.Name != l.src.Name && !ready {
 			return src.Name
 		}
 	}
 	return ""
-}
-
-// recordOf returns the record of a source that is ready.
-func (l *launch) recordOf(m mounted) record.Record {
-	r := record.Record{
-		Source: l.src.Name, Wanted: record.Digest(l.src), Roles: record.Digest(l.cfg.Roles), Instance: l.Self.InstanceID, Zone: l.Self.Zone,
-		Volume: m.volume.ID, Snapshot: m.volume.SnapshotID, Device: m.attachment.Device,
-		Node: m.device.Node, Major: m.device.Major, Minor: m.device.Minor, Size: m.volume.Bytes(),
-		Ready: time.Now(),
-	}
-	if l.hook.Record(&r); l.hook.ToBeWarmed() { // the roles follow when it enters service
-		r.Roles = ""
-	}
-	return r
 }
 
 func gib(bytes int64) string { return fmt.Sprintf("%.4g GiB", float64(bytes)/float64(ec2ops.GiB)) }

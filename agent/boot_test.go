@@ -99,7 +99,7 @@ func TestUpAgainMakesNoCall(t *testing.T) {
 		if err != nil || len(plan.Sources[0].Actions) != 0 {
 			t.Errorf("plan: error %v, actions %v; want none", err, plan.Sources[0].Actions)
 		}
-		status, err := w.agent.Status(t.Context(), config.DefaultConfig())
+		status, err := w.agent.Status(t.Context(), config.DefaultConfig(), StatusOptions{})
 		if err != nil || status.Sources[0].State != report.StateReady {
 			t.Errorf("status: error %v, state %v; want ready", err, status.Sources[0].State)
 		}

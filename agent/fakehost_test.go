@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"snapsource/agent/deploy"
@@ -19,6 +20,11 @@ type fakeHost struct {
 	cloud            *fakeCloud
 	mounts           map[string]uint32 // target → minor of the device; binds too
 	roots            map[string]string // target of a bind → what it shows
+	options          map[string]string // target → its mount options
+	remountErr       error
+	shutdown         bool  // the file system has shut down
+	grownTo          int64 // bytes
+	runErr           error // why no record can be saved
 	targets          map[string]mountfs.Target
 	records          map[string]record.Record
 	snapshotContents mountfs.Contents
@@ -44,18 +50,21 @@ func (h *fakeHost) Lock(context.Context, func()) (func() error, error) {
 func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 	var all []mountfs.Mount
 	for target, minor := range h.mounts {
-		all = append(all, mountfs.Mount{Target: target, Root: cmp.Or(h.roots[target], "/"), FSType: "xfs", Major: 259, Minor: minor})
+		all = append(all, mountfs.Mount{Target: target, Root: cmp.Or(h.roots[target], "/"), FSType: "xfs", Major: 259, Minor: minor, Options: cmp.Or(h.options[target], "rw,noatime,nosuid,nodev")})
 	}
 	return all, nil
 }
 
 func (h *fakeHost) InspectTarget(path string) (mountfs.Target, error) {
+	if h.shutdown {
+		return mountfs.Target{}, fmt.Errorf("inspect %s: %w", path, mountfs.ErrShutdown)
+	}
 	if t, ok := h.targets[path]; ok {
 		t.Path = path
 		return t, nil
 	}
 	if minor, ok := h.mounts[path]; ok {
-		return mountfs.Target{Path: path, State: mountfs.Mounted, Mount: mountfs.Mount{Major: 259, Minor: minor, FSType: "xfs"}}, nil
+		return mountfs.Target{Path: path, State: mountfs.Mounted, Mount: mountfs.Mount{Major: 259, Minor: minor, FSType: "xfs", Options: cmp.Or(h.options[path], "rw,noatime,nosuid,nodev")}}, nil
 	}
 	return mountfs.Target{Path: path, State: mountfs.Absent}, nil
 }
@@ -120,16 +129,22 @@ func (d fakeDisk) Format(_ context.Context, f mountfs.Format) error {
 	return nil
 }
 
-func (h *fakeHost) MountXFS(d mountfs.Device, target string, _ []string) (mountfs.XFSMount, error) {
+func (h *fakeHost) MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error) {
 	if h.cloud.isDead() {
 		return mountfs.XFSMount{}, errKilled
 	}
 	_, already := h.mounts[target]
 	h.mounts[target] = d.Minor
+	if !already {
+		h.options[target] = strings.Join(options, ",")
+	}
 	return mountfs.XFSMount{Already: already}, nil
 }
 
-func (h *fakeHost) Grow(_ string, size int64) (int64, int64, error) { return size, size, nil }
+func (h *fakeHost) Grow(_ string, size int64) (int64, int64, error) {
+	h.grownTo = size
+	return size, size, nil
+}
 
 func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, error) {
 	if h.cloud.isDead() {
@@ -138,9 +153,22 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 	if create {
 		h.made = append(h.made, mountpoint+"/"+dir)
 	}
-	h.mounts[target], h.roots[target] = h.mounts[mountpoint], "/"+dir
+	if _, already := h.mounts[target]; already {
+		return true, nil
+	}
+	h.mounts[target], h.roots[target], h.options[target] = h.mounts[mountpoint], "/"+dir, h.options[mountpoint]
 	return false, nil
 }
+
+func (h *fakeHost) Remount(target string, options []string) error {
+	if h.remountErr != nil {
+		return h.remountErr
+	}
+	h.options[target] = strings.Join(options, ",")
+	return nil
+}
+
+func (h *fakeHost) CheckWritable() error { return h.runErr }
 
 func (h *fakeHost) Unmount(target string) error {
 	if err := h.unmountErr[target]; err != nil {

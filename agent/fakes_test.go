@@ -23,12 +23,12 @@ func newWorld() *world {
 	w := &world{
 		cloud: &fakeCloud{instanceTags: map[string]string{}, volumes: map[string]*fakeVolume{}, tokens: map[string]string{}, params: map[string]string{},
 			createTakes: 1500 * time.Millisecond, attachTakes: time.Second},
-		host: &fakeHost{mounts: map[string]uint32{}, roots: map[string]string{}, targets: map[string]mountfs.Target{}, records: map[string]record.Record{}},
+		host: &fakeHost{mounts: map[string]uint32{}, roots: map[string]string{}, options: map[string]string{}, targets: map[string]mountfs.Target{}, records: map[string]record.Record{}},
 	}
 	w.cloud.host, w.host.cloud = w.host, w.cloud
 	w.host.snapshotContents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{Label: "codepen-app", UUID: "a-foreign-uuid"}}
 	events := func(e report.Event) { w.events = append(w.events, e) }
-	w.agent = &Agent{Cloud: Cloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}, Host: Host{w.host, w.host, w.host}, Events: events}
+	w.agent = &Agent{Cloud: Cloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}, Host: Host{w.host, w.host, w.host, w.host}, Events: events}
 	w.deploy = &deploy.Deploy{Cloud: w.cloud, Releases: w.cloud, Host: w.host, Events: events}
 	return w
 }

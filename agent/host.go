@@ -11,9 +11,9 @@ import (
 
 // NewHost returns the host that this process runs on, with its lock and records in dir; see
 // [record.RunDir].
-func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, dir} }
+func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, kernel{}, dir} }
 
-// kernel implements [Devices] and [Mounter] by mountfs.
+// kernel implements [Devices], [Mounter] and [Mounted] by mountfs.
 type kernel struct{}
 
 func (kernel) Mounts() ([]mountfs.Mount, error)                  { return mountfs.Mounts() }
@@ -24,6 +24,12 @@ func (kernel) Watch(v mountfs.Volume) (Watch, error)             { return mountf
 func (kernel) Unmount(target string) error                       { return failure.NotRoot(mountfs.Unmount(target)) }
 func (kernel) CheckNotFrozen(path string) error {
 	return mountfs.CheckNotFrozen(path, deploy.DefaultFreezeTimeout)
+}
+
+func (kernel) Revision(dir string) string { return deploy.Revision(dir) }
+
+func (kernel) Remount(target string, options []string) error {
+	return failure.NotRoot(mountfs.Remount(target, options))
 }
 
 func (kernel) OpenDisk(d mountfs.Device) (Disk, error) {

@@ -2,9 +2,9 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
@@ -12,7 +12,8 @@ import (
 )
 
 // mount mounts the file system and the binds, and verifies each in the kernel's mount table.
-func (l *launch) mount(_ context.Context, a attached) (at mounted, err error) {
+// targets are the mountpoint and the bind targets as they were before.
+func (l *launch) mount(a attached, targets []mountfs.Target) (at mounted, err error) {
 	at.attached = a
 	s := l.Begin(report.Mount)
 	defer s.End(&err)
@@ -47,5 +48,43 @@ func (l *launch) mount(_ context.Context, a attached) (at mounted, err error) {
 		s.Detail += ", " + bind.Target
 	}
 	at.complete = true
-	return at, nil
+	l.noteParents(targets)
+	return at, l.remount(s)
+}
+
+// noteParents names the directories above the targets that did not exist. They now belong to
+// root, and useradd(8) leaves an existing home as it is.
+func (l *launch) noteParents(targets []mountfs.Target) {
+	noted := ""
+	for _, t := range targets {
+		if t.Missing != "" && t.Missing != t.Path && t.Missing != noted {
+			noted = t.Missing
+			l.Note(noted + " did not exist and now belongs to root: if it is a user's home, create the user in the machine image")
+		}
+	}
+}
+
+// remount gives mounts of earlier runs the configured options. A mount that a process writes to
+// stays writable, with a note.
+func (l *launch) remount(s *report.Running) error {
+	mounts, err := l.host.Mounts()
+	if err != nil {
+		return err
+	}
+	for _, p := range l.targetPaths() {
+		m, _ := mountfs.MountAt(mounts, p)
+		differ := mountfs.OptionsDiffer(l.src.MountOptions, m)
+		if len(differ) == 0 {
+			continue
+		}
+		switch err := l.host.Remount(p, l.src.MountOptions); {
+		case errors.Is(err, mountfs.ErrBusy):
+			l.Note("mount-option: " + failure.Line(err) + "; snapsource up tries it again")
+		case err != nil:
+			return err
+		default:
+			s.Detail += fmt.Sprintf(" (%s remounted: %s)", p, strings.Join(differ, " "))
+		}
+	}
+	return nil
 }

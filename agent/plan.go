@@ -26,8 +26,7 @@ func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, err
 	hook := launchhook.New(a.Cloud.Group, cfg.LifecycleHook)
 	return report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
 		l := &launch{run: a.run(r, cfg, src), hook: hook}
-		if known, ok := l.nothingToDo(ctx); ok {
-			l.reportReady(known)
+		if l.nothingToDo(ctx) {
 			return nil
 		}
 		return l.plan(ctx)
@@ -134,13 +133,23 @@ func (l *launch) planContents(c choice, dev *mountfs.Device) error {
 }
 
 func (l *launch) planMounts(obs observed) {
-	if obs.targets[0].State != mountfs.Mounted {
-		l.addAction(report.Mount, "at %s with %s", l.src.Mount, strings.Join(l.src.MountOptions, ","))
-	}
-	for i, bind := range l.src.Binds {
-		if obs.targets[i+1].State != mountfs.Mounted {
-			l.addAction(report.Mount, "%s/%s bound to %s", l.src.Mount, bind.Dir, bind.Target)
+	for i, t := range obs.targets {
+		switch {
+		case t.State == mountfs.Mounted:
+			if differ := mountfs.OptionsDiffer(l.src.MountOptions, t.Mount); len(differ) > 0 {
+				l.addAction(report.Mount, "remount %s: %s", t.Path, strings.Join(differ, " "))
+			}
+		case i == 0:
+			l.addAction(report.Mount, "at %s with %s", t.Path, strings.Join(l.src.MountOptions, ","))
+		default:
+			l.addAction(report.Mount, "%s/%s bound to %s", l.src.Mount, l.src.Binds[i-1].Dir, t.Path)
 		}
+		if t.Missing != "" && t.Missing != t.Path {
+			l.addAction(report.Mount, "create %s, owned by root", t.Missing)
+		}
+	}
+	if known, dev := l.recordedDevice(); dev != nil && !known.Ready.IsZero() && dev.Size > known.Size {
+		l.addAction(report.Mount, "grow the file system from %s to %s", gib(known.Size), gib(dev.Size))
 	}
 }
 

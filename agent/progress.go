@@ -21,7 +21,8 @@ const (
 type placed struct {
 	volume      ec2ops.Volume
 	origin      origin
-	unannounced bool // no deployment can have found the instance yet
+	unannounced bool                       // no deployment can have found the instance yet
+	listed      *future[[]ec2ops.Snapshot] // the snapshots, as survey requested them
 }
 
 // attached is a volume that is attached to this instance.

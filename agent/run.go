@@ -41,12 +41,6 @@ type launch struct {
 	made []string
 }
 
-// reportReady reports a source that this run or an earlier one made ready.
-func (r *run) reportReady(ready record.Record) {
-	r.Report.FromRecord(ready)
-	r.Report.State = report.StateReady
-}
-
 // deviceOf finds the volume's device by the volume id, or else by a device name: that of the
 // attachment or of an earlier run's record. It returns nil if the kernel shows no device.
 func (r *run) deviceOf(v ec2ops.Volume) (*mountfs.Device, error) {

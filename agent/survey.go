@@ -31,6 +31,9 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 	}
+	if err := l.host.CheckWritable(); err != nil { // before a volume is made that it could not record
+		return obs, err
+	}
 	once := l.limiter.First(ctx, l.Self)
 	obs.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
 	volumes := inBackground(&l.background, func() ([]ec2ops.Volume, error) { return list(once) })
@@ -64,10 +67,32 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 		}
 	}
 	s.Detail = obs.String()
+	if err := l.checkMountedElsewhere(obs); err != nil {
+		return obs, err
+	}
 	if err := checkTargets(obs.targets, obs.device); err != nil {
 		return obs, err
 	}
 	return obs, l.checkParentMounts(obs.targets)
+}
+
+// checkMountedElsewhere refuses a volume that is mounted at another mountpoint than the
+// configured one: the setting has changed.
+func (l *launch) checkMountedElsewhere(obs observed) error {
+	if obs.device == nil {
+		return nil
+	}
+	mounts, err := l.host.Mounts()
+	if err != nil || mountfs.MountedAt(mounts, l.src.Mount, *obs.device) {
+		return err
+	}
+	for _, m := range mounts {
+		if m.Major == obs.device.Major && m.Minor == obs.device.Minor && m.Root == "/" {
+			return failure.Advise(fmt.Errorf("%w: %s is mounted at %s, not at %s as configured", failure.ErrRefused, obs.choice.volume.ID, m.Target, l.src.Mount),
+				"snapsource down, then snapsource up, mounts it there; or set mount to "+m.Target)
+		}
+	}
+	return nil
 }
 
 // recordedAt returns the id of the recorded volume if it is mounted at one of the targets, else "".
@@ -129,16 +154,21 @@ func (obs observed) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (l *launch) inspectTargets() ([]mountfs.Target, error) {
-	paths := []string{l.src.Mount}
-	for _, bind := range l.src.Binds {
+// targetPaths returns the mountpoint and the bind targets.
+func (r *run) targetPaths() []string {
+	paths := []string{r.src.Mount}
+	for _, bind := range r.src.Binds {
 		paths = append(paths, bind.Target)
 	}
+	return paths
+}
+
+func (l *launch) inspectTargets() ([]mountfs.Target, error) {
 	var targets []mountfs.Target
-	for _, p := range paths {
+	for _, p := range l.targetPaths() {
 		t, err := l.host.InspectTarget(p)
 		if err != nil {
-			return nil, fmt.Errorf("inspect %s: %w", p, err)
+			return nil, err
 		}
 		targets = append(targets, t)
 	}
@@ -156,6 +186,8 @@ func checkTargets(targets []mountfs.Target, dev *mountfs.Device) error {
 				continue
 			}
 			return fmt.Errorf("%w: %s is the mountpoint of %s (%s)", mountfs.ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)
+		case mountfs.Protected:
+			return fmt.Errorf("%w: %s %s", mountfs.ErrProtected, t.Path, t.Detail)
 		case mountfs.Occupied:
 			return fmt.Errorf("%w: %s is not empty", mountfs.ErrTarget, t.Path)
 		default:

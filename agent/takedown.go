@@ -61,7 +61,11 @@ func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountf
 	if mounts, err = r.mountsOf(*dev); err != nil || len(mounts) == 0 {
 		return dev, nil, err
 	}
-	return dev, mounts, r.host.CheckNotFrozen(mounts[len(mounts)-1].Target)
+	err = r.host.CheckNotFrozen(mounts[len(mounts)-1].Target)
+	if errors.Is(err, mountfs.ErrShutdown) { // it can only be unmounted
+		err = nil
+	}
+	return dev, mounts, err
 }
 
 // unmount unmounts everything from the volume's device. If that fails, or the device is still

@@ -209,6 +209,9 @@ func (m *Machine) MkfsPath() (string, error) { return "/sbin/mkfs.xfs", nil }
 // Revision implements [Host].
 func (m *Machine) Revision(string) string { return "" }
 
+// CheckWritable implements [Host].
+func (m *Machine) CheckWritable() error { return nil }
+
 // LoadRecord implements [Host].
 func (m *Machine) LoadRecord(source string) (record.Record, error) {
 	m.mu.Lock()

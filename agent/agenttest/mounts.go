@@ -36,7 +36,7 @@ func (m *Machine) add(minor uint32, root, target string) error {
 	if id > 1 {
 		id = m.mounts[len(m.mounts)-1].ID + 1
 	}
-	m.mounts = append(m.mounts, mountfs.Mount{ID: id, Target: target, Root: root, FSType: "xfs", Major: nvme, Minor: minor})
+	m.mounts = append(m.mounts, mountfs.Mount{ID: id, Target: target, Root: root, FSType: "xfs", Major: nvme, Minor: minor, Options: "rw,noatime,nosuid,nodev"})
 	m.mu.Unlock()
 	return m.cloud.Disks.mounted(m.volumeOf(minor), 1)
 }
@@ -115,6 +115,9 @@ func (m *Machine) CheckNotFrozen(path string) (err error) {
 	})
 	return err
 }
+
+// Remount implements [Host].
+func (m *Machine) Remount(string, []string) error { return nil }
 
 // Users implements [Host].
 func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }

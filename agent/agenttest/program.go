@@ -18,9 +18,10 @@ type Program struct {
 type Host interface {
 	agent.Devices
 	agent.Mounter
+	agent.Mounted
 	record.Store
 	deploy.Host
 }
 
 // HostOf gives the host of a launch.
-func HostOf(h Host) agent.Host { return agent.Host{Devices: h, Mounter: h, Store: h} }
+func HostOf(h Host) agent.Host { return agent.Host{Devices: h, Mounter: h, Mounted: h, Store: h} }

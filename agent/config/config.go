@@ -235,6 +235,9 @@ func (s Source) validate() error {
 			return err
 		}
 	}
+	if len(s.Tags) > tagsMax {
+		return Usagef("tag: %d tags, but a volume has at most %d besides those of snapsource", len(s.Tags), tagsMax)
+	}
 	for k, v := range s.Tags {
 		if err := ValidateTag(k, v); err != nil {
 			return err
@@ -245,6 +248,10 @@ func (s Source) validate() error {
 	}
 	return nil
 }
+
+// tagsMax is how many more tags a volume can have: EC2 allows 50 (CreateTags, API reference),
+// and snapsource sets up to 6: [Source.VolumeTags], [ec2ops.TagFormatted], [ec2ops.TagStarted].
+const tagsMax = 50 - 6
 
 // validateVolume checks against the ranges of the API reference (CreateVolume).
 func (s Source) validateVolume() error {

@@ -58,7 +58,7 @@ type host struct{ record.Dir }
 
 func (host) Mounts() ([]mountfs.Mount, error)              { return mountfs.Mounts() }
 func (host) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find(v) }
-func (host) Revision(dir string) string                    { return revisionOf(dir) }
+func (host) Revision(dir string) string                    { return Revision(dir) }
 func (host) Flush(mountpoint string) error                 { return failure.NotRoot(mountfs.Flush(mountpoint)) }
 
 func (host) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {

@@ -24,9 +24,9 @@ const revisionLength = 64
 // by a link to anything on the host, so only what is below the directory is read.
 type releaseFiles struct{ files *mountfs.Below }
 
-// revisionOf returns the revision of the release in a Source directory: that of the target of
+// Revision returns the revision of the release in a Source directory: that of the target of
 // its link "current", else its own; "" if there is none.
-func revisionOf(dir string) string {
+func Revision(dir string) string {
 	files, err := mountfs.OpenBelow(dir)
 	if err != nil {
 		return ""

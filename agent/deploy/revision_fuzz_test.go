@@ -35,7 +35,7 @@ func FuzzRevision(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		got := revisionOf(dir)
+		got := Revision(dir)
 		if strings.Trim(got, "0123456789abcdefABCDEF") != "" || len(got) > 64 {
 			t.Fatalf("revision %q", got)
 		}

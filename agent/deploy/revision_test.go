@@ -43,7 +43,7 @@ func TestRevision(t *testing.T) {
 			for file, text := range tc.files {
 				write(t, dir, file, text)
 			}
-			if got := revisionOf(dir); got != tc.want {
+			if got := Revision(dir); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
@@ -75,7 +75,7 @@ func TestRevisionLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := revisionOf(dir); got != tc.want {
+		if got := Revision(dir); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
@@ -87,17 +87,17 @@ func TestRevisionOfGitOutside(t *testing.T) {
 	write(t, out, "HEAD", commit)
 	write(t, out, "refs/heads/main", commit)
 	write(t, dir, ".git", "gitdir: "+out)
-	if got := revisionOf(dir); got != "" {
+	if got := Revision(dir); got != "" {
 		t.Errorf("gitdir: %q", got)
 	}
 	write(t, dir, "git/HEAD", "ref: refs/heads/main")
 	write(t, dir, "git/commondir", out)
 	write(t, dir, ".git", "gitdir: "+dir+"/git")
-	if got := revisionOf(dir); got != "" {
+	if got := Revision(dir); got != "" {
 		t.Errorf("commondir: %q", got)
 	}
 	write(t, dir, "git/refs/heads/main", commit)
-	if got := revisionOf(dir); got != commit {
+	if got := Revision(dir); got != commit {
 		t.Errorf("in the Source: %q", got)
 	}
 }
@@ -107,7 +107,7 @@ func TestRevisionFIFO(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "REVISION"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := revisionOf(dir); got != "" {
+	if got := Revision(dir); got != "" {
 		t.Error(got)
 	}
 }
@@ -120,13 +120,13 @@ func TestRevisionOfGit(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs git: %v", err)
 	}
-	if got := revisionOf(dir); got != strings.TrimSpace(string(out)) {
+	if got := Revision(dir); got != strings.TrimSpace(string(out)) {
 		t.Errorf("%q, git says %q", got, out)
 	}
 	if out, err := exec.CommandContext(t.Context(), "git", "-C", dir, "pack-refs", "--all").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if got := revisionOf(dir); got != strings.TrimSpace(string(out)) {
+	if got := Revision(dir); got != strings.TrimSpace(string(out)) {
 		t.Errorf("packed: %q, git says %q", got, out)
 	}
 }

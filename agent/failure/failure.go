@@ -22,6 +22,10 @@ var (
 	ErrNotRelease = errors.New("no release of this source")
 	// ErrTemporary: a later run may succeed.
 	ErrTemporary = errors.New("temporary")
+	// ErrNotReady: status found a source that is not ready.
+	ErrNotReady = errors.New("not ready")
+	// ErrUnknown: status could not find out whether a source is ready.
+	ErrUnknown = errors.New("unknown")
 	// ErrNotRoot: the process lacks the rights on this host.
 	ErrNotRoot = errors.New("not root")
 )

@@ -13,6 +13,8 @@ import (
 // Exit codes, as sysexits(3) names them.
 const (
 	ExitDone       = 0
+	ExitNotReady   = 1  // status only
+	ExitUnknown    = 2  // status only
 	ExitUsage      = 64 // the command line or the configuration
 	ExitRefused    = 65 // foreign or damaged data
 	ExitNoSnapshot = 69
@@ -59,6 +61,14 @@ func judge(err error) verdict {
 		return verdict{ExitNoSnapshot, "for the first volume run snapsource init; a deployment's snapshot needs the tag Name=SOURCE"}
 	case is(ErrNotRelease):
 		return verdict{ExitRefused, "if the snapshot is not a release, run snapsource reject; else change bind"}
+	case is(mountfs.ErrShutdown):
+		return verdict{ExitRefused, "look for the cause in dmesg; then run snapsource down and snapsource up, which mount it anew; if that fails, snapsource down --delete and up take a new volume"}
+	case is(mountfs.ErrProtected):
+		return verdict{ExitUsage, "create the directory, with mode 000, in the machine image, or choose another path with --mount or --bind"}
+	case is(ErrNotReady):
+		return verdict{ExitNotReady, "run snapsource up"}
+	case is(ErrUnknown):
+		return verdict{ExitUnknown, ""}
 	case is(mountfs.ErrTarget):
 		return verdict{ExitRefused, "empty the directory or unmount what is there, or choose another with --mount or --bind"}
 	case is(mountfs.ErrRefused) && errors.As(err, new(*mountfs.MountError)):
@@ -97,7 +107,12 @@ func judge(err error) verdict {
 func ExitCode(err error) int { return judge(err).code }
 
 // Hint returns the advice for an error; "" if the error says what to do.
-func Hint(err error) string { return judge(err).hint }
+func Hint(err error) string {
+	if own, ok := errors.AsType[*advised](err); ok {
+		return own.advice
+	}
+	return judge(err).hint
+}
 
 // Line returns an error's text on one line; programs may print several.
 func Line(err error) string {

@@ -31,6 +31,12 @@ func (d Dir) Lock(ctx context.Context, waiting func()) (func() error, error) {
 	return unlock, failure.NotRoot(err)
 }
 
+// CheckWritable returns an error if no record can be saved, because the file system is full or
+// read-only. It changes nothing.
+func (d Dir) CheckWritable() error {
+	return checkWritable(string(d))
+}
+
 // nameMax is the longest prefix of a source's name in a file name, which has at most 255 bytes.
 const nameMax = 200
 

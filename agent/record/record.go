@@ -15,21 +15,44 @@ import (
 
 // Record is a run's result for one source.
 type Record struct {
-	Source   string    `json:"source"`
-	Wanted   string    `json:"wanted"`             // digest of the source's configuration
-	Roles    string    `json:"roles"`              // digest of the announced roles
-	Hook     string    `json:"hook,omitempty"`     // the launch hook that is completed
-	NoGroup  string    `json:"no_group,omitempty"` // the configured hook, if the instance is in no group
-	Instance string    `json:"instance"`
-	Zone     string    `json:"zone"`
-	Volume   string    `json:"volume"`
-	Snapshot string    `json:"snapshot,omitempty"`
-	Device   string    `json:"device"` // EC2's device name
-	Node     string    `json:"node"`
-	Major    uint32    `json:"major"`
-	Minor    uint32    `json:"minor"`
-	Size     int64     `json:"size"`  // of the volume, in bytes
-	Ready    time.Time `json:"ready"` // zero: a launch from this volume is not announced yet
+	Source   string     `json:"source"`
+	Roles    string     `json:"roles"`              // digest of the announced roles
+	Hook     string     `json:"hook,omitempty"`     // the launch hook that is completed
+	NoGroup  string     `json:"no_group,omitempty"` // the configured hook, if the instance is in no group
+	Instance string     `json:"instance"`
+	Region   string     `json:"region"`
+	Zone     string     `json:"zone"`
+	Volume   string     `json:"volume"`
+	Facts    Facts      `json:"facts"` // about the volume
+	Snapshot string     `json:"snapshot,omitempty"`
+	Taken    *time.Time `json:"taken,omitempty"`    // when the snapshot was started, if known
+	Revision string     `json:"revision,omitempty"` // of the snapshot's release, if known
+	Device   string     `json:"device"`             // EC2's device name
+	Node     string     `json:"node"`
+	Major    uint32     `json:"major"`
+	Minor    uint32     `json:"minor"`
+	Size     int64      `json:"size"`  // of the device, in bytes
+	Ready    time.Time  `json:"ready"` // zero: a launch from this volume is not announced yet
+	Applied  Applied    `json:"applied"`
+}
+
+// Facts are what EC2 showed of the volume.
+type Facts struct {
+	SizeGiB    int32             `json:"size_gib"`
+	Type       string            `json:"type"`
+	IOPS       int32             `json:"iops,omitempty"`
+	Throughput int32             `json:"throughput,omitempty"` // MiB/s
+	Encrypted  bool              `json:"encrypted"`
+	KMSKey     string            `json:"kms_key,omitempty"` // its ARN
+	Tags       map[string]string `json:"tags,omitempty"`
+}
+
+// Applied are settings that take effect when the volume is attached or mounted, as they were
+// then.
+type Applied struct {
+	Device  string   `json:"device"`            // the configured device name
+	Options []string `json:"options,omitempty"` // of the file system; see [mountfs.FileSystemOptions]
+	Binds   []string `json:"binds,omitempty"`   // the targets
 }
 
 // Wants returns what to find the device of the record's volume by.
@@ -51,6 +74,8 @@ func Digest(wanted any) string {
 type Store interface {
 	// Lock takes the host's one lock; waiting is called if another run has it.
 	Lock(ctx context.Context, waiting func()) (unlock func() error, err error)
+	// CheckWritable returns an error if no record can be saved.
+	CheckWritable() error
 	LoadRecord(source string) (Record, error)
 	// Records returns those of all sources, without those that can't be read.
 	Records() []Record
@@ -65,25 +90,31 @@ type Kernel interface {
 	CheckBind(mountpoint, dir, target string) (bool, error)
 }
 
-// Ready returns the record of a source and whether the source is still ready: the
-// configuration is unchanged, and the kernel shows the volume's device, mount and binds.
-func Ready(store Store, kernel Kernel, src config.Source) (Record, bool) {
+// Ready returns the record of a source, and the device, and whether the source is still ready:
+// the kernel shows the volume's device, mount and binds, with the configured options.
+func Ready(store Store, kernel Kernel, src config.Source) (Record, mountfs.Device, bool) {
 	r, err := store.LoadRecord(src.Name)
-	if err != nil || r.Wanted != Digest(src) {
-		return Record{}, false
+	if err != nil || r.Ready.IsZero() {
+		return Record{}, mountfs.Device{}, false
 	}
 	dev, err := kernel.Find(r.Wants())
 	if err != nil || dev.Major != r.Major || dev.Minor != r.Minor {
-		return Record{}, false
+		return Record{}, dev, false
 	}
 	mounts, err := kernel.Mounts()
-	if err != nil || !mountfs.MountedAt(mounts, src.Mount, dev) {
-		return Record{}, false
+	if err != nil || !mountfs.MountedAt(mounts, src.Mount, dev) || !asWanted(mounts, src.Mount, src) {
+		return Record{}, dev, false
 	}
 	for _, bind := range src.Binds {
-		if ok, err := kernel.CheckBind(src.Mount, bind.Dir, bind.Target); err != nil || !ok {
-			return Record{}, false
+		if ok, err := kernel.CheckBind(src.Mount, bind.Dir, bind.Target); err != nil || !ok || !asWanted(mounts, bind.Target, src) {
+			return Record{}, dev, false
 		}
 	}
-	return r, true
+	return r, dev, true
+}
+
+// asWanted reports whether the mount at a path has the configured options.
+func asWanted(mounts []mountfs.Mount, path string, src config.Source) bool {
+	m, ok := mountfs.MountAt(mounts, path)
+	return ok && len(mountfs.OptionsDiffer(src.MountOptions, m)) == 0
 }

@@ -12,8 +12,9 @@ type State string
 // The states.
 const (
 	StateReady      State = "ready"      // mounted and bound, as wanted
-	StateIncomplete State = "incomplete" // there is a volume, but the source is not ready
-	StateAbsent     State = "absent"     // no volume
+	StateIncomplete State = "incomplete" // there is a volume or a mount, but the source is not ready
+	StateAbsent     State = "absent"     // no volume, and nothing is mounted
+	StateUnknown    State = "unknown"    // AWS could not be asked
 )
 
 // Report is the outcome for all sources of a run.
@@ -23,31 +24,54 @@ type Report struct {
 
 // Source is the outcome for one source.
 type Source struct {
-	Source   string         `json:"source"`
-	State    State          `json:"state"`
-	Changed  bool           `json:"changed"`
-	Instance string         `json:"instance,omitempty"`
-	Region   string         `json:"region,omitempty"`
-	Zone     string         `json:"zone,omitempty"`
-	Volume   string         `json:"volume,omitempty"`
-	Snapshot string         `json:"snapshot,omitempty"` // "" for a volume that began blank
-	Device   string         `json:"device,omitempty"`   // EC2's device name
-	Node     string         `json:"node,omitempty"`     // the kernel's device node
-	Mount    string         `json:"mount"`
-	Binds    []string       `json:"binds,omitempty"` // the targets
-	Ready    *time.Time     `json:"ready,omitempty"`
-	Began    time.Time      `json:"began"`
-	Took     time.Duration  `json:"took_ns"`
-	EC2      time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
-	Own      time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
-	Taken    *Taken         `json:"taken,omitempty"` // the snapshot that this run took
-	Steps    []FinishedStep `json:"steps,omitempty"`
-	Calls    []Call         `json:"calls,omitempty"`
-	Waits    []Wait         `json:"waits,omitempty"`
-	Actions  []Action       `json:"actions,omitempty"`
-	Notes    []string       `json:"notes,omitempty"`
-	Error    string         `json:"error,omitempty"`
-	ExitCode int            `json:"exit_code"`
+	Source      string         `json:"source"`
+	State       State          `json:"state"`
+	Changed     bool           `json:"changed"`
+	Instance    string         `json:"instance,omitempty"`
+	Region      string         `json:"region,omitempty"`
+	Zone        string         `json:"zone,omitempty"`
+	Volume      string         `json:"volume,omitempty"`
+	VolumeState string         `json:"volume_state,omitempty"`   // by status, if it asked EC2
+	Snapshot    string         `json:"snapshot,omitempty"`       // "" for a volume that began blank
+	Start       *time.Time     `json:"snapshot_start,omitempty"` // of the snapshot, if known
+	Revision    string         `json:"revision,omitempty"`       // of the release in the Source, if known
+	Newer       *Release       `json:"newer,omitempty"`          // the newest release, if it is newer than the volume's
+	Compared    bool           `json:"compared,omitempty"`       // with the newest release: without Newer there is none
+	Device      string         `json:"device,omitempty"`         // EC2's device name
+	Node        string         `json:"node,omitempty"`           // the kernel's device node
+	Mount       string         `json:"mount"`
+	Binds       []string       `json:"binds,omitempty"` // the targets
+	Paths       []Path         `json:"paths,omitempty"` // by status: what is mounted there
+	Ready       *time.Time     `json:"ready,omitempty"`
+	Began       time.Time      `json:"began"`
+	Took        time.Duration  `json:"took_ns"`
+	EC2         time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
+	Own         time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
+	Taken       *Taken         `json:"taken,omitempty"` // the snapshot that this run took
+	Steps       []FinishedStep `json:"steps,omitempty"`
+	Calls       []Call         `json:"calls,omitempty"`
+	Waits       []Wait         `json:"waits,omitempty"`
+	Actions     []Action       `json:"actions,omitempty"`
+	Notes       []string       `json:"notes,omitempty"`
+	Error       string         `json:"error,omitempty"`
+	ExitCode    int            `json:"exit_code"`
+}
+
+// Path is a mountpoint or bind target, and what the kernel shows there.
+type Path struct {
+	Path    string   `json:"path"`
+	Root    string   `json:"root"`    // the wanted directory of the file system: "/", or that of a bind
+	Mounted bool     `json:"mounted"` // and it is that directory
+	Options []string `json:"options,omitempty"`
+	Detail  string   `json:"detail,omitempty"` // what differs from the settings
+}
+
+// Release is a snapshot that launches use.
+type Release struct {
+	Snapshot string    `json:"snapshot"`
+	State    string    `json:"state"`
+	Start    time.Time `json:"start"`
+	Revision string    `json:"revision,omitempty"`
 }
 
 // FinishedStep is a step that has ended.
@@ -80,9 +104,13 @@ type Taken struct {
 
 // FromRecord fills in the record of an earlier run.
 func (s *Source) FromRecord(r record.Record) {
-	s.Instance, s.Zone = r.Instance, r.Zone
+	s.Instance, s.Region, s.Zone = r.Instance, r.Region, r.Zone
 	s.Volume, s.Snapshot, s.Device, s.Node = r.Volume, r.Snapshot, r.Device, r.Node
-	s.Ready = &r.Ready
+	s.Start, s.Revision = r.Taken, r.Revision
+	s.Ready = nil
+	if !r.Ready.IsZero() {
+		s.Ready = &r.Ready
+	}
 }
 
 // Instance returns the instance's id, "" if unknown.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snapsource/agent"
 	"snapsource/agent/config"
 	"snapsource/agent/report"
 )
@@ -13,14 +14,27 @@ func statusCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "show what is mounted, from which volume and snapshot",
-		Long: `Status asks the kernel whether the Source is mounted from its volume and bound to
-its targets. It exits with 0 if so, and with 75 if up has something to do.`,
-		Args: noArguments,
+		Long: `Status shows what the kernel has mounted of a source, from which volume and release.
+Only if the source is not ready it asks EC2 for the volume. It needs no root, and
+changes nothing.
+
+The exit code is for health checks: 0 ready, 1 not ready, 2 unknown, because AWS
+could not be asked. A source is ready if its file system and its binds are mounted
+with the configured options, and a run of up has finished. A setting that does not
+hold otherwise is named in a note.`,
+		Example: "  snapsource status\n  snapsource status --local --output json",
+		Args:    noArguments,
 	}
 	s := p.addSettings(c)
+	var o agent.StatusOptions
+	c.Flags().BoolVar(&o.Local, "local", false, "ask only this host, never AWS")
+	c.Flags().BoolVar(&o.Remote, "remote", false, "also ask EC2 whether there is a newer release")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if o.Local && o.Remote {
+			return config.Usage("--local and --remote exclude each other")
+		}
 		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
-			return p.agent().Status(ctx, cfg)
+			return p.agent().Status(ctx, cfg, o)
 		})
 	}
 	return c

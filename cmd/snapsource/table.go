@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,6 +124,9 @@ func (t *table) event(e report.Event) {
 		printEscaped(t.out, "%s\n", t.line(e.Step, detail, e.Took))
 	case report.Noted:
 		t.clear()
+		if t.command == "status" {
+			return // finish prints it below the table
+		}
 		printEscaped(t.out, "  note: %s\n", e.Detail)
 	}
 }
@@ -150,6 +154,9 @@ func (t *table) finish(r report.Report) {
 			t.finishPlan(s)
 		case "status":
 			t.finishStatus(s)
+			for _, note := range s.Notes {
+				printEscaped(t.out, "  note: %s\n", note)
+			}
 		case "snapshot":
 			t.finishSnapshot(s)
 		default:
@@ -189,25 +196,65 @@ func (t *table) finishStatus(s *report.Source) {
 		}
 	}
 	state := string(s.State)
-	if s.Ready != nil {
-		state += " since " + s.Ready.UTC().Format("2006-01-02 15:04:05 UTC")
+	if s.Ready != nil && s.State == report.StateReady {
+		state += " since " + date(*s.Ready)
 	}
 	row("state", state)
-	row("volume", s.Volume)
-	if s.Volume != "" {
-		snapshot := s.Snapshot
-		if snapshot == "" {
-			snapshot = "none, it began blank"
-		}
-		row("snapshot", snapshot)
+	row("release", releaseOf(s))
+	switch {
+	case s.Newer != nil:
+		row("newer", strings.Join(nonEmpty(s.Newer.Snapshot+", "+s.Newer.State, date(s.Newer.Start), revisionOf(s.Newer.Revision)), ", "))
+	case s.Compared:
+		row("newer", "none")
 	}
+	row("volume", strings.Join(nonEmpty(s.Volume, s.VolumeState), ", "))
 	if s.Node != "" {
-		row("device", s.Device+", here "+s.Node)
+		row("device", strings.Join(nonEmpty(s.Device, "here "+s.Node), ", "))
 	} else {
 		row("device", s.Device)
 	}
-	row("mount", s.Mount)
-	row("bound to", strings.Join(s.Binds, ", "))
+	for _, p := range s.Paths {
+		name, what := "mount", p.Path
+		if p.Root != "/" {
+			name, what = "bind", strings.TrimPrefix(p.Root, "/")+" at "+p.Path
+		}
+		if p.Mounted {
+			what += ", " + strings.Join(p.Options, ",")
+		}
+		if p.Detail != "" {
+			what += ": " + p.Detail
+		}
+		row(name, what)
+	}
+}
+
+// releaseOf describes the release on a source's volume.
+func releaseOf(s *report.Source) string {
+	switch {
+	case s.Volume == "":
+		return ""
+	case s.Snapshot == "":
+		return strings.Join(nonEmpty("none, it began blank", revisionOf(s.Revision)), ", ")
+	case s.Start == nil:
+		return strings.Join(nonEmpty(s.Snapshot, revisionOf(s.Revision)), ", ")
+	}
+	return strings.Join(nonEmpty(s.Snapshot, age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
+}
+
+// revisionOf formats a revision for people, "" for none.
+func revisionOf(revision string) string {
+	if revision == "" {
+		return ""
+	}
+	return "revision " + revision[:min(len(revision), 12)]
+}
+
+// date formats a time for people.
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// nonEmpty returns the texts that are not empty.
+func nonEmpty(texts ...string) []string {
+	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
 // span formats a duration for people: "12 ms", "1.61 s", "2 min 5 s".

@@ -1,0 +1,277 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/agent/config"
+	"snapsource/agent/failure"
+	"snapsource/agent/report"
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// ready is a world in which up has finished.
+func ready(t *testing.T) *world {
+	t.Helper()
+	w := withRelease()
+	w.cloud.snapshots[0].Tags[ec2ops.TagRevision] = "1a2b3c"
+	if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	return w
+}
+
+var errUnavailable = fmt.Errorf("%w: 503", ec2ops.ErrTemporary)
+
+// TestStatus: what the kernel shows, in every state, with its exit code; and a call only if the
+// kernel's answer is not enough.
+func TestStatus(t *testing.T) {
+	const source = "/home/deploy/codepen"
+	unavailable := func(w *world) { w.cloud.fail = func(string) error { return errUnavailable } }
+	for name, tc := range map[string]struct {
+		ready   bool // up has run
+		change  func(*world)
+		options StatusOptions
+		state   report.State
+		code    int
+		says    string // in the error or a note
+		noCalls bool
+	}{
+		"before up":                       {false, nil, StatusOptions{}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", false},
+		"before up, locally":              {false, nil, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
+		"before up, EC2 fails":            {false, unavailable, StatusOptions{}, report.StateUnknown, failure.ExitUnknown, "503", false},
+		"ready":                           {true, nil, StatusOptions{}, report.StateReady, 0, "", true},
+		"ready, EC2 fails":                {true, unavailable, StatusOptions{}, report.StateReady, 0, "", true},
+		"ready, remote":                   {true, nil, StatusOptions{Remote: true}, report.StateReady, 0, "", false},
+		"ready, remote fails":             {true, unavailable, StatusOptions{Remote: true}, report.StateReady, failure.ExitUnknown, "newer release is not known", false},
+		"a bind is missing":               {true, func(w *world) { delete(w.host.mounts, source) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, source + ": not mounted", false},
+		"a bind is missing, EC2 fails":    {true, func(w *world) { delete(w.host.mounts, source); unavailable(w) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "could not be asked", false},
+		"another mount on top":            {true, func(w *world) { w.host.mounts[source] = 99 }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "mounted there instead", false},
+		"another directory is bound":      {true, func(w *world) { w.host.roots[source] = "/other" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/other of the file system", false},
+		"options differ":                  {true, func(w *world) { w.host.options["/cp"] = "rw,nodev,noatime" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "options differ: +nosuid", false},
+		"no record":                       {true, func(w *world) { w.host.records = nil }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run of snapsource up has finished", true},
+		"shut down":                       {true, func(w *world) { w.host.shutdown = true }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "shut down", true},
+		"the device has grown":            {true, func(w *world) { w.host.deviceSize = 20 << 30 }, StatusOptions{}, report.StateReady, 0, "has grown from 5 GiB to 20 GiB", true},
+		"unmounted, still attached":       {true, func(w *world) { clear(w.host.mounts) }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", true},
+		"an earlier volume, not mounted":  {true, func(w *world) { w.reboot() }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", false},
+		"an earlier volume, seen locally": {true, func(w *world) { w.reboot() }, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
+		"mounted from an unknown device": {false, func(w *world) {
+			w.host.mounts["/cp"] = 99
+			w.host.mounts[source] = 99
+			w.host.roots[source] = "/codepen"
+		}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
+		"a launch that was not announced": {true, func(w *world) {
+			r := w.host.records["codepen-app"]
+			r.Ready = time.Time{}
+			w.host.records["codepen-app"] = r
+		}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := withRelease()
+				if tc.ready {
+					w = ready(t)
+				}
+				if tc.change != nil {
+					tc.change(w)
+				}
+				result, err := w.agent.Status(t.Context(), config.DefaultConfig(), tc.options)
+				s := result.Sources[0]
+				text := strings.Join(s.Notes, "\n")
+				if err != nil {
+					text += err.Error()
+				}
+				if s.State != tc.state || failure.ExitCode(err) != tc.code || !strings.Contains(text, tc.says) || tc.says == "" && text != "" {
+					t.Errorf("state %s, exit code %d, %q; want %s, %d, %q", s.State, failure.ExitCode(err), text, tc.state, tc.code, tc.says)
+				}
+				if tc.noCalls && len(w.cloud.calls) != 0 {
+					t.Errorf("calls %v, want none", w.cloud.calls)
+				}
+				if tc.code != 0 && failure.Hint(err) == "" {
+					t.Error("no advice")
+				}
+			})
+		})
+	}
+}
+
+// TestStatusFacts: the release, its age and revision, and the newer one.
+func TestStatusFacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		result, err := w.agent.Status(t.Context(), config.DefaultConfig(), StatusOptions{Remote: true})
+		s := result.Sources[0]
+		if err != nil || s.Snapshot != "snap-1" || s.Revision != "1a2b3c" || s.Start == nil || !s.Start.Equal(w.cloud.snapshots[0].Start) || !s.Compared || s.Newer != nil {
+			t.Errorf("%+v, %v", s, err)
+		}
+		w.cloud.snapshots = append(w.cloud.snapshots, release("snap-2", 2))
+		w.host.revision = "4d5e6f" // a deployment has changed the Source in place
+		result, err = w.agent.Status(t.Context(), config.DefaultConfig(), StatusOptions{Remote: true})
+		s = result.Sources[0]
+		if err != nil || s.Revision != "4d5e6f" || s.Newer == nil || s.Newer.Snapshot != "snap-2" {
+			t.Errorf("%+v, %v", s, err)
+		}
+		for _, p := range s.Paths {
+			if !p.Mounted || p.Detail != "" || len(p.Options) == 0 {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
+
+// TestSettingsThatDoNotHold: a setting that was changed after the launch is applied, or named.
+func TestSettingsThatDoNotHold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*config.Source)
+		note   string // "" for none
+	}{
+		"nothing":         {func(*config.Source) {}, ""},
+		"size":            {func(s *config.Source) { s.SizeGiB = 20 }, "has 5 GiB, not 20 GiB as configured: aws ec2 modify-volume --volume-id vol-00000000000000001 --size 20 changes it, and snapsource up then grows"},
+		"smaller":         {func(s *config.Source) { s.SizeGiB = 1 }, "a volume can't shrink"},
+		"type and IOPS":   {func(s *config.Source) { s.VolumeType, s.IOPS = "io2", 4000 }, "--volume-type io2 --iops 4000 changes it"},
+		"throughput":      {func(s *config.Source) { s.Throughput = 500 }, "--throughput 500"},
+		"encrypted":       {func(s *config.Source) { s.Encrypted = true }, "only the volume of a new instance"},
+		"tags":            {func(s *config.Source) { s.Tags = map[string]string{"team": "web"} }, "does not have team=web"},
+		"device":          {func(s *config.Source) { s.Device = "/dev/sdh" }, "is attached as /dev/sdf, not /dev/sdh: snapsource down, then up"},
+		"XFS option":      {func(s *config.Source) { s.MountOptions = append(s.MountOptions, "logbufs=4") }, "are none, not logbufs=4"},
+		"a removed bind":  {func(s *config.Source) { s.Binds = nil }, "umount /home/deploy/codepen"},
+		"mount options":   {func(s *config.Source) { s.MountOptions = []string{"noatime", "noexec"} }, ""},
+		"the same device": {func(s *config.Source) { s.Device = "/dev/sdf" }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := ready(t)
+				cfg := config.DefaultConfig()
+				tc.change(&cfg.Sources[0])
+				for run := range 2 { // it is named in every run, and costs no call the second time
+					w.cloud.calls = nil
+					result, err := w.agent.Up(t.Context(), cfg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					notes := strings.Join(result.Sources[0].Notes, "\n")
+					if !strings.Contains(notes, tc.note) || tc.note == "" && notes != "" {
+						t.Errorf("run %d: notes %q, want %q", run+1, notes, tc.note)
+					}
+					if run == 1 && len(w.cloud.calls) != 0 {
+						t.Errorf("calls %v, want none", w.cloud.calls)
+					}
+				}
+				result, err := w.agent.Status(t.Context(), cfg, StatusOptions{})
+				if err != nil || result.Sources[0].State != report.StateReady {
+					t.Errorf("status: %v, %v; want ready", result.Sources[0].State, err)
+				}
+			})
+		})
+	}
+}
+
+// TestRemountBusy: an option that a writer prevents is named, and tried again by the next run.
+func TestRemountBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		cfg := config.DefaultConfig()
+		cfg.Sources[0].MountOptions = append(cfg.Sources[0].MountOptions, "ro")
+		w.host.remountErr = fmt.Errorf("remount: %w", mountfs.ErrBusy)
+		result, err := w.agent.Up(t.Context(), cfg)
+		if err != nil || len(result.Sources[0].Notes) != 2 {
+			t.Errorf("%v, %v; want a note for each mount", result.Sources[0].Notes, err)
+		}
+		if _, err := w.agent.Status(t.Context(), cfg, StatusOptions{}); failure.ExitCode(err) != failure.ExitNotReady {
+			t.Errorf("status: %v, want not ready", err)
+		}
+		w.host.remountErr = nil
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || w.host.options["/cp"] != "noatime,nosuid,nodev,ro" {
+			t.Errorf("%v, %v", w.host.options, err)
+		}
+	})
+}
+
+// TestGrowth: a volume that EC2 has enlarged is noticed while it is mounted.
+func TestGrowth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		w.host.deviceSize = 20 << 30
+		plan, err := w.agent.Plan(t.Context(), config.DefaultConfig())
+		if err != nil || len(plan.Sources[0].Actions) != 1 || plan.Sources[0].Actions[0].What != "grow the file system from 5 GiB to 20 GiB" {
+			t.Errorf("plan: %+v, %v", plan.Sources[0].Actions, err)
+		}
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil || w.host.grownTo != 20<<30 {
+			t.Errorf("grown to %d, %v", w.host.grownTo, err)
+		}
+		w.restart()
+		if _, err := w.agent.Up(t.Context(), config.DefaultConfig()); err != nil || len(w.cloud.calls) != 0 {
+			t.Errorf("the next run: calls %v, %v; want none", w.cloud.calls, err)
+		}
+	})
+}
+
+// TestMountChanged: another mountpoint while mounted is refused, with the way out.
+func TestMountChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		cfg := config.DefaultConfig()
+		cfg.Sources[0].Mount = "/srv"
+		for name, run := range map[string]func(context.Context, config.Config) (report.Report, error){"up": w.agent.Up, "plan": w.agent.Plan} {
+			_, err := run(t.Context(), cfg)
+			if failure.ExitCode(err) != failure.ExitRefused || !strings.Contains(err.Error(), "is mounted at /cp, not at /srv") || !strings.Contains(failure.Hint(err), "snapsource down") {
+				t.Errorf("%s: %v; %s", name, err, failure.Hint(err))
+			}
+		}
+		if _, err := w.agent.Down(t.Context(), cfg, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || w.host.mounts["/srv"] == 0 || w.host.mounts["/cp"] != 0 {
+			t.Errorf("mounts %v, %v", w.host.mounts, err)
+		}
+	})
+}
+
+// TestHostIsCheckedFirst: what this host can't do is found before a volume is made.
+func TestHostIsCheckedFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*world)
+		code   int
+		says   string
+	}{
+		"an immutable parent": {func(w *world) {
+			w.host.targets["/cp"] = mountfs.Target{State: mountfs.Protected, Detail: "can't be created: / is immutable"}
+		}, failure.ExitUsage, "/cp can't be created: / is immutable"},
+		"/run is full": {func(w *world) { w.host.runErr = fmt.Errorf("%w: /run is full", failure.ErrTemporary) }, failure.ExitTemporary, "/run is full"},
+		"shut down":    {func(w *world) { w.host.shutdown = true }, failure.ExitRefused, "shut down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := withRelease()
+				tc.change(w)
+				for name, run := range map[string]func(context.Context, config.Config) (report.Report, error){"up": w.agent.Up, "plan": w.agent.Plan} {
+					_, err := run(t.Context(), config.DefaultConfig())
+					if failure.ExitCode(err) != tc.code || !strings.Contains(fmt.Sprint(err), tc.says) {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+				if m := mutating(w.cloud.calls); len(m) != 0 {
+					t.Errorf("calls %v, want none that change anything", m)
+				}
+			})
+		})
+	}
+}
+
+// TestMissingParents: a home directory that the mount has created is named.
+func TestMissingParents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		w.host.targets["/home/deploy/codepen"] = mountfs.Target{State: mountfs.Absent, Missing: "/home/deploy"}
+		result, err := w.agent.Up(t.Context(), config.DefaultConfig())
+		if notes := result.Sources[0].Notes; err != nil || len(notes) != 1 || !strings.Contains(notes[0], "/home/deploy did not exist and now belongs to root") {
+			t.Errorf("notes %q, %v", notes, err)
+		}
+	})
+}
