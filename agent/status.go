@@ -257,7 +257,7 @@ func (h local) missing() string {
 	case !h.known || h.record.Ready.IsZero():
 		return "it is mounted, but no run of snapsource up has finished since"
 	case h.device == nil:
-		return "it is mounted, but not from " + h.record.Volume + ", which the last run recorded"
+		return "it is mounted, but the kernel shows no device of " + h.record.Volume + " as the last run recorded it"
 	}
 	return ""
 }

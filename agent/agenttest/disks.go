@@ -112,6 +112,9 @@ func (d *Disks) CreateVolume(_ context.Context, volumeID string, _ int64, snapsh
 	return nil
 }
 
+// GrowVolume implements [ec2test.Disks].
+func (d *Disks) GrowVolume(context.Context, string, int64) error { return nil }
+
 // DeleteVolume implements [ec2test.Disks].
 func (d *Disks) DeleteVolume(_ context.Context, volumeID string) error {
 	d.mu.Lock()

@@ -24,11 +24,17 @@ type Dir string
 
 // Lock takes the lock. It creates the directory if missing.
 func (d Dir) Lock(ctx context.Context, waiting func()) (func() error, error) {
-	if err := os.MkdirAll(string(d), 0o755); err != nil {
-		return nil, failure.NotRoot(err)
+	err := os.MkdirAll(string(d), 0o755)
+	if err == nil {
+		var unlock func() error
+		if unlock, err = mountfs.Lock(ctx, filepath.Join(string(d), "lock"), waiting); err == nil {
+			return unlock, nil
+		}
 	}
-	unlock, err := mountfs.Lock(ctx, filepath.Join(string(d), "lock"), waiting)
-	return unlock, failure.NotRoot(err)
+	if why := d.CheckWritable(); why != nil && ctx.Err() == nil {
+		return nil, why
+	}
+	return nil, failure.NotRoot(err)
 }
 
 // CheckWritable returns an error if no record can be saved, because the file system is full or

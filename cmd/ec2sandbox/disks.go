@@ -43,6 +43,15 @@ func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, s
 	return createImage(ctx, d.state.volume(volumeID), size*gib, from, nil)
 }
 
+// GrowVolume implements [ec2test.Disks].
+func (d *disks) GrowVolume(ctx context.Context, volumeID string, size int64) error {
+	if err := os.Truncate(d.state.volume(volumeID), size*gib); err != nil {
+		return err
+	}
+	_, err := d.reconcile(ctx)
+	return err
+}
+
 // DeleteVolume implements [ec2test.Disks].
 func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
 	return removeFile(d.state.volume(volumeID))
@@ -163,8 +172,8 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 }
 
 func (d *disks) show(volumeID string) error {
-	if d.loops[volumeID] != nil {
-		return nil
+	if l := d.loops[volumeID]; l != nil {
+		return l.resize()
 	}
 	l, err := attachLoop(d.dev, d.state.volume(volumeID), volumeID)
 	if err == nil {

@@ -115,6 +115,15 @@ func (l *loop) link(volumeID string) error {
 	return nil
 }
 
+// resize has the kernel read the size of the image again. Without a change it does nothing.
+func (l *loop) resize() error {
+	if l.hold == nil {
+		return nil
+	}
+	_, err := unix.IoctlRetInt(int(l.hold.Fd()), unix.LOOP_SET_CAPACITY)
+	return err
+}
+
 // release removes the names and closes the device.
 func (l *loop) release() error {
 	err := l.removeLinks()

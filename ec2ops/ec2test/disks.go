@@ -10,6 +10,9 @@ type Disks interface {
 	// snapshotID is "". It is called before the volume is recorded, and DeleteVolume after
 	// it if that fails.
 	CreateVolume(ctx context.Context, volumeID string, size int64, snapshotID string) error
+	// GrowVolume enlarges a volume to size GiB, also while it is attached. It is called after
+	// the new size is recorded.
+	GrowVolume(ctx context.Context, volumeID string, size int64) error
 	// DeleteVolume removes the data of a volume; there may be none.
 	DeleteVolume(ctx context.Context, volumeID string) error
 	// CreateSnapshot captures a volume at one point in time before it returns.

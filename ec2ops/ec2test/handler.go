@@ -165,6 +165,8 @@ func (s *Server) action(name string) func(*call) (any, error) {
 		return s.describeVolumeStatus
 	case "CreateVolume":
 		return s.createVolume
+	case "ModifyVolume":
+		return s.modifyVolume
 	case "DeleteVolume":
 		return s.deleteVolume
 	case "AttachVolume":

@@ -33,6 +33,7 @@ var limits = map[string]limit{
 	"AttachVolume":            mutating,
 	"DetachVolume":            mutating,
 	"ModifyInstanceAttribute": mutating,
+	"ModifyVolume":            mutating,
 }
 
 // The guide's categories. A describe call without a filter, an id or a page size costs more

@@ -137,6 +137,7 @@ type Volume struct {
 	Created            time.Time
 	Available          time.Time // creating until then
 	Visible            time.Time // Describe does not find it until then
+	Modified           time.Time // by ModifyVolume, the last time
 	Deleted            time.Time // asked for
 	Gone               time.Time // deleting until then
 	Attachment         *Attachment

@@ -46,6 +46,11 @@ func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, s
 	return os.Truncate(d.image(volumeID), size<<30)
 }
 
+// GrowVolume implements [ec2test.Disks].
+func (d *disks) GrowVolume(context.Context, string, int64) error {
+	return errors.New("the virtual machine's disks don't grow")
+}
+
 // DeleteVolume implements [ec2test.Disks].
 func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
 	return removed(d.image(volumeID))
