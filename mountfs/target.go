@@ -7,12 +7,12 @@ type TargetState int
 
 // The states of a target. The zero TargetState is none of them.
 const (
-	Absent   TargetState = iota + 1 // missing; all existing parents are directories
-	Empty                           // an empty directory
-	Occupied                        // a directory that is not empty
-	Mounted                         // a mountpoint
-	Unusable                        // not a directory, or a symbolic link on the path
-	Protected                       // can't be created or prepared: immutable, or on a read-only file system
+	Absent    TargetState = iota + 1 // missing; all existing parents are directories
+	Empty                            // an empty directory
+	Occupied                         // a directory that is not empty
+	Mounted                          // a mountpoint
+	Unusable                         // not a directory, or a symbolic link on the path
+	Protected                        // can't be created or prepared: immutable, or on a read-only file system
 )
 
 // Target is the result of InspectTarget.
