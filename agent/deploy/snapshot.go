@@ -128,7 +128,7 @@ func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Take
 	if errors.Is(thawErr, mountfs.ErrThawed) && err != nil {
 		return taken, err // err explains the early thaw
 	}
-	return taken, errors.Join(err, thawErr)
+	return taken, failure.FollowedBy(err, thawErr)
 }
 
 // tags returns the tags for CreateSnapshot. Launches take only snapshots with the tag Name of

@@ -160,7 +160,7 @@ var badInputs = map[string]struct {
 	"no metadata service":  {script: "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource up --timeout 1s", code: 75, says: "connection refused"},
 	"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
 	"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
-	"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "1 pending"},
+	"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "is pending"},
 	"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
 	"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
 	"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
