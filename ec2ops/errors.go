@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -54,6 +55,9 @@ var (
 	// ErrNotReady: the state of the volume or instance does not permit the call yet (EC2's
 	// code is IncorrectState).
 	ErrNotReady = errors.New("not ready")
+	// ErrNeeded: EC2 does not delete a snapshot that something else needs: a machine image,
+	// AWS Backup, fast snapshot restore, a lock.
+	ErrNeeded = errors.New("something else needs it")
 	// ErrDeviceNameTaken: another volume has the device name on this instance.
 	ErrDeviceNameTaken = errors.New("device name is taken")
 	// ErrVolumeInUse: the volume is already attached, here or elsewhere.
@@ -157,7 +161,7 @@ var kinds = map[string]error{
 
 	"IncorrectState":                ErrNotReady,
 	"InvalidInstanceAttributeValue": ErrNotReady,  // the mapping does not contain the attachment yet
-	"InvalidSnapshot.InUse":         ErrNotReady,  // a machine image uses it
+	"InvalidSnapshot.InUse":         ErrNeeded,    // by a machine image, or for fast restores
 	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
 	"VolumeInUse":                   ErrVolumeInUse,
 	"IdempotentParameterMismatch":   ErrTokenMismatch,
@@ -226,6 +230,9 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
 			return ErrDeviceNameTaken // a generic code; only the message tells
 		}
+		if code == "InvalidParameterValue" && strings.Contains(message, "managed by the AWS Backup") {
+			return ErrNeeded // (openshift/installer#9964)
+		}
 		if code == "ValidationError" && strings.Contains(message, "No active Lifecycle Action") {
 			return ErrNoAction
 		}
@@ -234,6 +241,8 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	switch {
 	case isKMSCode(code):
 		return ErrKMS
+	case locked.MatchString(code + " " + message):
+		return ErrNeeded
 	case strings.HasSuffix(code, "LimitExceeded"):
 		return ErrLimit // VolumeLimitExceeded, MaxIOPSLimitExceeded, TagLimitExceeded, …
 	}
@@ -246,6 +255,10 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	}
 	return ErrPermanent
 }
+
+// locked matches the error for a snapshot that LockSnapshot protects. EC2's documentation
+// says only that it can't be deleted, and gives no code.
+var locked = regexp.MustCompile(`(?i)snapshot.*\block(ed)?\b|SnapshotLock`)
 
 // interrupted says whether a context ended the operation.
 func interrupted(err error) bool {

@@ -61,7 +61,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 
 	client, err := ec2ops.New(c.Context(), ec2ops.Options{
 		UserAgent: "snapsource-" + version, Patience: patience(c.InOrStdin()),
-		OnCall:    func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
+		OnCall: func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
 	})
 	if err != nil {
 		return err
