@@ -35,9 +35,8 @@ func variableWith(value, elsewhere string, names ...string) string {
 func explainSettings(err error) error {
 	bundle := os.Getenv("AWS_CA_BUNDLE")
 	switch missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); {
-	case ok && missing.Profile == cmp.Or(os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE")):
-		return &settingsError{fmt.Sprintf("%s: there is no such profile in %s",
-			variableWith(missing.Profile, "", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"), strings.Join(missing.Filename, " or "))}
+	case ok && missing.Profile == os.Getenv("AWS_PROFILE"):
+		return &settingsError{fmt.Sprintf("AWS_PROFILE=%s: there is no such profile in %s", missing.Profile, cmp.Or(os.Getenv("AWS_CONFIG_FILE"), "~/.aws/config"))}
 	case strings.Contains(err.Error(), "CA bundle"):
 		return &settingsError{variableWith(bundle, "ca_bundle", "AWS_CA_BUNDLE") + " has no certificate in PEM format"}
 	}
