@@ -35,7 +35,8 @@ const orphanAge = 15 * time.Minute
 
 // Prune deletes what a source no longer needs: all but the newest eligible snapshots, older
 // rejected snapshots, and volumes of instances that no longer exist. It leaves a snapshot that
-// something else needs. After an error it continues; it returns all errors.
+// something else needs. After an error it continues, but not with what it may not delete; it
+// returns all errors.
 func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now time.Time) ([]Pruned, error) {
 	snapshots, err := All(ctx, cloud, source)
 	if err != nil {
@@ -60,15 +61,20 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		return list, nil
 	}
 	var errs []error
+	denied := map[bool]bool{} // to delete snapshots, volumes: another call would only take its time
 	for i, p := range list {
-		remove := cloud.DeleteVolume
-		if slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID }) {
+		remove, snapshot := cloud.DeleteVolume, slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID })
+		if snapshot {
 			remove = cloud.DeleteSnapshot
+		}
+		if denied[snapshot] {
+			continue
 		}
 		err := remove(ctx, p.ID)
 		if list[i].Kept = kept(err); list[i].Kept != "" {
 			continue
 		}
+		denied[snapshot] = errors.Is(err, ec2ops.ErrDenied)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -161,7 +161,7 @@ var badInputs = map[string]struct {
 	"metadata disabled":    {script: "AWS_EC2_METADATA_DISABLED=true snapsource up", code: 78, says: "AWS_EC2_METADATA_DISABLED"},
 	"no snapshot":          {script: "snapsource up --source nothing", code: 69, says: "init"},
 	"only pending":         {script: "snapsource up --source only-pending", code: 75, says: "is pending"},
-	"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "1 archived"},
+	"only archived":        {script: "snapsource up --source only-archived", code: 69, says: "is archived"},
 	"only another owner's": {script: "snapsource up --source only-foreign", code: 69, says: "no snapshot with the tag"},
 	"mountpoint not empty": {script: "mkdir /cp; echo precious >/cp/file; snapsource up || { code=$?; cat /cp/file; exit $code; }", code: 65, says: "/cp is not empty"},
 	"mountpoint mounted":   {script: "mkdir -p /cp; mount -t tmpfs mine /cp; snapsource up", code: 65, says: "mountpoint of mine (tmpfs)"},
