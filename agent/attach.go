@@ -49,11 +49,11 @@ func (l *launch) attach(ctx context.Context, p placed) (at attached, err error) 
 			break
 		}
 		if mounted, mountErr := l.isMounted(p.volume); mountErr != nil || mounted {
-			return at, errors.Join(err, mountErr) // by an earlier run, so it is attached
+			return at, failure.FollowedBy(err, mountErr) // by an earlier run, so it is attached
 		}
 		l.Note(fmt.Sprintf("detaching %s: AttachVolume to %s as %s: %s", p.volume.ID, l.Self.InstanceID, at.attachment.Device, failure.Line(err)))
 		if releaseErr := l.takeDown(ctx, p.volume, false); releaseErr != nil {
-			return at, errors.Join(err, releaseErr)
+			return at, failure.FollowedBy(err, releaseErr)
 		}
 		if try == attachAttempts {
 			return at, fmt.Errorf("AttachVolume %s to %s, %d times: %w", p.volume.ID, l.Self.InstanceID, try, err)
@@ -97,7 +97,7 @@ func (l *launch) attachOnce(ctx context.Context, s *report.Running, p placed, av
 	if err != nil {
 		return at, err
 	}
-	defer func() { err = errors.Join(err, watch.Close()) }()
+	defer func() { err = failure.FollowedBy(err, watch.Close()) }()
 	attachCtx, fail := context.WithCancelCause(ctx) // if one wait fails, cancel the other
 	deviceFound := make(chan struct{})
 	at.confirmed = inBackground(&l.background, func() (ec2ops.Volume, error) {

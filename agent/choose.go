@@ -151,9 +151,16 @@ func (l *launch) chooseSnapshot(ctx context.Context, s *report.Running, c *choic
 			c.snapshot, c.sizeGiB, err = chooseStart(l.src, config.IfNoneFail, snapshots)
 		}
 	}
-	if errors.Is(err, failure.ErrNoSnapshot) {
-		c.snapshot, c.sizeGiB, err = chooseStart(l.src, ifNone, snapshots)
+	if !errors.Is(err, failure.ErrNoSnapshot) {
+		return err
 	}
+	if ifNone != config.IfNoneBlank {
+		// For the error: the list lacks rejected ones and candidates, whose Name is another.
+		if snapshots, err = releases.All(ctx, l.cloud.Snapshots, l.src.Name); err != nil {
+			return err
+		}
+	}
+	c.snapshot, c.sizeGiB, err = chooseStart(l.src, ifNone, snapshots)
 	return err
 }
 

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"snapsource/agent/failure"
@@ -29,7 +28,7 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 		endWait()
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
+	defer func() { err = failure.FollowedBy(err, disk.Close()) }()
 	uuid := mountfs.UUIDFor(at.volume.ID)
 	contents, err := disk.Probe(uuid)
 	endWait()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,9 +11,11 @@ import (
 
 // fakeGroup is an Auto Scaling group, as one of its instances meets it.
 type fakeGroup struct {
-	state      string // of the instance; "" for one in no group
-	target     string // that the metadata service tells
-	hook       string // that the instance waits in, or will
+	state      string    // of the instance; "" for one in no group
+	target     string    // that the metadata service tells
+	hook       string    // that the instance waits in, or will
+	hooks      []string  // that the group has besides
+	hooked     time.Time // until then it lists the others only
 	waits      time.Time
 	heartbeats int
 
@@ -49,6 +52,16 @@ func (c *fakeCloud) MembershipOf(ctx context.Context, _ string) (m ec2ops.Member
 		return nil
 	})
 	return m, err
+}
+
+func (c *fakeCloud) LaunchHooks(ctx context.Context, _ string) (names []string, err error) {
+	err = c.call(ctx, "DescribeLifecycleHooks", func() error {
+		if names = c.group.hooks; c.group.hook != "" && !time.Now().Before(c.group.hooked) {
+			names = append(slices.Clone(names), c.group.hook)
+		}
+		return nil
+	})
+	return names, err
 }
 
 func (c *fakeCloud) waitsIn(hook string) error {

@@ -48,7 +48,7 @@ func (l *launch) endStep(s *report.Running, stale *superseded, err *error) {
 	case stale.none != nil:
 		stale.failed = fmt.Errorf("%w: %w", reason, stale.none)
 	case !stale.always && l.cfg.Stale != config.StaleWait:
-		stale.failed = reason
+		stale.failed = failure.Advise(reason, "run snapsource up again: it launches the newest release; with --stale wait it would have started over by itself")
 	}
 	s.End(&stale.failed)
 }

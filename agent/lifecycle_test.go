@@ -76,8 +76,33 @@ var launchHookCases = map[string]struct {
 	}, nil, 0, -1, failure.ExitTemporary, 0},
 	"in no group":        {func(w *world, _ *config.Config) { w.cloud.group = fakeGroup{} }, nil, 0, -1, failure.ExitDone, 1},
 	"no hook configured": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "" }, nil, 0, 0, failure.ExitDone, 1},
-	"another hook":       {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "other" }, nil, 0, -1, failure.ExitTemporary, 1},
-	"in service":         {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, failure.ExitDone, 1},
+	"another hook": {func(w *world, cfg *config.Config) {
+		cfg.LifecycleHook, w.cloud.group.hooks = "other", []string{"other"}
+	}, nil, 0, -1, failure.ExitTemporary, 1},
+	"a mistyped hook": {func(_ *world, cfg *config.Config) { cfg.LifecycleHook = "lanch" }, nil, 0, 1, failure.ExitUsage, 0},
+	"a mistyped hook, in service": {func(w *world, cfg *config.Config) {
+		w.cloud.group.state, cfg.LifecycleHook = "InService", "lanch"
+	}, nil, 0, 1, failure.ExitDone, 1},
+	"a hook that is listed late": {func(w *world, _ *config.Config) {
+		w.cloud.group.hooks, w.cloud.group.hooked = []string{"other"}, time.Now().Add(ec2ops.NoSuchHook.Within-3*time.Second)
+	}, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+	"the hooks may not be listed": {func(w *world, _ *config.Config) {
+		w.cloud.fail = func(call string) error {
+			if call == "DescribeLifecycleHooks" {
+				return &ec2ops.APIError{Action: "autoscaling:DescribeLifecycleHooks", Kind: ec2ops.ErrDenied, Err: ec2ops.ErrDenied}
+			}
+			return nil
+		}
+	}, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+	"the hooks can't be listed": {func(w *world, _ *config.Config) {
+		w.cloud.fail = func(call string) error {
+			if call == "DescribeLifecycleHooks" {
+				return &ec2ops.APIError{Action: "autoscaling:DescribeLifecycleHooks", Kind: ec2ops.ErrTemporary, Err: ec2ops.ErrTemporary}
+			}
+			return nil
+		}
+	}, []string{"CONTINUE"}, 0, 2, failure.ExitDone, 1},
+	"in service": {func(w *world, _ *config.Config) { w.cloud.group.state = "InService" }, nil, 0, 1, failure.ExitDone, 1},
 	"completed by a person": {func(w *world, _ *config.Config) {
 		w.cloud.fail = func(call string) error {
 			if strings.HasPrefix(call, "CompleteLifecycleAction") {

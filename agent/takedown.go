@@ -83,8 +83,10 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	}
 	for i, m := range mounts {
 		if err := r.host.Unmount(m.Target); err != nil {
-			err = fmt.Errorf("%w; stop what uses it (fuser -vm %s)", err, m.Target)
-			return errors.Join(err, r.restoreMounts(*dev, mounts[:i]))
+			if errors.Is(err, mountfs.ErrBusy) {
+				err = failure.Advise(err, "stop what uses it (fuser -vm "+m.Target+" lists that), then run it again")
+			}
+			return failure.FollowedBy(err, r.restoreMounts(*dev, mounts[:i]))
 		}
 		s.Detail += m.Target + " "
 	}
@@ -92,9 +94,9 @@ func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
 	if err != nil || len(users) == 0 {
 		return err
 	}
-	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached: stop that and run again",
-		mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
-	return errors.Join(inUse, r.restoreMounts(*dev, mounts))
+	inUse := fmt.Errorf("%w: %s (%s) is used by %s; nothing is detached", mountfs.ErrBusy, dev.Node, v.ID, strings.Join(users, ", "))
+	inUse = failure.Advise(inUse, "stop "+strings.Join(users, ", ")+", then run it again")
+	return failure.FollowedBy(inUse, r.restoreMounts(*dev, mounts))
 }
 
 // restoreMounts mounts again what was unmounted, in reverse order.

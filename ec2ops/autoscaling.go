@@ -86,6 +86,23 @@ func (c *Client) MembershipOf(ctx context.Context, instanceID string) (Membershi
 	return Membership{}, nil
 }
 
+// LaunchHooks returns the names of a group's launch hooks. It needs a permission that policies
+// for earlier versions lack, so that a denied call is not retried.
+func (c *Client) LaunchHooks(ctx context.Context, group string) (names []string, err error) {
+	out, err := callTo(withoutRefusalRetries(ctx), c, "autoscaling", "DescribeLifecycleHooks", group, func(ctx context.Context) (*autoscaling.DescribeLifecycleHooksOutput, error) {
+		return c.autoscaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: aws.String(group)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range out.LifecycleHooks {
+		if aws.ToString(h.LifecycleTransition) == "autoscaling:EC2_INSTANCE_LAUNCHING" {
+			names = append(names, aws.ToString(h.LifecycleHookName))
+		}
+	}
+	return names, nil
+}
+
 // CompleteLifecycleAction ends an instance's wait in a launch hook, with [Continue] or
 // [Abandon]. If the instance does not wait in that hook, the error is [ErrNoAction].
 func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error {

@@ -38,6 +38,10 @@ type Options struct {
 	// Seed seeds the jitter of pauses: clients with the same seed pause equally after the
 	// same responses. 0 draws a random seed.
 	Seed uint64
+	// Patience, when positive, bounds how long [Client.Identify] waits for a metadata service
+	// that does not respond, or that is not EC2's; then the error is [ErrNotEC2]. It is for
+	// commands that a person types. 0: as in the table of refusals.
+	Patience time.Duration
 	// Dial, when set, opens connections in place of the network; for tests and simulations.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -51,6 +55,7 @@ type Client struct {
 	autoscaling *autoscaling.Client
 	cfg         aws.Config
 	onCall      func(Call)
+	patience    time.Duration // see Options
 
 	onInstance bool // Identify has succeeded
 	throttled  atomic.Bool
@@ -58,9 +63,10 @@ type Client struct {
 }
 
 // New prepares a client from the SDK's standard settings. It makes no request.
-// Without a region in those settings, [Client.Identify] sets the instance's own.
+// Without a region in those settings, [Client.Identify] sets the instance's own. Settings
+// that can't be used are [ErrSettings].
 func New(ctx context.Context, o Options) (*Client, error) {
-	c := &Client{onCall: o.OnCall, jitters: newJitterSource(o.Seed)}
+	c := &Client{onCall: o.OnCall, patience: o.Patience, jitters: newJitterSource(o.Seed)}
 	c.metadata.client = metadataClient(o.Dial)
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(httpClient(o.Dial)),
@@ -70,7 +76,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS SDK's settings: %w", err)
+		return nil, explainSettings(err)
 	}
 	c.cfg = cfg
 	c.cfg.HTTPClient = timingClient{withFixedDialer(cfg.HTTPClient)}
@@ -79,7 +85,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	}
 	c.imds.Store(c.newMetadata())
 	c.newServiceClients()
-	return c, nil
+	return c, c.checkSettings()
 }
 
 // newServiceClients makes the clients of EC2 and Auto Scaling from the current

@@ -27,12 +27,25 @@ var (
 	ErrUnknownKey = fmt.Errorf("%w: unknown access key", ErrDenied)
 	// ErrKMS: EC2 can't use the KMS key of a volume for the caller. It is an ErrDenied.
 	ErrKMS = fmt.Errorf("%w: the KMS key can't be used", ErrDenied)
+	// ErrSettings: the environment or the SDK's files have settings that can't be used.
+	ErrSettings = errors.New("AWS settings")
 	// ErrNoCredentials: there are no AWS credentials to sign the call.
 	ErrNoCredentials = errors.New("no AWS credentials")
+	// ErrNoRole: this is an instance, and it has no role. It is an ErrNoCredentials.
+	ErrNoRole = fmt.Errorf("%w: no role", ErrNoCredentials)
+	// ErrLogin: the login by AWS IAM Identity Center (SSO) is missing or has expired. It is an
+	// ErrNoCredentials.
+	ErrLogin = fmt.Errorf("%w: no login", ErrNoCredentials)
+	// ErrCredentialProcess: the program that a profile names as credential_process provides
+	// no credentials. It is an ErrNoCredentials.
+	ErrCredentialProcess = fmt.Errorf("%w: credential_process", ErrNoCredentials)
 	// ErrInvalid: EC2 refuses a parameter; the configuration must change.
 	ErrInvalid = errors.New("EC2 refuses a parameter")
-	// ErrLimit: an account, instance or zone limit is reached.
+	// ErrLimit: a limit of the account or the instance is reached. Waiting does not help:
+	// something must be deleted, or the limit raised.
 	ErrLimit = errors.New("an AWS limit is reached")
+	// ErrCapacity: EC2 has no capacity at the moment. It is an ErrLimit, but it passes.
+	ErrCapacity = fmt.Errorf("%w: no capacity", ErrLimit)
 	// ErrNotFound: no such volume, snapshot or instance. EC2 is eventually consistent: it
 	// may not find a new id for a while.
 	ErrNotFound = errors.New("not found")
@@ -42,6 +55,9 @@ var (
 	// ErrNotReady: the state of the volume or instance does not permit the call yet (EC2's
 	// code is IncorrectState).
 	ErrNotReady = errors.New("not ready")
+	// ErrNeeded: EC2 does not delete a snapshot that something else needs: a machine image,
+	// AWS Backup, fast snapshot restore, a lock.
+	ErrNeeded = errors.New("something else needs it")
 	// ErrDeviceNameTaken: another volume has the device name on this instance.
 	ErrDeviceNameTaken = errors.New("device name is taken")
 	// ErrVolumeInUse: the volume is already attached, here or elsewhere.
@@ -90,18 +106,6 @@ func (e *APIError) Error() string {
 // Unwrap returns Kind and Err.
 func (e *APIError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// deniedAction finds the action in EC2's message for a denied call. It may differ from the
-// called action: a CreateVolume with tags also needs ec2:CreateTags.
-var deniedAction = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)`)
-
-// Permission returns the IAM action that a denied call lacks.
-func (e *APIError) Permission() string {
-	if m := deniedAction.FindStringSubmatch(e.Message); m != nil {
-		return m[1]
-	}
-	return e.Action
-}
-
 // kinds maps EC2's error codes to sentinels. Source: the list of error codes in the API
 // reference. "IncorrectState" and "InvalidParameterValue" also need their message; see
 // kindOf.
@@ -143,14 +147,11 @@ var kinds = map[string]error{
 	"SnapshotCreationPerVolumeRateExceeded": ErrTemporary,
 	"ConcurrentSnapshotLimitExceeded":       ErrTemporary,
 
-	"InsufficientVolumeCapacity":        ErrLimit,
-	"InsufficientCapacity":              ErrLimit,
-	"VolumeLimitExceeded":               ErrLimit,
-	"MaxIOPSLimitExceeded":              ErrLimit,
-	"AttachmentLimitExceeded":           ErrLimit,
-	"SnapshotLimitExceeded":             ErrLimit,
-	"TagLimitExceeded":                  ErrLimit,
-	"VolumeInitializationLimitExceeded": ErrLimit,
+	// A region limits how much is initialized at a rate at the same time: it passes. All other
+	// codes that end so are quotas; see kindOf.
+	"InsufficientVolumeCapacity":        ErrCapacity,
+	"InsufficientCapacity":              ErrCapacity,
+	"VolumeInitializationLimitExceeded": ErrCapacity,
 
 	"InvalidVolume.NotFound":     ErrNotFound,
 	"InvalidID":                  ErrNotFound, // of a resource to tag
@@ -160,7 +161,7 @@ var kinds = map[string]error{
 
 	"IncorrectState":                ErrNotReady,
 	"InvalidInstanceAttributeValue": ErrNotReady,  // the mapping does not contain the attachment yet
-	"InvalidSnapshot.InUse":         ErrNotReady,  // a machine image uses it
+	"InvalidSnapshot.InUse":         ErrNeeded,    // by a machine image, or for fast restores
 	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
 	"VolumeInUse":                   ErrVolumeInUse,
 	"IdempotentParameterMismatch":   ErrTokenMismatch,
@@ -193,7 +194,7 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	e := &APIError{Action: action, Resource: resource, Err: err, Kind: ErrPermanent}
 	var answer smithy.APIError
 	if errors.As(err, &answer) {
-		e.Code, e.Message = answer.ErrorCode(), answer.ErrorMessage()
+		e.Code, e.Message = answer.ErrorCode(), withoutEncoded(answer.ErrorMessage())
 		e.Kind = kindOf(e.Code, e.Message, answer.ErrorFault())
 		if strings.HasPrefix(action, "autoscaling:") && errors.Is(e.Kind, ErrInvalid) {
 			// Auto Scaling responds ValidationError to most errors, and also to a change
@@ -214,11 +215,7 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	switch from := credentialsOf(err); {
 	case from == "":
 	case refusal != nil && !early, from == fromElsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
-		e.Kind = ErrNoCredentials
-		if from == fromMetadata {
-			e.Message = "the instance metadata service: " + e.Message
-		}
-		e.Message = "no AWS credentials: " + e.Message
+		e.Kind, e.Message = noCredentials(err, from, refusal, e.Message)
 		return e
 	case from == fromMetadata:
 		e.Message = "no credentials from the instance metadata service: " + e.Message
@@ -233,13 +230,21 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
 			return ErrDeviceNameTaken // a generic code; only the message tells
 		}
+		if code == "InvalidParameterValue" && strings.Contains(message, "managed by the AWS Backup") {
+			return ErrNeeded // (openshift/installer#9964)
+		}
 		if code == "ValidationError" && strings.Contains(message, "No active Lifecycle Action") {
 			return ErrNoAction
 		}
 		return kind
 	}
-	if isKMSCode(code) {
+	switch {
+	case isKMSCode(code):
 		return ErrKMS
+	case locked.MatchString(code + " " + message):
+		return ErrNeeded
+	case strings.HasSuffix(code, "LimitExceeded"):
+		return ErrLimit // VolumeLimitExceeded, MaxIOPSLimitExceeded, TagLimitExceeded, …
 	}
 	if fault == smithy.FaultServer || strings.HasPrefix(code, "5") {
 		return ErrTemporary
@@ -251,26 +256,9 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 	return ErrPermanent
 }
 
-// Where a request for credentials failed.
-const (
-	fromMetadata  = "metadata" // an instance's role
-	fromElsewhere = "elsewhere"
-)
-
-// credentialsOf returns where a failed request for credentials went, "" for any other
-// error. The SDK exports no error for it; its signing middleware only has a message.
-func credentialsOf(err error) (from string) {
-	if _, ok := errors.AsType[*metadataError](err); ok {
-		return fromMetadata
-	}
-	switch text := err.Error(); {
-	case !strings.Contains(text, "get credentials"):
-		return ""
-	case !strings.Contains(text, "ec2imds") && !strings.Contains(text, "EC2 IMDS"):
-		return fromElsewhere
-	}
-	return fromMetadata
-}
+// locked matches the error for a snapshot that LockSnapshot protects. EC2's documentation
+// says only that it can't be deleted, and gives no code.
+var locked = regexp.MustCompile(`(?i)snapshot.*\block(ed)?\b|SnapshotLock`)
 
 // interrupted says whether a context ended the operation.
 func interrupted(err error) bool {

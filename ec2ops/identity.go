@@ -1,10 +1,13 @@
 package ec2ops
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"regexp"
 	"time"
 
@@ -26,11 +29,12 @@ type Identity struct {
 
 // Identify reads the identity document from the instance metadata service, version 2 only,
 // and sets the client's region to the instance's. waiting, when not nil, is called with the
-// reason for each retry. A service that refuses for the time of [MetadataRefused] is
-// [ErrNotEC2]; one that does not respond, or not before ctx ends, is [ErrTemporary].
+// reason for each retry. A service that refuses for the time of [MetadataRefused], or for
+// [Options.Patience], is [ErrNotEC2]; one that does not respond, or not before ctx ends, is
+// [ErrTemporary].
 func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
 	start := time.Now()
-	id, err := c.identity(ctx, waiting)
+	id, err := c.identityWithin(ctx, waiting)
 	c.reportMetadataCall("InstanceIdentity", start, err)
 	if err != nil {
 		return Identity{}, err
@@ -77,6 +81,33 @@ var identityValue = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // identityValueMax is the longest such value, in bytes.
 const identityValueMax = 64
+
+// identityWithin is identity with the client's patience. A service that responds with a 5xx
+// is an instance's, so that the usual time applies.
+func (c *Client) identityWithin(ctx context.Context, waiting func(string)) (Identity, error) {
+	if c.patience <= 0 {
+		return c.identity(ctx, waiting)
+	}
+	short, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	id, err := c.identity(short, waiting)
+	if err == nil || ctx.Err() != nil || short.Err() == nil {
+		return id, err
+	}
+	answer, _ := errors.AsType[*metadataError](err)
+	switch {
+	case answer != nil && answer.status >= http.StatusInternalServerError:
+		return c.identity(ctx, waiting)
+	case answer != nil && answer.status != 0:
+		return id, fmt.Errorf("%w: what responds at %s is not EC2's, or it is off for this instance: %s", ErrNotEC2, c.metadataURL(), answer)
+	}
+	return id, fmt.Errorf("%w: no EC2 instance metadata service responds at %s: this is not an EC2 instance, or metadata is off", ErrNotEC2, c.metadataURL())
+}
+
+// metadataURL is where the client finds the metadata service.
+func (c *Client) metadataURL() string {
+	return cmp.Or(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "http://169.254.169.254")
+}
 
 func (c *Client) identity(ctx context.Context, waiting func(string)) (Identity, error) {
 	var docErr error // why the document is invalid

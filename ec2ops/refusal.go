@@ -65,6 +65,10 @@ var (
 	// known everywhere.
 	OtherHook = &Refusal{What: "the instance waits in another launch hook", Within: 2 * time.Minute, Then: ErrTemporary}
 
+	// NoSuchHook: the list of the group's launch hooks lacks the configured one. A hook that was
+	// just created may not be listed everywhere.
+	NoSuchHook = &Refusal{What: "the group lists no launch hook of the configured name", Within: 30 * time.Second, Then: ErrInvalid}
+
 	// Unauthorized: a policy takes seconds to take effect everywhere (IAM user guide,
 	// "Changes that I make are not always immediately visible"), and an explicit deny by a
 	// service control policy was seen to be transient (terraform#6566). A longer time would
@@ -113,7 +117,7 @@ const StaleTokenAge = 5 * time.Minute
 
 // Refusals is the whole table.
 var Refusals = []*Refusal{
-	NoMetadata, MetadataRefused, NoRole, NoCredentials, NoGroup, GroupUnclear, OtherHook,
+	NoMetadata, MetadataRefused, NoRole, NoCredentials, NoGroup, GroupUnclear, OtherHook, NoSuchHook,
 	Unauthorized, BadCredentials, UnknownKey, NoKMS, Unknown, NeverShown, StaleToken,
 }
 

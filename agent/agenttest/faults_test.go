@@ -84,7 +84,6 @@ var only = map[string][]string{
 		"unlisted=CALL@5s", "unlisted=CALL", "lifecycle=CALL@5s:Warmed:Stopped", "lifecycle=CALL:Warmed:Stopped",
 		"lifecycle=CALL@5s:Warmed:Pending:Wait", "lifecycle=CALL@40s:Pending",
 	},
-	"DeleteSnapshot": {"error=CALL#1:InvalidSnapshot.InUse", "error=CALL:InvalidSnapshot.InUse"},
 }
 
 // metadata are the faults of the metadata service.

@@ -69,7 +69,7 @@ func (s *snapshot) make(ctx context.Context, o Options) error {
 		}
 	}
 	if o.Keep > 0 {
-		return s.prune(ctx, o.Keep)
+		s.prune(ctx, o.Keep)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (s *snapshot) take(ctx context.Context, at mounted, o Options) (report.Take
 	if errors.Is(thawErr, mountfs.ErrThawed) && err != nil {
 		return taken, err // err explains the early thaw
 	}
-	return taken, errors.Join(err, thawErr)
+	return taken, failure.FollowedBy(err, thawErr)
 }
 
 // tags returns the tags for CreateSnapshot. Launches take only snapshots with the tag Name of
@@ -205,19 +205,23 @@ func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 }
 
 // prune deletes all but the newest snapshots. Pending ones, including this run's, do not count.
-func (s *snapshot) prune(ctx context.Context, keep int) (err error) {
+// A failure is only a note: the snapshot is taken, and the next run prunes what is left.
+func (s *snapshot) prune(ctx context.Context, keep int) {
 	step := s.run.Begin(report.Delete)
-	defer step.End(&err)
+	var none error
+	defer step.End(&none)
 	defer s.run.InEC2()()
-	deleted, err := releases.Prune(ctx, s.Releases, s.source.Name, releases.PruneOptions{Keep: keep, LeaveInUse: true}, time.Now())
+	list, err := releases.Prune(ctx, s.Releases, s.source.Name, releases.PruneOptions{Keep: keep}, time.Now())
 	n := 0
-	for _, p := range deleted {
+	for _, p := range list {
 		if p.Deleted {
 			n++
-		} else if err == nil {
-			s.run.Note(p.ID + ": " + p.Reason)
+		} else if p.Kept != "" {
+			s.run.Note(p.ID + " is kept: " + p.Kept)
 		}
 	}
+	for _, failed := range failure.Branches(err) {
+		s.run.Note("an old snapshot or volume could not be deleted: " + failure.Line(failed))
+	}
 	step.Detail = fmt.Sprintf("%d that are no longer needed", n)
-	return err
 }

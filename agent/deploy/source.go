@@ -57,7 +57,8 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 // is [failure.ErrTemporary].
 func (s *snapshot) mountedDirs() (r record.Record, dirs []string, err error) {
 	notReady := func(why string) (record.Record, []string, error) {
-		return r, nil, fmt.Errorf("%w: %s is not ready here: %s; run snapsource up", failure.ErrTemporary, s.source.Name, why)
+		err := fmt.Errorf("%w: %s is not ready here: %s", failure.ErrTemporary, s.source.Name, why)
+		return r, nil, failure.Advise(err, "run snapsource up first")
 	}
 	if r, err = s.Host.LoadRecord(s.source.Name); err != nil || r.Ready.IsZero() || r.Instance != s.run.Self.InstanceID {
 		return notReady("no launch has finished since this instance was booted")

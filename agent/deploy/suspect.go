@@ -39,9 +39,9 @@ func (s *snapshot) lookup(ctx context.Context, run string, cause error) (err err
 		return fmt.Errorf("%w; no snapshot with the tag %s=%s has appeared within %s", cause, ec2ops.TagRun, run, lookupTimeout)
 	}
 	for _, snap := range found {
-		cause = errors.Join(cause, s.rejectSuspect(ctx, snap.ID, "EC2 did not respond while the file system was frozen"))
+		cause = failure.FollowedBy(cause, s.rejectSuspect(ctx, snap.ID, "EC2 did not respond while the file system was frozen"))
 	}
-	return cause
+	return failure.Advise(cause, "run snapsource snapshot again, once what could not be rejected is")
 }
 
 // rejectSuspect rejects a snapshot of this run that may be inconsistent. It returns the error
@@ -60,8 +60,10 @@ func (s *snapshot) rejectSuspect(ctx context.Context, id, why string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s may be inconsistent (%s) and could not be rejected; run snapsource reject %s: %w",
+		err = fmt.Errorf("%w: %s may be inconsistent (%s) and could not be rejected; run snapsource reject %s: %w",
 			failure.ErrTemporary, id, why, id, err)
+		return failure.Advise(err, "run snapsource reject "+id+", then snapsource snapshot again")
 	}
-	return fmt.Errorf("%w: %s may be inconsistent, and is rejected: %s", failure.ErrTemporary, id, why)
+	err = fmt.Errorf("%w: %s may be inconsistent, and is rejected: %s", failure.ErrTemporary, id, why)
+	return failure.Advise(err, "run snapsource snapshot again")
 }

@@ -259,5 +259,9 @@ func isAddress(text string) bool {
 // NoServers returns the error for a query that no instance matches. It wraps
 // [failure.ErrTemporary].
 func NoServers(q ServerQuery, region string) error {
-	return failure.New(failure.ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q))
+	advice := "check the role, the stage and the region; --explain lists the instances that do not match, and why"
+	if q.NotRunning {
+		advice = "check the role, the stage and the region"
+	}
+	return failure.Advise(failure.New(failure.ErrTemporary, fmt.Sprintf("no running instance in %s has %s", region, q)), advice)
 }

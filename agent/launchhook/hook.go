@@ -23,14 +23,18 @@ const (
 	// poll is the poll interval for the group.
 	poll = 2 * time.Second
 
-	// abandonWithin bounds the call that abandons a launch.
+	// abandonTimeout bounds the call that abandons a launch.
 	abandonTimeout = 30 * time.Second
+
+	// hooksTimeout bounds the call that lists the group's hooks.
+	hooksTimeout = 5 * time.Second
 )
 
 // Group is the instance's Auto Scaling group. *ec2ops.Client implements it.
 type Group interface {
 	TargetLifecycleState(ctx context.Context) (string, error)
 	MembershipOf(ctx context.Context, instanceID string) (ec2ops.Membership, error)
+	LaunchHooks(ctx context.Context, group string) (names []string, err error)
 	CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error
 	RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error
 }
@@ -48,6 +52,7 @@ type Hook struct {
 	group  Group
 	name   string // "": none is configured
 	loaded bool
+	absent bool // the group has no hook of that name
 	ended  bool // the lifecycle action is completed, or the instance is past its launch
 }
 
@@ -71,8 +76,8 @@ func (h *Hook) noGroup() bool { return h.name != "" && h.loaded && h.Group == ""
 // String describes group and state for people: "web: Pending:Wait".
 func (h *Hook) String() string { return h.Group + ": " + h.State }
 
-// Load finds out once which group the instance is in. note is for the operator, if the
-// instance is in no group; else it is "".
+// Load finds out once which group the instance is in, and whether the group has the hook, if
+// the instance is still to wait in it. note is for the operator, or "".
 func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string, err error) {
 	if h.name == "" || h.loaded {
 		return "", nil
@@ -83,7 +88,10 @@ func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string
 	if h.noGroup() {
 		return fmt.Sprintf("%s is in no Auto Scaling group, so it has no lifecycle hook %s to complete", instanceID, h.name), nil
 	}
-	return "", nil
+	if !h.Pending() {
+		return "", nil
+	}
+	return h.checkName(ctx, s)
 }
 
 // findMembership polls the metadata service and Auto Scaling for the instance's group and
@@ -193,6 +201,9 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (note string) {
 	if !h.Pending() || cause == nil || failure.ExitCode(cause) == failure.ExitTemporary {
 		return ""
+	}
+	if h.absent {
+		return instanceID + " is not abandoned, as " + h.Group + " has no launch hook " + h.name + ": it waits until its hook times out"
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()

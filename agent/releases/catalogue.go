@@ -2,13 +2,11 @@ package releases
 
 import (
 	"cmp"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -113,40 +111,21 @@ func willBeEligible(source string, s ec2ops.Snapshot) bool {
 }
 
 // Newest returns the snapshot that a launch takes: the eligible one with the newest data. If
-// there is none, the error says why each snapshot is not eligible. It wraps
+// there is none, the error says why the newest snapshots are not eligible. It wraps
 // [failure.ErrNoSnapshot], or [failure.ErrTemporary] if one is pending.
 func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
-	var eligible []ec2ops.Snapshot
-	others, pending := map[string]int{}, false
+	var eligible, others []ec2ops.Snapshot
 	for _, s := range c.snapshots {
-		if why := Ineligible(c.source, s); why != "" {
-			others[why]++
-			pending = pending || willBeEligible(c.source, s)
-			continue
+		if Ineligible(c.source, s) == "" {
+			eligible = append(eligible, s)
+		} else {
+			others = append(others, s)
 		}
-		eligible = append(eligible, s)
 	}
 	if len(eligible) == 0 {
-		return ec2ops.Snapshot{}, noSnapshot(c.source, others, pending)
+		return ec2ops.Snapshot{}, c.noSnapshot(others)
 	}
 	return slices.MaxFunc(eligible, c.byAge), nil
-}
-
-// noSnapshot returns the error of [Catalogue.Newest].
-func noSnapshot(source string, others map[string]int, pending bool) error {
-	kind := failure.ErrNoSnapshot
-	if pending {
-		kind = failure.New(failure.ErrTemporary, failure.ErrNoSnapshot.Error()+" yet")
-	}
-	if len(others) == 0 {
-		return fmt.Errorf("%w: this account has no snapshot with the tag Name=%s", failure.ErrNoSnapshot, source)
-	}
-	var list []string
-	for why, n := range others {
-		list = append(list, fmt.Sprintf("%d %s", n, why))
-	}
-	slices.Sort(list)
-	return fmt.Errorf("%w: of the snapshots with the tag Name=%s none is completed and ready: %s", kind, source, strings.Join(list, ", "))
 }
 
 // NewerThan returns the newest snapshot, completed or pending, with newer data than the volume:

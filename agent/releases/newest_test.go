@@ -26,8 +26,8 @@ func TestNewest(t *testing.T) {
 		"newest last":                  {[]ec2ops.Snapshot{release("snap-1", 1), release("snap-2", 2)}, "snap-2"},
 		"same time, higher id":         {[]ec2ops.Snapshot{release("snap-b", 1), release("snap-c", 1), release("snap-a", 1)}, "snap-c"},
 		"newer ones can't be launched": {[]ec2ops.Snapshot{pending, failed, recovering, archived, other, release("snap-1", 1)}, "snap-1"},
-		"nothing but those":            {[]ec2ops.Snapshot{pending, pending, archived, failed}, "1 archived, 1 error, 2 pending"},
-		"nothing but lasting ones":     {[]ec2ops.Snapshot{archived, failed}, "1 archived, 1 error"},
+		"nothing but those":            {[]ec2ops.Snapshot{pending, pending, archived, failed}, "snap-p (2026-11-23 09:00 UTC) is pending; snap-p (2026-11-23 09:00 UTC) is pending; snap-e (2026-11-23 09:00 UTC) is error; and 1 older"},
+		"nothing but lasting ones":     {[]ec2ops.Snapshot{archived, failed}, "snap-e (2026-11-23 09:00 UTC) is error; snap-a (2026-11-23 09:00 UTC) is archived"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Of("codepen-app", tc.all).Newest()

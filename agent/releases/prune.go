@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -16,8 +17,6 @@ type PruneOptions struct {
 	Keep   int // number of newest eligible snapshots to keep; at least 1
 	Floor  int // never leave fewer eligible snapshots than this
 	DryRun bool
-	// LeaveInUse skips snapshots that a machine image uses, without an error.
-	LeaveInUse bool
 }
 
 // Pruned is one thing that [Prune] deletes, or would delete.
@@ -27,6 +26,7 @@ type Pruned struct {
 	Age     time.Duration `json:"age_ns"`
 	SizeGiB int32         `json:"size_gib"`
 	Deleted bool          `json:"deleted"`
+	Kept    string        `json:"kept,omitempty"` // why EC2 does not delete it; that is no error
 }
 
 // orphanAge is the minimum age of an orphaned volume: EC2 is eventually consistent, and may
@@ -34,8 +34,9 @@ type Pruned struct {
 const orphanAge = 15 * time.Minute
 
 // Prune deletes what a source no longer needs: all but the newest eligible snapshots, older
-// rejected snapshots, and volumes of instances that no longer exist. After an error it
-// continues; it returns all errors.
+// rejected snapshots, and volumes of instances that no longer exist. It leaves a snapshot that
+// something else needs. After an error it continues, but not with what it may not delete; it
+// returns all errors.
 func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now time.Time) ([]Pruned, error) {
 	snapshots, err := All(ctx, cloud, source)
 	if err != nil {
@@ -60,29 +61,36 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		return list, nil
 	}
 	var errs []error
+	denied := map[bool]bool{} // to delete snapshots, volumes: another call would only take its time
 	for i, p := range list {
-		remove := cloud.DeleteVolume
-		if slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID }) {
+		remove, snapshot := cloud.DeleteVolume, slices.ContainsFunc(snapshots, func(s ec2ops.Snapshot) bool { return s.ID == p.ID })
+		if snapshot {
 			remove = cloud.DeleteSnapshot
 		}
-		err := remove(ctx, p.ID)
-		if o.LeaveInUse && inUse(err) {
-			list[i].Reason += "; not deleted: " + err.Error()
+		if denied[snapshot] {
 			continue
 		}
+		err := remove(ctx, p.ID)
+		if list[i].Kept = kept(err); list[i].Kept != "" {
+			continue
+		}
+		denied[snapshot] = errors.Is(err, ec2ops.ErrDenied)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		list[i].Deleted = true
 	}
-	return list, errors.Join(errs...)
+	return list, failure.Several(errs...)
 }
 
-// inUse reports whether err means that a machine image uses the snapshot.
-func inUse(err error) bool {
+// kept says why EC2 does not delete a snapshot that something else needs; "" for other errors.
+func kept(err error) string {
 	api, ok := errors.AsType[*ec2ops.APIError](err)
-	return ok && api.Code == "InvalidSnapshot.InUse"
+	if !ok || !errors.Is(err, ec2ops.ErrNeeded) {
+		return ""
+	}
+	return cmp.Or(api.Message, api.Code)
 }
 
 // oldSnapshots decides which snapshots to delete. It keeps the newest eligible ones, at least

@@ -2,7 +2,6 @@ package report
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,7 +25,8 @@ type Run struct {
 }
 
 // Each calls do for one source after the other, and collects reports and errors. If a source
-// fails, it continues with the next one. events is never called concurrently.
+// fails, it continues with the next one; see [failure.Branches]. events is never called
+// concurrently.
 func Each(sources []config.Source, events func(Event), do func(*Run, config.Source) error) (Report, error) {
 	var report Report
 	var errs []error
@@ -43,10 +43,7 @@ func Each(sources []config.Source, events func(Event), do func(*Run, config.Sour
 		r.Report.Took, r.Report.EC2 = time.Since(r.start), r.inEC2.read()
 		report.Sources = append(report.Sources, r.Report)
 	}
-	if len(errs) == 1 {
-		return report, errs[0]
-	}
-	return report, errors.Join(errs...)
+	return report, failure.Several(errs...)
 }
 
 // Identified notes which instance the run is on.

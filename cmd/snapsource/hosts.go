@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -9,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"snapsource/agent/config"
-	"snapsource/agent/failure"
 	"snapsource/agent/inventory"
 	"snapsource/ec2ops"
 )
@@ -91,8 +89,12 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 			err = inventory.NoServers(h.query, cloud.Region())
 		}
 	}
+	if err != nil && h.output == config.OutputJSON {
+		logFailure(log, err)
+		return &reportedError{err}
+	}
 	if err != nil {
-		return h.fail(c, log, err)
+		return err
 	}
 	return h.print(c, servers)
 }
@@ -121,29 +123,4 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 			printEscaped(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)
 		}
 	}
-}
-
-// fail prints an error. Its advice is for a workstation; that of other errors is for an
-// instance.
-func (h *hosts) fail(c *cobra.Command, log *zap.Logger, err error) error {
-	hint := failure.Hint(err)
-	switch {
-	case errors.Is(err, ec2ops.ErrNoCredentials):
-		hint = "log in to AWS, or choose a profile with AWS_PROFILE"
-	case errors.Is(err, ec2ops.ErrDenied):
-		hint = "have ec2:DescribeInstances allowed for these credentials"
-	case failure.ExitCode(err) == failure.ExitTemporary && !h.query.NotRunning:
-		hint = "run it again; --explain lists the instances that do not match, and why"
-	case failure.ExitCode(err) == failure.ExitTemporary:
-		hint = "run it again"
-	}
-	if h.output == config.OutputJSON {
-		log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", hint))
-		return &reportedError{err}
-	}
-	printEscaped(c.ErrOrStderr(), "snapsource: %s\n", err)
-	if hint != "" {
-		printEscaped(c.ErrOrStderr(), "  to do: %s\n", hint)
-	}
-	return &reportedError{err}
 }

@@ -67,6 +67,10 @@ func logCall(log *zap.Logger, c ec2ops.Call) {
 	log.Debug("call", fields...)
 }
 
+// logFailure logs each failure with its own exit code and advice. The program's exit code is
+// [failure.ExitCode] of all.
 func logFailure(log *zap.Logger, err error) {
-	log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", failure.Hint(err)))
+	for _, failed := range failure.Branches(err) {
+		log.Error(failure.Line(failed), zap.Int("exit_code", failure.ExitCode(failed)), zap.String("to_do", failure.Hint(failed)))
+	}
 }

@@ -72,11 +72,13 @@ type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// explain prints an error for people: what happened and what to do.
+// explain prints an error for people: for each failure, what happened and what to do.
 func explain(w io.Writer, err error) {
-	printEscaped(w, "snapsource: %s\n", err)
-	if hint := failure.Hint(err); hint != "" {
-		printEscaped(w, "  to do: %s\n", hint)
+	for _, failed := range failure.Branches(err) {
+		printEscaped(w, "snapsource: %s\n", failed)
+		if hint := failure.Hint(failed); hint != "" {
+			printEscaped(w, "  to do: %s\n", hint)
+		}
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"snapsource/agent"
 	"snapsource/agent/config"
@@ -58,8 +60,8 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	var calls callList
 
 	client, err := ec2ops.New(c.Context(), ec2ops.Options{
-		UserAgent: "snapsource-" + version,
-		OnCall:    func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
+		UserAgent: "snapsource-" + version, Patience: patience(c.InOrStdin()),
+		OnCall: func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
 	})
 	if err != nil {
 		return err
@@ -95,6 +97,20 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		table.timeline(result)
 	}
 	return err
+}
+
+// typedPatience is how long a command that a person types waits for the metadata service. On
+// an instance that has booted the response takes a millisecond.
+const typedPatience = 3 * time.Second
+
+// patience returns how long to wait for the metadata service: not long if stdin is a
+// terminal, so that a person has typed the command; else 0, the usual time, as for user-data
+// and units, which run while the instance boots.
+func patience(stdin io.Reader) time.Duration {
+	if f, ok := stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return typedPatience
+	}
+	return 0
 }
 
 // graces are how long each command may continue after its deadline or a signal.

@@ -46,6 +46,8 @@ being created, or anything of another account or source.`,
 			what := "would be deleted"
 			if p.Deleted {
 				what = "deleted"
+			} else if p.Kept != "" {
+				what, p.Reason = "kept", p.Reason+", but: "+p.Kept
 			} else if !o.DryRun {
 				what = "not deleted"
 			}

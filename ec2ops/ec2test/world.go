@@ -223,6 +223,9 @@ type Snapshot struct {
 	Pending     bool // never completes
 	Public      bool
 	SharedWith  []string // account ids
+	Image       string   // the registered machine image that uses it
+	FastRestore string   // the zone in which fast snapshot restore is enabled
+	Locked      bool     // by LockSnapshot
 	Tags        Tags
 	Started     time.Time
 	Completed   time.Time // pending until then
