@@ -36,7 +36,7 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 	if p.unannounced, err = l.markLaunch(p); err != nil {
 		return p, err
 	}
-	l.Report.Volume, l.Report.Snapshot = p.volume.ID, p.volume.SnapshotID
+	l.Report.Volume, l.Report.Snapshot, l.Report.State = p.volume.ID, p.volume.SnapshotID, report.StateIncomplete
 	s.Detail = p.String()
 	return p, nil
 }

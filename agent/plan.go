@@ -43,7 +43,6 @@ func (l *launch) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.Report.State = volumeState(obs.choice.volume)
 	c, stale, err := l.choose(ctx, obs)
 	if err != nil {
 		return err

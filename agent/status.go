@@ -214,7 +214,7 @@ func (r *run) observeHost() (here local, err error) {
 func observePaths(src config.Source, mounts []mountfs.Mount, dev *mountfs.Device) []report.Path {
 	var whole *mountfs.Mount // the file system, if it is at the mountpoint
 	observe := func(path, root string) report.Path {
-		p := report.Path{Path: path, Root: root}
+		p := report.Path{Path: path, Root: root, Options: []string{}}
 		m, ok := mountfs.MountAt(mounts, path)
 		switch {
 		case !ok:

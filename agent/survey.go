@@ -48,6 +48,7 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {
 		return obs, err
 	}
+	l.Report.State = volumeState(obs.choice.volume)
 	if obs.choice.volume == nil && anyXFS(obs.targets) {
 		// An earlier run may have mounted a volume that EC2 does not list yet.
 		s.Waiting("the volume that is mounted at " + l.src.Mount)

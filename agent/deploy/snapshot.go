@@ -63,6 +63,7 @@ func (s *snapshot) make(ctx context.Context, o Options) error {
 		return err
 	}
 	s.run.Report.State, s.run.Report.Changed, s.run.Report.Taken = report.StateReady, true, &taken
+	s.run.Report.Snapshot, s.run.Report.Start, s.run.Report.Revision = taken.Snapshot, &taken.Start, taken.Revision
 	if o.Wait {
 		if err := s.complete(ctx, &taken); err != nil {
 			return err

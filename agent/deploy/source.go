@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
@@ -23,7 +24,7 @@ type mounted struct {
 func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 	step := s.run.Begin(report.Survey)
 	defer step.End(&err)
-	r, dirs, err := s.mountedDirs()
+	r, paths, err := s.mountedPaths()
 	if err != nil {
 		return at, err
 	}
@@ -34,17 +35,17 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 	if attachment, ok := at.volume.AttachmentTo(s.run.Self.InstanceID); !ok || attachment.State == ec2ops.Detaching {
 		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
 	}
-	at.mountpoint = dirs[0]
-	for _, dir := range dirs[1:] { // as the application sees it, so that its links resolve
+	at.mountpoint = paths[0].Path
+	for _, p := range paths[1:] { // as the application sees it, so that its links resolve
 		if at.revision == "" {
-			at.revision = s.Host.Revision(dir)
+			at.revision = s.Host.Revision(p.Path)
 		}
 	}
 	if at.revision == "" {
 		at.revision = s.Host.Revision(at.mountpoint)
 	}
 	s.run.Report.FromRecord(r)
-	s.run.Report.Mount, s.run.Report.Binds = at.mountpoint, dirs[1:]
+	s.run.Report.Paths = paths
 	step.Detail = r.Volume + " at " + at.mountpoint
 	if at.revision != "" {
 		step.Detail += ", revision " + at.revision[:min(len(at.revision), 12)]
@@ -52,11 +53,11 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 	return at, nil
 }
 
-// mountedDirs returns where the kernel shows the volume of the last finished launch: the
+// mountedPaths returns where the kernel shows the volume of the last finished launch: the
 // mountpoint of the whole file system, then the binds. If the source is not ready, the error
 // is [failure.ErrTemporary].
-func (s *snapshot) mountedDirs() (r record.Record, dirs []string, err error) {
-	notReady := func(why string) (record.Record, []string, error) {
+func (s *snapshot) mountedPaths() (r record.Record, paths []report.Path, err error) {
+	notReady := func(why string) (record.Record, []report.Path, error) {
 		err := fmt.Errorf("%w: %s is not ready here: %s", failure.ErrTemporary, s.source.Name, why)
 		return r, nil, failure.Advise(err, "run snapsource up first")
 	}
@@ -71,20 +72,21 @@ func (s *snapshot) mountedDirs() (r record.Record, dirs []string, err error) {
 	if err != nil {
 		return r, nil, err
 	}
-	var binds []string
+	var binds []report.Path
 	for _, m := range mounts {
+		p := report.Path{Path: m.Target, Root: m.Root, Mounted: true, Options: strings.Split(m.Options, ",")}
 		switch {
 		case m.Major != dev.Major || m.Minor != dev.Minor:
 		case m.Root != "/":
-			binds = append(binds, m.Target)
+			binds = append(binds, p)
 		case m.Target == s.source.Mount && mountfs.MountedAt(mounts, m.Target, dev):
-			dirs = append([]string{m.Target}, dirs...)
+			paths = append([]report.Path{p}, paths...)
 		case mountfs.MountedAt(mounts, m.Target, dev): // up was given another --mount
-			dirs = append(dirs, m.Target)
+			paths = append(paths, p)
 		}
 	}
-	if len(dirs) == 0 {
+	if len(paths) == 0 {
 		return notReady(r.Volume + " is not mounted")
 	}
-	return r, append(dirs[:1], binds...), nil
+	return r, append(paths[:1], binds...), nil
 }

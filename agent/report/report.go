@@ -3,6 +3,7 @@ package report
 import (
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/agent/record"
 )
 
@@ -22,7 +23,8 @@ type Report struct {
 	Sources []*Source `json:"sources"`
 }
 
-// Source is the outcome for one source.
+// Source is the outcome for one source. docs/output.schema.json describes its JSON: a list is
+// never null.
 type Source struct {
 	Source      string         `json:"source"`
 	State       State          `json:"state"`
@@ -32,29 +34,52 @@ type Source struct {
 	Zone        string         `json:"zone,omitempty"`
 	Volume      string         `json:"volume,omitempty"`
 	VolumeState string         `json:"volume_state,omitempty"`   // by status, if it asked EC2
-	Snapshot    string         `json:"snapshot,omitempty"`       // "" for a volume that began blank
-	Start       *time.Time     `json:"snapshot_start,omitempty"` // of the snapshot, if known
+	Snapshot    string         `json:"snapshot,omitempty"`       // of the release; "" for a volume that began blank
+	Start       *time.Time     `json:"snapshot_start,omitempty"` // if known
 	Revision    string         `json:"revision,omitempty"`       // of the release in the Source, if known
 	Newer       *Release       `json:"newer,omitempty"`          // the newest release, if it is newer than the volume's
 	Compared    bool           `json:"compared,omitempty"`       // with the newest release: without Newer there is none
 	Device      string         `json:"device,omitempty"`         // EC2's device name
 	Node        string         `json:"node,omitempty"`           // the kernel's device node
-	Mount       string         `json:"mount"`
-	Binds       []string       `json:"binds,omitempty"` // the targets
-	Paths       []Path         `json:"paths,omitempty"` // by status: what is mounted there
+	Paths       []Path         `json:"paths"`                    // the mountpoint and the bind targets, as far as observed
 	Ready       *time.Time     `json:"ready,omitempty"`
 	Began       time.Time      `json:"began"`
 	Took        time.Duration  `json:"took_ns"`
 	EC2         time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
 	Own         time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
 	Taken       *Taken         `json:"taken,omitempty"` // the snapshot that this run took
-	Steps       []FinishedStep `json:"steps,omitempty"`
-	Calls       []Call         `json:"calls,omitempty"`
-	Waits       []Wait         `json:"waits,omitempty"`
-	Actions     []Action       `json:"actions,omitempty"`
-	Notes       []string       `json:"notes,omitempty"`
-	Error       string         `json:"error,omitempty"`
-	ExitCode    int            `json:"exit_code"`
+	Steps       []FinishedStep `json:"steps"`
+	Calls       []Call         `json:"calls"`
+	Waits       []Wait         `json:"waits"`
+	Actions     []Action       `json:"actions"` // of a plan
+	Notes       []string       `json:"notes"`
+	Error       *Problem       `json:"error"`
+}
+
+// Problem is an error for machines.
+type Problem struct {
+	Code    string `json:"code"` // see [failure.Kind]
+	Exit    int    `json:"exit"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// ProblemOf returns an error for machines; nil for nil.
+func ProblemOf(err error) *Problem {
+	if err == nil {
+		return nil
+	}
+	return &Problem{failure.Kind(err), failure.ExitCode(err), failure.Line(err), failure.Hint(err)}
+}
+
+// Mountpoint returns the path of the file system, "" if none was observed.
+func (s *Source) Mountpoint() string {
+	for _, p := range s.Paths {
+		if p.Root == "/" {
+			return p.Path
+		}
+	}
+	return ""
 }
 
 // Path is a mountpoint or bind target, and what the kernel shows there.

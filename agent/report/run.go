@@ -28,17 +28,15 @@ type Run struct {
 // fails, it continues with the next one; see [failure.Branches]. events is never called
 // concurrently.
 func Each(sources []config.Source, events func(Event), do func(*Run, config.Source) error) (Report, error) {
-	var report Report
+	report := Report{Sources: []*Source{}}
 	var errs []error
 	for _, src := range sources {
 		r := &Run{start: time.Now(), events: events,
-			Report: &Source{Source: src.Name, State: StateAbsent, Mount: src.Mount, Began: time.Now()}}
-		for _, bind := range src.Binds {
-			r.Report.Binds = append(r.Report.Binds, bind.Target)
-		}
+			Report: &Source{Source: src.Name, State: StateUnknown, Began: time.Now(),
+				Paths: []Path{}, Steps: []FinishedStep{}, Calls: []Call{}, Waits: []Wait{}, Actions: []Action{}, Notes: []string{}}}
 		if err := do(r, src); err != nil {
 			errs = append(errs, err)
-			r.Report.Error, r.Report.ExitCode = failure.Line(err), failure.ExitCode(err)
+			r.Report.Error = ProblemOf(err)
 		}
 		r.Report.Took, r.Report.EC2 = time.Since(r.start), r.inEC2.read()
 		report.Sources = append(report.Sources, r.Report)

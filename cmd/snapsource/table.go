@@ -167,14 +167,14 @@ func (t *table) finish(r report.Report) {
 
 func (t *table) finishUp(s *report.Source) {
 	switch {
-	case s.Error != "":
+	case s.Error != nil:
 	case t.command == "down":
 		printEscaped(t.out, "Source is down: %s\n", span(s.Took))
 	case s.Changed:
 		printEscaped(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
 	default:
 		t.header(s.Source, s.Instance, s.Zone)
-		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mountpoint())
 	}
 }
 
@@ -183,8 +183,8 @@ func (t *table) finishPlan(s *report.Source) {
 	for _, a := range s.Actions {
 		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
 	}
-	if s.Error == "" && len(s.Actions) == 0 {
-		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mount)
+	if s.Error == nil && len(s.Actions) == 0 {
+		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mountpoint())
 	}
 }
 

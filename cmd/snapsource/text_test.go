@@ -64,7 +64,7 @@ func TestForgedText(t *testing.T) {
 	for _, command := range []string{"status", "plan"} {
 		out.Reset()
 		table.command = command
-		table.finish(report.Report{Sources: []*report.Source{{Source: "app", State: report.StateReady, Mount: forged, Instance: "i-1", Zone: forged,
+		table.finish(report.Report{Sources: []*report.Source{{Source: "app", State: report.StateReady, Paths: []report.Path{{Path: forged, Root: "/", Mounted: true, Detail: forged}}, Instance: "i-1", Zone: forged,
 			Actions: []report.Action{{Step: report.Create, What: forged}}}}})
 		wantPlain(t, command, out.String(), map[string]int{"status": 3, "plan": 2}[command])
 	}
