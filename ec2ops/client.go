@@ -38,6 +38,8 @@ type Options struct {
 	// Seed seeds the jitter of pauses: clients with the same seed pause equally after the
 	// same responses. 0 draws a random seed.
 	Seed uint64
+	// Region and Profile, when set, override the SDK's standard settings.
+	Region, Profile string
 	// Dial, when set, opens connections in place of the network; for tests and simulations.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -66,6 +68,8 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		config.WithHTTPClient(httpClient(o.Dial)),
 		config.WithRetryer(func() aws.Retryer { return c.newRetryer() }),
 		config.WithAppID(o.UserAgent),
+		config.WithRegion(o.Region),
+		config.WithSharedConfigProfile(o.Profile),
 		config.WithLogger(logging.Nop{}), // its warnings would interleave with our lines on stderr
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)
