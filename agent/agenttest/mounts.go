@@ -119,6 +119,9 @@ func (m *Machine) CheckNotFrozen(path string) (err error) {
 // Users implements [Host].
 func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }
 
+// Holders implements [Host].
+func (m *Machine) Holders(mountfs.Device) ([]string, error) { return nil, nil }
+
 // Flush implements [Host].
 func (m *Machine) Flush(string) error { return nil }
 

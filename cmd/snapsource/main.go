@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ type program struct {
 	host  host
 	out   sink
 	watch *watchdog // nil: none
+
+	verbose bool
+	json    bool // the command's output is JSON
 }
 
 // run runs one command line on a host and returns the exit code.
@@ -53,7 +57,23 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return p.code(root.ExecuteContext(ctx), stderr)
+	c, runErr := root.ExecuteContextC(ctx)
+	code := p.code(interruption(ctx, runErr, nextRun(c.Name())), stderr)
+	if writeErr := stdout.failure(); writeErr != nil {
+		unwritten := resultError(writeErr, runErr == nil && !readsOnly(c.Name()))
+		p.report(unwritten, stderr)
+		code = cmp.Or(code, failure.ExitCode(unwritten))
+	}
+	return code
+}
+
+// resultError is the error of a result that could not be written.
+func resultError(err error, done bool) error {
+	text := "the result could not be written"
+	if done {
+		text = "the work is done, but " + text
+	}
+	return fmt.Errorf("%w: %s: %w", failure.ErrTemporary, text, err)
 }
 
 // code returns the exit code for an error. It prints the error unless the command did.
@@ -67,16 +87,28 @@ func (p *program) code(err error, stderr io.Writer) int {
 	return failure.ExitCode(err)
 }
 
+// report prints an error: as a JSON log line if the command's output is JSON.
+func (p *program) report(err error, stderr io.Writer) {
+	if p.json {
+		logFailure(newLog(stderr, true, false), err)
+		return
+	}
+	explain(stderr, err)
+}
+
 // reportedError is an error that the command has already printed.
 type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// explain prints an error for people: what happened and what to do.
+// explain prints an error for people: what happened and what to do. Of several, for example of
+// several sources, each has its own lines.
 func explain(w io.Writer, err error) {
-	printEscaped(w, "snapsource: %s\n", err)
-	if hint := failure.Hint(err); hint != "" {
-		printEscaped(w, "  to do: %s\n", hint)
+	for _, e := range joined(err) {
+		printEscaped(w, "snapsource: %s\n", e)
+		if hint := hint(e); hint != "" {
+			printEscaped(w, "  to do: %s\n", hint)
+		}
 	}
 }
 

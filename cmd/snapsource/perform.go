@@ -103,19 +103,11 @@ var graces = map[string]time.Duration{
 	"plan": endGrace, "status": endGrace,
 }
 
-// writeJSON writes a command's result as JSON.
-func writeJSON(w io.Writer, result any) error {
+// writeJSON writes a command's result as JSON. The stream keeps the error of a write.
+func writeJSON(w io.Writer, result any) {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	return resultError(encoder.Encode(result))
-}
-
-// resultError wraps the error of writing a command's result after its work is done; nil for nil.
-func resultError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: the work is done, but the result could not be written: %w", failure.ErrTemporary, err)
+	_ = encoder.Encode(result)
 }
 
 // callList collects the calls to AWS, which may be concurrent.
