@@ -68,5 +68,5 @@ func logCall(log *zap.Logger, c ec2ops.Call) {
 }
 
 func logFailure(log *zap.Logger, err error) {
-	log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", failure.Hint(err)))
+	log.Error(failure.Line(err), zap.Int("exit_code", failure.ExitCode(err)), zap.String("to_do", hint(err)))
 }

@@ -6,22 +6,17 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
-	"snapsource/agent/config"
 	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
-
-// version is stamped in by the linker.
-var version = "dev"
 
 func main() {
 	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
@@ -73,7 +68,7 @@ func resultError(err error, done bool) error {
 	if done {
 		text = "the work is done, but " + text
 	}
-	return fmt.Errorf("%w: %s: %w", failure.ErrTemporary, text, err)
+	return &briefError{text + ": " + failure.Line(err)}
 }
 
 // code returns the exit code for an error. It prints the error unless the command did.
@@ -122,6 +117,12 @@ running it again is always safe.
   sudo snapsource plan    # what it would do
   sudo snapsource up      # do it`
 
+// The groups of commands in the help.
+const (
+	onInstance = "instance"
+	anywhere   = "anywhere"
+)
+
 func rootCommand(p *program) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "snapsource",
@@ -130,24 +131,29 @@ func rootCommand(p *program) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArguments,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return config.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
-	})
-	root.AddCommand(upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p),
-		snapshotCommand(p), snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p),
-		installCommand(), uninstallCommand(), versionCommand())
+	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "log every step and every call to AWS on stderr")
+	showVersion := root.Flags().Bool("version", false, "print the version")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *showVersion {
+			printVersion(c.OutOrStdout())
+			return nil
+		}
+		return c.Help()
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddGroup(&cobra.Group{ID: onInstance, Title: "Commands on the instance:"}, &cobra.Group{ID: anywhere, Title: "Commands for anywhere with AWS credentials:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p),
+		installCommand(), uninstallCommand())
+	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p))
+	root.AddCommand(versionCommand())
 	return root
-}
-
-// noArguments refuses all arguments but flags, for example a mistyped command.
-func noArguments(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if c.HasParent() {
-		return config.Usage(fmt.Sprintf("%s takes no argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath()))
-	}
-	return config.Usage(fmt.Sprintf("there is no command %q; see snapsource help", args[0]))
 }

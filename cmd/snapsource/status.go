@@ -17,7 +17,7 @@ func statusCommand(p *program) *cobra.Command {
 its targets. It exits with 0 if so, and with 75 if up has something to do.`,
 		Args: noArguments,
 	}
-	s := p.addSettings(c)
+	s := p.addSettings(c, "source", "mount", "bind", "role", "timeout", "output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
 			return p.agent().Status(ctx, cfg)
