@@ -23,8 +23,13 @@ func Holders(d Device) ([]string, error) {
 	groups := peerGroups(self.mountLines(d))
 	holders := inside(d, mounts)
 	seen := map[string]bool{ours: true}
+	itself := false
 	for _, p := range processes() {
 		opened := p.opened(d)
+		if opened && p.isSelf() {
+			itself = true
+			continue
+		}
 		namespace, err := p.namespace()
 		if err != nil {
 			continue
@@ -34,6 +39,9 @@ func Holders(d Device) ([]string, error) {
 		if opened || keeps {
 			holders = append(holders, p.name())
 		}
+	}
+	if itself && len(holders) == 0 {
+		holders = []string{"this command itself (its working directory, or a file that it has open)"}
 	}
 	return shortened(holders), nil
 }

@@ -39,7 +39,7 @@ func TestHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self := ownName(t) + " (pid " + strconv.Itoa(os.Getpid()) + ")"
+	const self = "this command itself (its working directory, or a file that it has open)"
 	check("an open file", self)
 	if _, err := file.WriteString("text"); err != nil {
 		t.Fatal(err)

@@ -38,6 +38,9 @@ func (p process) name() string {
 	return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(comm)), filepath.Base(string(p)))
 }
 
+// isSelf reports whether it is this process.
+func (p process) isSelf() bool { return filepath.Base(string(p)) == strconv.Itoa(os.Getpid()) }
+
 // namespace identifies its mount namespace.
 func (p process) namespace() (string, error) { return os.Readlink(filepath.Join(string(p), "ns/mnt")) }
 

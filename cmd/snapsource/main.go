@@ -34,6 +34,7 @@ type host struct {
 // program is one run of a command line.
 type program struct {
 	host  host
+	stdin io.Reader // nil: the process's
 	out   sink
 	watch *watchdog // nil: none
 
@@ -50,6 +51,7 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	stdout, stderr := p.out.to(out), p.out.to(err)
 	root := rootCommand(p)
 	root.SetArgs(args)
+	root.SetIn(p.stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	c, runErr := root.ExecuteContextC(ctx)

@@ -34,6 +34,7 @@ a snapshot with the tag Name=SOURCE; every other instance then only needs up.`,
 		Args:    noArguments,
 	}
 	bringUp(c, p, func(cfg *config.Config) { cfg.IfNone = config.IfNoneBlank })
+	c.Flags().Lookup("if-none").Hidden = true // it is blank
 	return c
 }
 
