@@ -2,7 +2,10 @@
 
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD := $(GO) build -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+COMMIT := $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
+# The commit's, not the build's: two builds of a commit are the same.
+DATE := $(shell TZ=UTC git -c safe.directory='*' show -s --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null)
+BUILD := $(GO) build -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)"
 BIN := bin
 DIST := dist
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \

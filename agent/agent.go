@@ -18,6 +18,9 @@ type Agent struct {
 	Cloud  Cloud
 	Host   Host
 	Events func(report.Event) // receives every event; never called concurrently
+	// Confirm, when set, is called before Down deletes these volumes. Its error ends Down before
+	// anything is changed.
+	Confirm func(ctx context.Context, source string, volumes []ec2ops.Volume) error
 }
 
 // Cloud is AWS, as far as the agent needs it. [NewCloud] is the real one.
@@ -82,6 +85,8 @@ type Devices interface {
 	OpenDisk(d mountfs.Device) (Disk, error)
 	// Users names the users of a device that is not mounted in this mount namespace.
 	Users(ctx context.Context, d mountfs.Device) ([]string, error)
+	// Holders names what keeps a mounted device from being unmounted and detached.
+	Holders(d mountfs.Device) ([]string, error)
 	MkfsPath() (string, error)
 }
 

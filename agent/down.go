@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"snapsource/agent/config"
@@ -11,6 +13,7 @@ import (
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
+	"snapsource/mountfs"
 )
 
 // Down undoes [Agent.Up] in reverse order: it removes the roles, unmounts the binds and the
@@ -29,11 +32,11 @@ func (a *Agent) Down(ctx context.Context, cfg config.Config, remove bool) (repor
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
 	return report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
 		down := a.run(r, cfg, src)
-		return down.down(r.WithPauses(ctx), remove)
+		return down.down(r.WithPauses(ctx), remove, a.Confirm)
 	})
 }
 
-func (r *run) down(ctx context.Context, remove bool) error {
+func (r *run) down(ctx context.Context, remove bool, confirm func(context.Context, string, []ec2ops.Volume) error) error {
 	if err := r.identify(ctx, launchhook.New(r.cloud.Group, "")); err != nil {
 		return err
 	}
@@ -43,6 +46,14 @@ func (r *run) down(ctx context.Context, remove bool) error {
 	}
 	for _, v := range volumes {
 		if _, _, err := r.unmountable(v); err != nil {
+			return err
+		}
+	}
+	if err := r.checkUnused(volumes); err != nil {
+		return err
+	}
+	if remove && confirm != nil && len(volumes) > 0 {
+		if err := confirm(ctx, r.src.Name, volumes); err != nil {
 			return err
 		}
 	}
@@ -62,6 +73,57 @@ func (r *run) down(ctx context.Context, remove bool) error {
 	}
 	r.Report.State, r.Report.Changed = report.StateAbsent, len(volumes) > 0
 	return nil
+}
+
+// checkUnused refuses to take down what is in use, before anything is changed: also another
+// source of the run, for they share the instance's roles.
+func (r *run) checkUnused(volumes []ec2ops.Volume) error {
+	var devices []mountfs.Device
+	for _, v := range volumes {
+		dev, err := r.deviceOf(v)
+		if err != nil {
+			return err
+		}
+		if dev != nil {
+			devices = append(devices, *dev)
+		}
+	}
+	for _, src := range r.cfg.Sources {
+		if known, err := r.host.LoadRecord(src.Name); err == nil && src.Name != r.src.Name {
+			if dev, err := r.host.Find(known.Wants()); err == nil {
+				devices = append(devices, dev)
+			}
+		}
+	}
+	for _, dev := range devices {
+		holders, err := r.host.Holders(dev)
+		if err != nil {
+			return err
+		}
+		if len(holders) > 0 {
+			return fmt.Errorf("%s: %w: %s is used by %s; nothing is changed: stop that first",
+				r.src.Name, mountfs.ErrBusy, r.mountedWhere(dev), strings.Join(holders, ", "))
+		}
+	}
+	return nil
+}
+
+// mountedWhere returns a device and its mountpoints, for people.
+func (r *run) mountedWhere(dev mountfs.Device) string {
+	all, err := r.host.Mounts()
+	if err != nil {
+		return dev.Node
+	}
+	var targets []string
+	for _, m := range all {
+		if m.Major == dev.Major && m.Minor == dev.Minor {
+			targets = append(targets, m.Target)
+		}
+	}
+	if len(targets) == 0 {
+		return dev.Node
+	}
+	return strings.Join(targets, ", ") + " (" + dev.Node + ")"
 }
 
 // tagServed tags a volume as one that was in service, before its record and attachment are

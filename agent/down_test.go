@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +71,53 @@ func TestDownOfBusySource(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustBeUp(t, w)
+	})
+}
+
+// TestDownAsksFirst: what is in use, and what somebody does not want deleted, keeps its roles, its
+// binds and its record; so do the other sources of the run.
+func TestDownAsksFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, cfg := withRelease(), config.DefaultConfig()
+		cfg.Roles.Roles = []string{"app"}
+		second := cfg.Sources[0]
+		second.Name, second.Device, second.Mount, second.Binds = "assets", "/dev/sdg", "/assets", nil
+		assets := release("snap-2", 2)
+		assets.Tags = map[string]string{ec2ops.TagName: "assets"}
+		w.cloud.snapshots = append(w.cloud.snapshots, assets)
+		cfg.Sources = append(cfg.Sources, second)
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		unchanged := func(what string) {
+			t.Helper()
+			if m := mutating(w.cloud.calls); len(m) != 0 || len(w.host.mounts) != 3 || len(w.host.records) != 2 {
+				t.Errorf("%s: calls %v, mounts %v, records %v", what, m, w.host.mounts, w.host.records)
+			}
+		}
+		for _, mount := range []string{"/cp", "/assets"} {
+			w.host.holders = map[uint32][]string{w.host.mounts[mount]: {"puma (pid 4711)"}}
+			w.cloud.calls = nil
+			_, err := w.agent.Down(t.Context(), cfg, false)
+			if failure.ExitCode(err) != failure.ExitTemporary || !strings.Contains(err.Error(), mount) || !strings.Contains(err.Error(), "is used by puma (pid 4711); nothing is changed") {
+				t.Errorf("%s is in use: %v", mount, err)
+			}
+			unchanged(mount + " is in use")
+		}
+		w.host.holders = nil
+		no := errors.New("no")
+		var asked []string
+		w.agent.Confirm = func(_ context.Context, source string, volumes []ec2ops.Volume) error {
+			asked = append(asked, source+" "+volumes[0].SnapshotID)
+			return no
+		}
+		if _, err := w.agent.Down(t.Context(), cfg, true); !errors.Is(err, no) || len(asked) != 2 || asked[0] != "codepen-app snap-1" {
+			t.Errorf("not confirmed: %v, asked for %q", err, asked)
+		}
+		unchanged("not confirmed")
+		if _, err := w.agent.Down(t.Context(), cfg, false); err != nil || len(w.host.mounts) != 0 || len(asked) != 2 {
+			t.Errorf("without --delete: %v, asked for %q", err, asked)
+		}
 	})
 }
 

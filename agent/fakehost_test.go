@@ -34,7 +34,8 @@ type fakeHost struct {
 	formatted        []string
 	made             []string // directories that binds made
 	lockErr          error
-	users            []string // of the device, elsewhere
+	users            []string            // of the device, elsewhere
+	holders          map[uint32][]string // of a mounted device, by its minor number
 	unmountErr       map[string]error
 	killInFormat     bool
 	revision         string
@@ -191,6 +192,8 @@ func (h *fakeHost) CheckNotFrozen(string) error {
 }
 
 func (h *fakeHost) Users(context.Context, mountfs.Device) ([]string, error) { return h.users, nil }
+
+func (h *fakeHost) Holders(d mountfs.Device) ([]string, error) { return h.holders[d.Minor], nil }
 
 func (h *fakeHost) MkfsPath() (string, error) {
 	if h.noMkfs {

@@ -21,6 +21,7 @@ func (kernel) InspectTarget(path string) (mountfs.Target, error) { return mountf
 func (kernel) Find(v mountfs.Volume) (mountfs.Device, error)     { return mountfs.Find(v) }
 func (kernel) MkfsPath() (string, error)                         { return mountfs.MkfsPath() }
 func (kernel) Watch(v mountfs.Volume) (Watch, error)             { return mountfs.NewWaiter(v), nil }
+func (kernel) Holders(d mountfs.Device) ([]string, error)        { return mountfs.Holders(d) }
 func (kernel) Unmount(target string) error                       { return failure.NotRoot(mountfs.Unmount(target)) }
 func (kernel) CheckNotFrozen(path string) error {
 	return mountfs.CheckNotFrozen(path, deploy.DefaultFreezeTimeout)

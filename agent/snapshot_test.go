@@ -102,7 +102,7 @@ func TestSnapshotCandidate(t *testing.T) {
 		if releases.Ineligible("codepen-app", s) == "" {
 			t.Error("a launch would take the candidate")
 		}
-		if err := releases.Promote(t.Context(), w.cloud, "codepen-app", s.ID); err != nil || releases.Ineligible("codepen-app", s) != "" {
+		if _, err := releases.Promote(t.Context(), w.cloud, "codepen-app", s.ID); err != nil || releases.Ineligible("codepen-app", s) != "" {
 			t.Errorf("promoted: %v, %s", err, releases.Ineligible("codepen-app", s))
 		}
 	})

@@ -42,6 +42,8 @@ type Options struct {
 	// that does not respond, or that is not EC2's; then the error is [ErrNotEC2]. It is for
 	// commands that a person types. 0: as in the table of refusals.
 	Patience time.Duration
+	// Region and Profile, when set, override the SDK's standard settings.
+	Region, Profile string
 	// Dial, when set, opens connections in place of the network; for tests and simulations.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -72,6 +74,8 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		config.WithHTTPClient(httpClient(o.Dial)),
 		config.WithRetryer(func() aws.Retryer { return c.newRetryer() }),
 		config.WithAppID(o.UserAgent),
+		config.WithRegion(o.Region),
+		config.WithSharedConfigProfile(o.Profile),
 		config.WithLogger(logging.Nop{}), // its warnings would interleave with our lines on stderr
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = roleMetadata{c} }),
 	)

@@ -32,6 +32,8 @@ type Snapshot struct {
 	SizeGiB   int32     // of its volume
 	Encrypted bool
 	Tags      map[string]string
+
+	Description string
 }
 
 // DescriptionMax is the longest description, in characters. (CreateSnapshot, API reference)
@@ -238,5 +240,7 @@ func snapshotOf(s types.Snapshot) Snapshot {
 		SizeGiB:   aws.ToInt32(s.VolumeSize),
 		Encrypted: aws.ToBool(s.Encrypted),
 		Tags:      tagMap(s.Tags),
+
+		Description: aws.ToString(s.Description),
 	}
 }

@@ -110,6 +110,9 @@ func Users(context.Context, Device) ([]string, error) {
 	return nil, unsupported("list the users of a device")
 }
 
+// Holders needs Linux.
+func Holders(Device) ([]string, error) { return nil, unsupported("list the users of a device") }
+
 // Flush needs Linux.
 func Flush(string) error { return unsupported("flush a file system") }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -68,56 +66,26 @@ func (d Device) used() (bool, error) {
 
 // users lists processes that have the device's file system mounted or a file of it open.
 func (d Device) users() (users []string) {
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
 	seen := map[string]bool{}
-	for _, p := range processes {
-		dir := filepath.Join("/proc", p.Name())
-		if _, err := strconv.Atoi(p.Name()); err != nil || !d.usedBy(dir) {
+	for _, p := range processes() {
+		if !p.shows(d) && !p.opened(d) {
 			continue
 		}
-		namespace, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
+		namespace, err := p.namespace()
 		if err != nil || seen[namespace] {
 			continue
 		}
 		seen[namespace] = true
-		name, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if err != nil {
-			continue // it has ended
-		}
-		if len(users) == usersMax {
-			return append(users, "others")
-		}
-		users = append(users, fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), p.Name()))
+		users = append(users, p.name())
 	}
-	return users
+	return shortened(users)
 }
 
-// usedBy says whether a process has the file system mounted, or a file of it open.
-func (d Device) usedBy(dir string) bool {
-	mounts, err := os.ReadFile(filepath.Join(dir, "mountinfo"))
-	if err != nil {
-		return false
+// shortened replaces what is more than [usersMax], and leaves out processes that have ended.
+func shortened(users []string) []string {
+	users = slices.DeleteFunc(users, func(u string) bool { return u == "" })
+	if len(users) > usersMax {
+		users = append(users[:usersMax:usersMax], "others")
 	}
-	if strings.Contains(string(mounts), fmt.Sprintf(" %d:%d ", d.Major, d.Minor)) {
-		return true
-	}
-	paths := []string{filepath.Join(dir, "cwd"), filepath.Join(dir, "root")}
-	files, _ := os.ReadDir(filepath.Join(dir, "fd")) // it may have ended
-	for _, f := range files {
-		if f.Type()&fs.ModeSymlink != 0 {
-			paths = append(paths, filepath.Join(dir, "fd", f.Name()))
-		}
-	}
-	for _, path := range paths {
-		// DONT_SYNC: a network file system may not respond.
-		var st unix.Statx_t
-		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
-		if err == nil && st.Dev_major == d.Major && st.Dev_minor == d.Minor {
-			return true
-		}
-	}
-	return false
+	return users
 }

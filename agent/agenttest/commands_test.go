@@ -96,14 +96,15 @@ var commands = map[string]command{
 		return err
 	}, isPruned},
 	"reject": {nil, func(ctx context.Context, s *scene) error {
-		_, _, err := releases.Reject(ctx, s.web.Agent().Client, source, s.snapshot, "bad", time.Now())
+		_, err := releases.Reject(ctx, s.web.Agent().Client, source, s.snapshot, releases.RejectOptions{Reason: "bad", AllowNone: true}, time.Now())
 		return err
 	}, func(s *scene) error { return s.chosen(false) }},
 	"promote": {func(s *scene) {
-		_, _, err := releases.Reject(s.t.Context(), s.web.Agent().Client, source, s.snapshot, "bad", time.Now())
+		_, err := releases.Reject(s.t.Context(), s.web.Agent().Client, source, s.snapshot, releases.RejectOptions{Reason: "bad", AllowNone: true}, time.Now())
 		s.must(err)
 	}, func(ctx context.Context, s *scene) error {
-		return releases.Promote(ctx, s.web.Agent().Client, source, s.snapshot)
+		_, err := releases.Promote(ctx, s.web.Agent().Client, source, s.snapshot)
+		return err
 	}, func(s *scene) error { return s.chosen(true) }},
 	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
 		q := inventory.DefaultServerQuery()

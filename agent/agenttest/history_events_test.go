@@ -179,7 +179,7 @@ func (h *history) reject(m *agenttest.Machine) {
 		if _, err := a.Client.Identify(ctx, nil); err != nil {
 			return err
 		}
-		_, _, err := releases.Reject(ctx, a.Client, "codepen-app", releases.Latest, "by chance", time.Now())
+		_, err := releases.Reject(ctx, a.Client, "codepen-app", h.newest(), releases.RejectOptions{Reason: "by chance", AllowNone: true}, time.Now())
 		return err
 	})
 	if err != nil && !errors.Is(err, agenttest.ErrKilled) {

@@ -122,6 +122,9 @@ func (m *Machine) Remount(string, []string) error { return nil }
 // Users implements [Host].
 func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { return nil, nil }
 
+// Holders implements [Host].
+func (m *Machine) Holders(mountfs.Device) ([]string, error) { return nil, nil }
+
 // Flush implements [Host].
 func (m *Machine) Flush(string) error { return nil }
 

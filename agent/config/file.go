@@ -248,7 +248,7 @@ func suggestion(key string, ofSource bool) string {
 			return "; it belongs to the top level, not to a source"
 		}
 	}
-	return ""
+	return DidYouMean(key, fileKeys(ofSource))
 }
 
 // scalars returns a node's values: one, those of a list, or "k=v" for each entry of a mapping.

@@ -15,8 +15,9 @@ type Setting struct {
 	Value      string // its value in the help text: "GIB"; "" for a switch
 	Doc        string // one line
 	Repeatable bool
-	FileKey    string // in the file; differs from Name for what is a list there
-	OfSource   bool   // belongs to one source, not to the run
+	FileKey    string   // in the file; differs from Name for what is a list there
+	OfSource   bool     // belongs to one source, not to the run
+	Choices    []string // the values that it accepts, if there are few
 
 	set func(*Config, *Source, []string) error
 }
@@ -41,7 +42,7 @@ func Settings() []Setting {
 		ofSource("size", "GIB", "volume size in GiB, at least the snapshot's (default the snapshot's; 5 for a first volume)",
 			func(s *Source, v string) error { return setNumber(&s.SizeGiB, v) }),
 		ofSource("volume-type", "TYPE", "EBS volume type (default gp3)",
-			func(s *Source, v string) error { s.VolumeType = v; return nil }),
+			func(s *Source, v string) error { s.VolumeType = v; return nil }).oneOf(volumeTypes...),
 		ofSource("iops", "N", "provisioned IOPS (default the volume type's)",
 			func(s *Source, v string) error { return setNumber(&s.IOPS, v) }),
 		ofSource("throughput", "MIB", "gp3 throughput in MiB/s (default 125)",
@@ -69,15 +70,15 @@ func Settings() []Setting {
 		ofRun("project-tag", "KEY", "tag that holds the project (default Project)",
 			func(c *Config, v string) error { c.Roles.ProjectTag = v; return nil }),
 		ofRun("if-none", "fail|blank", "without an eligible snapshot: fail, or begin with a blank volume (default fail)",
-			func(c *Config, v string) error { c.IfNone = v; return nil }),
+			func(c *Config, v string) error { c.IfNone = v; return nil }).oneOf(IfNoneFail, IfNoneBlank),
 		ofRun("stale", "POLICY", "a newer snapshot appears while we boot: ignore, warn, wait (start over on it) or fail (default warn)",
-			func(c *Config, v string) error { c.Stale = v; return nil }),
+			func(c *Config, v string) error { c.Stale = v; return nil }).oneOf(StaleIgnore, StaleWarn, StaleWait, StaleFail),
 		ofRun("lifecycle-hook", "NAME", "launch hook of the Auto Scaling group: continued once all is mounted, abandoned if that fails for good",
 			func(c *Config, v string) error { c.LifecycleHook = v; return nil }),
 		ofRun("timeout", "DURATION", "give up after this long (default 10m)",
 			func(c *Config, v string) error { return setDuration(&c.Timeout, v) }),
 		ofRun("output", "text|json", "a table for people, or one JSON document on stdout and JSON logs on stderr (default text)",
-			func(c *Config, v string) error { c.Output = v; return nil }),
+			func(c *Config, v string) error { c.Output = v; return nil }).oneOf(OutputText, OutputJSON),
 	}
 }
 
@@ -99,6 +100,11 @@ func listOfRun(name, fileKey, value, doc string, set func(*Config, []string) err
 func ofRun(name, value, doc string, set func(*Config, string) error) Setting {
 	return Setting{Name: name, FileKey: name, Value: value, Doc: doc,
 		set: func(c *Config, _ *Source, vs []string) error { return set(c, vs[len(vs)-1]) }}
+}
+
+func (s Setting) oneOf(values ...string) Setting {
+	s.Choices = values
+	return s
 }
 
 // Load builds the configuration: defaults, overridden by the file, by the
@@ -126,6 +132,33 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 		return Config{}, ofFile(read, text, err, env, flags)
 	}
 	return c, nil
+}
+
+// LoadRoles returns the roles' settings of the file and the environment, like [Load]. Settings of
+// sources do not matter.
+func LoadRoles(file string, environ []string) (Roles, error) {
+	c := DefaultConfig()
+	read, text, err := loadFile(&c, file)
+	if err != nil {
+		return Roles{}, err
+	}
+	env, err := fromEnviron(environ)
+	if err != nil {
+		return Roles{}, err
+	}
+	for _, s := range Settings() {
+		if vs := env[s.Name]; !s.OfSource && len(vs) > 0 {
+			if err := s.set(&c, nil, vs); err != nil {
+				return Roles{}, fmt.Errorf("%s: %w", s.Env(), err)
+			}
+		}
+	}
+	if err := c.Roles.validate(); err != nil && read != "" {
+		return Roles{}, fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
+	} else if err != nil {
+		return Roles{}, err
+	}
+	return c.Roles, nil
 }
 
 // override applies the environment and then the flags to c.
@@ -189,7 +222,7 @@ func fromEnviron(environ []string) (map[string][]string, error) {
 		}
 		s, ok := known[k]
 		if !ok {
-			return nil, Usagef("environment variable %s: there is no such setting", k)
+			return nil, Usagef("environment variable %s: there is no such setting%s", k, DidYouMean(k, environNames()))
 		}
 		if s.Repeatable {
 			values[s.Name] = strings.Split(v, ",")

@@ -39,10 +39,16 @@ var fallbacks = map[Address][]Address{
 	InstanceID: {InstanceID},
 }
 
+// Addresses lists the kinds of addresses.
+func Addresses() []string {
+	return []string{string(PrivateIP), string(PrivateDNS), string(PublicDNS), string(PublicIP), string(InstanceID)}
+}
+
 // ServerQuery selects the targets of a deployment by their tags: comma-separated lists in
 // RolesTag and StagesTag, one value in ProjectTag.
 type ServerQuery struct {
 	Roles   []string // with any of these; at least one
+	AnyRole bool     // with any role at all, if Roles is empty
 	Stage   string   // and this one; "" for any
 	Project string   // and this one; "" for any
 	Filters []ec2ops.Filter
@@ -65,6 +71,9 @@ func DefaultServerQuery() ServerQuery {
 // String describes the query: "role app, stage production".
 func (q ServerQuery) String() string {
 	words := []string{"role " + strings.Join(q.Roles, " or ")}
+	if q.AnyRole {
+		words[0] = "a role"
+	}
 	if q.Stage != "" {
 		words = append(words, "stage "+q.Stage)
 	}
@@ -78,7 +87,7 @@ func (q ServerQuery) String() string {
 }
 
 func (q ServerQuery) validate() error {
-	if len(q.Roles) == 0 {
+	if len(q.Roles) == 0 && !q.AnyRole {
 		return config.Usagef("--role is required, for example --role app")
 	}
 	for key, list := range map[string][]string{"role": q.Roles, "stage": {q.Stage}} {
@@ -89,7 +98,7 @@ func (q ServerQuery) validate() error {
 		}
 	}
 	if _, known := fallbacks[q.Address]; !known {
-		return config.Usagef("--address: %q is none of private-ip, private-dns, public-dns, public-ip, instance-id", q.Address)
+		return config.Usagef("--address: %q is none of %s", q.Address, strings.Join(Addresses(), ", "))
 	}
 	for flag, key := range map[string]string{"roles-tag": q.RolesTag, "stages-tag": q.StagesTag, "project-tag": q.ProjectTag} {
 		if key == "" {
@@ -207,7 +216,11 @@ func (q ServerQuery) whyNot(h ec2ops.Host) string {
 	if h.State != ec2ops.InstanceRunning {
 		return "not running: " + cmp.Or(h.State, "state unknown")
 	}
-	why := missing("role", q.RolesTag, q.Roles)
+	wanted := q.Roles
+	if q.AnyRole {
+		wanted = config.SplitList(h.Tags[q.RolesTag])
+	}
+	why := missing("role", q.RolesTag, wanted)
 	if why == "" && q.Stage != "" {
 		why = missing("stage", q.StagesTag, []string{q.Stage})
 	}

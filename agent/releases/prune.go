@@ -17,6 +17,8 @@ type PruneOptions struct {
 	Keep   int // number of newest eligible snapshots to keep; at least 1
 	Floor  int // never leave fewer eligible snapshots than this
 	DryRun bool
+	// Confirm, when set, is called before anything is deleted. Its error ends Prune.
+	Confirm func([]Pruned) error
 }
 
 // Pruned is one thing that [Prune] deletes, or would delete.
@@ -59,6 +61,11 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 	list := append(oldSnapshots(source, snapshots, volumes, o, now), orphans(source, volumes, alive, now)...)
 	if o.DryRun {
 		return list, nil
+	}
+	if o.Confirm != nil {
+		if err := o.Confirm(list); err != nil {
+			return list, err
+		}
 	}
 	var errs []error
 	denied := map[bool]bool{} // to delete snapshots, volumes: another call would only take its time

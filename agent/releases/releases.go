@@ -3,7 +3,9 @@
 package releases
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,13 +35,16 @@ type Tagged interface {
 
 // Release is a snapshot of a source, as a launch sees it.
 type Release struct {
-	Snapshot string    `json:"snapshot"`
-	Start    time.Time `json:"start"`
-	SizeGiB  int32     `json:"size_gib"`
-	State    string    `json:"state"`
-	Progress string    `json:"progress,omitempty"`
-	Chosen   bool      `json:"chosen"`            // a launch takes this one
-	WhyNot   string    `json:"why_not,omitempty"` // for every other one
+	Snapshot    string    `json:"snapshot"`
+	Start       time.Time `json:"start"`
+	SizeGiB     int32     `json:"size_gib"`
+	State       string    `json:"state"`
+	Progress    string    `json:"progress,omitempty"`
+	Revision    string    `json:"revision,omitempty"`
+	Instance    string    `json:"instance,omitempty"` // that took it
+	Description string    `json:"description,omitempty"`
+	Chosen      bool      `json:"chosen"`            // a launch takes this one
+	WhyNot      string    `json:"why_not,omitempty"` // for every other one
 }
 
 // List lists a source's snapshots, newest first. It marks the one that a launch takes, and says
@@ -59,7 +64,8 @@ func (c Catalogue) list() []Release {
 	slices.SortStableFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
 	var releases []Release
 	for _, s := range all {
-		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress}
+		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress,
+			Revision: s.Tags[ec2ops.TagRevision], Instance: s.Tags[ec2ops.TagInstance], Description: s.Description}
 		switch why := Ineligible(c.source, s); {
 		case why != "":
 			r.WhyNot = why
@@ -90,61 +96,40 @@ func All(ctx context.Context, cloud Tagged, source string) ([]ec2ops.Snapshot, e
 	return all, nil
 }
 
-// Latest stands for the id of the snapshot that a launch would choose.
-const Latest = "latest"
-
-// find returns one of a source's snapshots by its id, or [Latest].
-func find(source, id string, all []ec2ops.Snapshot) (ec2ops.Snapshot, error) {
-	c := Of(source, all)
-	if id == Latest {
-		return c.Newest()
+// CheckID refuses what can't be the id of a snapshot: such an id has 8 hexadecimal digits, 17 since
+// 2016. (EC2 user guide, "Resource IDs") The error wraps [failure.ErrUsage].
+func CheckID(id string) error {
+	digits, ok := strings.CutPrefix(id, "snap-")
+	if ok && (len(digits) == 8 || len(digits) == 17) && strings.Trim(digits, "0123456789abcdef") == "" {
+		return nil
 	}
+	return config.Usagef("%q is not the id of a snapshot; snapsource snapshots lists them", id)
+}
+
+// findTimeout bounds the search for a snapshot that no list of its source has.
+const findTimeout = 5 * time.Second
+
+// find returns one of a source's snapshots by its id.
+func (c Catalogue) find(ctx context.Context, cloud Cloud, id string) (ec2ops.Snapshot, error) {
 	if s, known := c.Find(id); known {
 		return s, nil
 	}
-	return ec2ops.Snapshot{}, fmt.Errorf("%w: %s is no snapshot of %s in this account", failure.ErrNoSnapshot, id, source)
-}
-
-// rejectedName is the tag Name of a rejected snapshot; no source can have such a name.
-func rejectedName(source string) string { return "rejected: " + source }
-
-// Rejection returns the tags that reject a snapshot.
-func Rejection(source, reason string, now time.Time) map[string]string {
-	return map[string]string{
-		ec2ops.TagName:     rejectedName(source),
-		ec2ops.TagSource:   source,
-		ec2ops.TagRejected: truncate(now.UTC().Format(time.RFC3339)+" "+strings.TrimSpace(reason), config.TagValueMax),
+	short, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	s, known, err := cloud.SnapshotByID(short, id)
+	if err != nil && (ctx.Err() != nil || !errors.Is(err, ec2ops.ErrNotFound)) {
+		return ec2ops.Snapshot{}, err
 	}
-}
-
-// Reject makes a snapshot and its copies ineligible, each in one call, the copies first. It
-// returns the snapshot's id and the id of what a launch takes now, "" for none. A launch that
-// has already chosen the snapshot detects this in announce; see Config.Stale.
-func Reject(ctx context.Context, cloud Cloud, source, id, reason string, now time.Time) (rejected, next string, err error) {
-	all, err := All(ctx, cloud, source)
-	if err != nil {
-		return "", "", err
+	owner := cmp.Or(s.Tags[ec2ops.TagSource], s.Tags[ec2ops.TagCandidate], s.Tags[ec2ops.TagName])
+	switch {
+	case !known:
+		return ec2ops.Snapshot{}, failure.New(failure.ErrNoSnapshot, fmt.Sprintf("this account has no snapshot %s in this region", id))
+	case owner == c.source: // the lists did not have it yet
+		return s, nil
+	case owner == "":
+		return ec2ops.Snapshot{}, config.Usagef("%s is no snapshot of %s: it has no tag that names a source", id, c.source)
 	}
-	s, err := find(source, id, all)
-	if err != nil {
-		return "", "", err
-	}
-	bad := append(copiesOf(s, all), s)
-	for _, b := range bad {
-		if err := cloud.Tag(ctx, b.ID, Rejection(source, reason, now)); err != nil {
-			return "", "", err
-		}
-	}
-	if err := waitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return Withdrawn(source, &s) != "" }); err != nil {
-		return "", "", err
-	}
-	all = slices.DeleteFunc(all, func(other ec2ops.Snapshot) bool {
-		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })
-	})
-	if remaining, err := Of(source, all).Newest(); err == nil {
-		next = remaining.ID
-	}
-	return s.ID, next, nil
+	return ec2ops.Snapshot{}, config.Usagef("%s is a snapshot of %s, not of %s; name its source with --source", id, owner, c.source)
 }
 
 const (
@@ -169,55 +154,4 @@ func waitShown(ctx context.Context, cloud Cloud, id string, done func(ec2ops.Sna
 		case <-time.After(shownPoll):
 		}
 	}
-}
-
-// copiesOf returns the snapshots with the same data: they have the tag of the same run.
-func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapshot) {
-	run := s.Tags[ec2ops.TagRun]
-	for _, other := range all {
-		if run != "" && other.ID != s.ID && other.Tags[ec2ops.TagRun] == run {
-			copies = append(copies, other)
-		}
-	}
-	return copies
-}
-
-// Promote makes a snapshot of a source eligible: a candidate, a rejected one, a copy, or a
-// backup whose tags were copied from a volume. It removes the other tags before it sets Name,
-// so that an interrupted promotion leaves the snapshot ineligible.
-func Promote(ctx context.Context, cloud Cloud, source, id string) error {
-	all, err := All(ctx, cloud, source)
-	if err != nil {
-		return err
-	}
-	s, err := find(source, id, all)
-	if err != nil {
-		return err
-	}
-	remove := map[string]string{}
-	for _, key := range append([]string{ec2ops.TagRejected}, volumeTags...) {
-		if _, has := s.Tags[key]; has {
-			remove[key] = ""
-		}
-	}
-	if len(remove) > 0 {
-		if err := cloud.Untag(ctx, s.ID, remove); err != nil {
-			return err
-		}
-	}
-	tags := map[string]string{ec2ops.TagName: source, ec2ops.TagSource: source}
-	if isCopy(s) {
-		tags[ec2ops.TagPromoted] = Of(source, all).promotion(s)
-	}
-	if err := cloud.Tag(ctx, s.ID, tags); err != nil {
-		return err
-	}
-	return waitShown(ctx, cloud, s.ID, func(s ec2ops.Snapshot) bool { return s.Tags[ec2ops.TagName] == source })
-}
-
-func truncate(s string, bytes int) string {
-	if len(s) <= bytes {
-		return s
-	}
-	return strings.ToValidUTF8(s[:bytes], "")
 }

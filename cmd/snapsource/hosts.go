@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ func hostsCommand(p *program) *cobra.Command {
 		Short: "list running instances by role, for a deploy tool",
 		Long: `Hosts prints the addresses of the running instances that have a role, one per
 line, oldest instance first. It works on any machine with AWS credentials and a
-region (AWS_REGION, AWS_PROFILE, ~/.aws/config), and reads no other configuration.
+region (AWS_REGION, AWS_PROFILE, ~/.aws/config). Of snapsource's configuration, if
+there is one, it reads only the keys of the tags.
 
 If an instance has no address of the requested kind, another one is printed:
   private-ip   then private-dns, public-dns, public-ip
@@ -32,60 +34,77 @@ An instance whose address is neither an IP address nor a host name is left out,
 with a message on stderr.
 
 Without a match hosts prints nothing and exits with 75, unless --allow-empty is
-given.`,
+given.
+
+With --output ansible it prints an inventory for Ansible, of the instances with any
+role or with those given: see docs/ansible.md.`,
 		Example: "  snapsource hosts --role app --stage production\n  snapsource hosts --role app --filter tag:Team=web --filter 'instance-type=m5.*'",
 		Args:    noArguments,
 		RunE:    h.run,
 	}
-	f := c.Flags()
-	f.SortFlags = false
-	f.StringArrayVar(&h.query.Roles, "role", nil, "with this role; repeatable: with any of them (required)")
-	f.StringVar(&h.query.Stage, "stage", "", "and with this stage")
-	f.StringVar(&h.query.Project, "project", "", "and with this project")
-	f.StringArrayVar(&h.filters, "filter", nil, "and matching this filter of EC2, NAME=VALUE; repeatable: all of them")
-	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "private-ip, private-dns, public-dns, public-ip or instance-id")
-	f.StringVar(&h.output, "output", config.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr")
-	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, with the reason")
-	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
-	f.StringVar(&h.query.RolesTag, "roles-tag", h.query.RolesTag, "tag that holds the roles, separated by commas")
-	f.StringVar(&h.query.StagesTag, "stages-tag", h.query.StagesTag, "tag that holds the stages, separated by commas")
-	f.StringVar(&h.query.ProjectTag, "project-tag", h.query.ProjectTag, "tag that holds the project")
-	f.DurationVar(&h.query.Timeout, "timeout", h.query.Timeout, "give up after this long")
-	f.BoolVarP(&h.verbose, "verbose", "v", false, "log every call to AWS on stderr")
+	h.addFlags(c)
 	return c
 }
 
 // hosts is one run of the command.
 type hosts struct {
 	program    *program
+	account    *account
 	query      inventory.ServerQuery
+	tags       inventory.ServerQuery // the keys of the tags that are given as flags
+	file       string
 	filters    []string
 	output     string
+	list       bool   // as Ansible calls an inventory script
+	host       string // of this instance only, as Ansible calls it
 	allowEmpty bool
-	verbose    bool
+}
+
+func (h *hosts) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.SortFlags = false
+	f.StringArrayVar(&h.query.Roles, "role", nil, "with this role; repeatable: with any of them (required, but not for ansible)")
+	f.StringVar(&h.query.Stage, "stage", "", "and with this stage")
+	f.StringVar(&h.query.Project, "project", "", "and with this project")
+	f.StringArrayVar(&h.filters, "filter", nil, "and matching this filter of EC2; repeatable: all of them")
+	f.StringVar((*string)(&h.query.Address), "address", string(h.query.Address), "the kind of address")
+	f.StringVar(&h.output, "output", config.OutputText, "text: one address per line; json: a list of objects on stdout, JSON logs on stderr; ansible: an inventory")
+	f.BoolVar(&h.query.NotRunning, "explain", false, "list on stderr the instances (of the project and filters) that are left out, with the reason")
+	f.BoolVar(&h.allowEmpty, "allow-empty", false, "exit with 0 when there is no match")
+	f.StringVar(&h.tags.RolesTag, "roles-tag", "", "tag that holds the roles, separated by commas (default Roles)")
+	f.StringVar(&h.tags.StagesTag, "stages-tag", "", "tag that holds the stages, separated by commas (default Stages)")
+	f.StringVar(&h.tags.ProjectTag, "project-tag", "", "tag that holds the project (default Project)")
+	f.DurationVar(&h.query.Timeout, "timeout", h.query.Timeout, "give up after this long")
+	configFlag(c, &h.file)
+	f.Lookup("config").Usage = "YAML file with the keys of the tags (default " + config.DefaultConfigFile + ", if it exists)"
+	h.account = addAccount(c)
+	f.BoolVar(&h.list, "list", false, "--output ansible")
+	f.StringVar(&h.host, "host", "", "--output ansible: the variables of this instance")
+	nameValues(c, "role", "ROLE", "stage", "STAGE", "project", "NAME", "filter", "NAME=VALUE", "address", "KIND", "output", "text|json|ansible",
+		"roles-tag", "KEY", "stages-tag", "KEY", "project-tag", "KEY", "timeout", "DURATION")
+	for _, ofAnsible := range []string{"list", "host"} {
+		f.Lookup(ofAnsible).Hidden = true
+	}
+	f.Lookup("address").Usage += ": " + strings.Join(inventory.Addresses(), ", ")
+	complete(c, "address", inventory.Addresses)
+	complete(c, "output", func() []string { return []string{config.OutputText, config.OutputJSON, outputAnsible} })
 }
 
 func (h *hosts) run(c *cobra.Command, _ []string) error {
-	if h.output != config.OutputText && h.output != config.OutputJSON {
-		return config.Usage(fmt.Sprintf("--output: %q is neither text nor json", h.output))
-	}
-	for _, f := range h.filters {
-		name, value, _ := strings.Cut(f, "=")
-		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
+	if err := h.prepare(c); err != nil {
+		return err
 	}
 	h.program.watch.allow(c.Name(), h.query.Timeout, endGrace)
-	log := newLog(c.ErrOrStderr(), h.output == config.OutputJSON, h.verbose)
-	cloud, err := ec2ops.New(c.Context(), ec2ops.Options{
-		UserAgent: "snapsource-" + version,
-		OnCall:    func(call ec2ops.Call) { logCall(log, call) },
-	})
+	h.program.json = h.output == config.OutputJSON
+	log := newLog(c.ErrOrStderr(), h.program.json, h.program.verbose)
+	cloud, err := h.account.client(c.Context(), log)
 	if err != nil {
 		return err
 	}
 	servers, leftOut, err := inventory.Servers(c.Context(), cloud, h.query)
 	if err == nil {
 		h.explain(c, log, leftOut)
-		if len(servers) == 0 && !h.allowEmpty {
+		if len(servers) == 0 && !h.allowEmpty && h.host == "" {
 			err = inventory.NoServers(h.query, cloud.Region())
 		}
 	}
@@ -99,14 +118,47 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 	return h.print(c, servers)
 }
 
+// prepare completes the query by the flags and the configuration.
+func (h *hosts) prepare(c *cobra.Command) error {
+	if h.list || h.host != "" {
+		h.output = outputAnsible
+	}
+	switch h.output {
+	case config.OutputText, config.OutputJSON:
+	case outputAnsible:
+		h.query.AnyRole = len(h.query.Roles) == 0
+	default:
+		return config.Usage(fmt.Sprintf("--output: %q is none of text, json, ansible", h.output))
+	}
+	for _, f := range h.filters {
+		name, value, _ := strings.Cut(f, "=")
+		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
+	}
+	h.program.watch.allow("read the configuration", configTimeout, endGrace)
+	tags, err := config.LoadRoles(config.File(h.file), os.Environ())
+	if err != nil {
+		return err
+	}
+	h.query.RolesTag, h.query.StagesTag, h.query.ProjectTag = tags.RolesTag, tags.StagesTag, tags.ProjectTag
+	for flag, key := range map[string]*string{"roles-tag": &h.query.RolesTag, "stages-tag": &h.query.StagesTag, "project-tag": &h.query.ProjectTag} {
+		if f := c.Flags().Lookup(flag); f.Changed {
+			*key = f.Value.String()
+		}
+	}
+	return nil
+}
+
 func (h *hosts) print(c *cobra.Command, servers []inventory.Server) error {
-	if h.output == config.OutputJSON {
+	switch {
+	case h.output == config.OutputJSON:
 		return writeJSON(c.OutOrStdout(), append([]inventory.Server{}, servers...)) // [] for none, and not null
+	case h.host != "":
+		return writeJSON(c.OutOrStdout(), ansibleVariables(servers, h.host))
+	case h.output == outputAnsible:
+		return writeJSON(c.OutOrStdout(), ansibleInventory(servers))
 	}
 	for _, s := range servers {
-		if err := writeLine(c.OutOrStdout(), s.Address); err != nil {
-			return resultError(err)
-		}
+		printEscaped(c.OutOrStdout(), "%s\n", s.Address)
 	}
 	return nil
 }
@@ -117,7 +169,7 @@ func (h *hosts) explain(c *cobra.Command, log *zap.Logger, leftOut []inventory.L
 	for _, l := range leftOut {
 		switch {
 		case !l.Lost && !h.query.NotRunning:
-		case h.output == config.OutputJSON:
+		case h.program.json:
 			log.Info("left out", zap.String("instance_id", l.ID), zap.String("name", l.Name), zap.String("reason", l.Reason))
 		default:
 			printEscaped(c.ErrOrStderr(), "left out: %s: %s\n", strings.TrimSpace(l.ID+" "+l.Name), l.Reason)

@@ -34,6 +34,7 @@ of --root.`,
 	}
 	root := rootFlag(c)
 	before := c.Flags().StringArray("before", nil, "a unit that has to wait for the Source; repeatable")
+	nameValues(c, "before", "UNIT")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		i, err := installation(c, *root)
 		if err != nil {
@@ -68,7 +69,10 @@ were changed since. Mounts stay, and services keep running.`,
 }
 
 func rootFlag(c *cobra.Command) *string {
-	return c.Flags().String("root", "/", "directory of a machine image, instead of this system")
+	root := c.Flags().String("root", "/", "directory of a machine image, instead of this system")
+	nameValues(c, "root", "DIR")
+	_ = c.MarkFlagDirname("root") // the flag exists
+	return root
 }
 
 // installation returns the Installation of this program on this system, or in an image
@@ -107,6 +111,9 @@ func ownPath() (string, error) {
 
 func systemctl(ctx context.Context, arguments ...string) error {
 	out, err := exec.CommandContext(ctx, "systemctl", append([]string{"--quiet"}, arguments...)...).CombinedOutput()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
 	}

@@ -3,24 +3,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"snapsource/agent"
-	"snapsource/agent/config"
 	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
-
-// version is stamped in by the linker.
-var version = "dev"
 
 func main() {
 	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
@@ -38,8 +34,12 @@ type host struct {
 // program is one run of a command line.
 type program struct {
 	host  host
+	stdin io.Reader // nil: the process's
 	out   sink
 	watch *watchdog // nil: none
+
+	verbose bool
+	json    bool // the command's output is JSON
 }
 
 // run runs one command line on a host and returns the exit code.
@@ -51,9 +51,26 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	stdout, stderr := p.out.to(out), p.out.to(err)
 	root := rootCommand(p)
 	root.SetArgs(args)
+	root.SetIn(p.stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return p.code(root.ExecuteContext(ctx), stderr)
+	c, runErr := root.ExecuteContextC(ctx)
+	code := p.code(interruption(ctx, runErr, nextRun(c.Name())), stderr)
+	if writeErr := stdout.failure(); writeErr != nil {
+		unwritten := resultError(writeErr, runErr == nil && !readsOnly(c.Name()))
+		p.report(unwritten, stderr)
+		code = cmp.Or(code, failure.ExitCode(unwritten))
+	}
+	return code
+}
+
+// resultError is the error of a result that could not be written.
+func resultError(err error, done bool) error {
+	text := "the result could not be written"
+	if done {
+		text = "the work is done, but " + text
+	}
+	return brief(failure.ErrTemporary, text + ": " + failure.Line(err))
 }
 
 // code returns the exit code for an error. It prints the error unless the command did.
@@ -65,6 +82,15 @@ func (p *program) code(err error, stderr io.Writer) int {
 		explain(stderr, err)
 	}
 	return failure.ExitCode(err)
+}
+
+// report prints an error: as a JSON log line if the command's output is JSON.
+func (p *program) report(err error, stderr io.Writer) {
+	if p.json {
+		logFailure(newLog(stderr, true, false), err)
+		return
+	}
+	explain(stderr, err)
 }
 
 // reportedError is an error that the command has already printed.
@@ -92,6 +118,12 @@ running it again is always safe.
   sudo snapsource plan    # what it would do
   sudo snapsource up      # do it`
 
+// The groups of commands in the help.
+const (
+	onInstance = "instance"
+	anywhere   = "anywhere"
+)
+
 func rootCommand(p *program) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "snapsource",
@@ -100,24 +132,29 @@ func rootCommand(p *program) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArguments,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return config.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
-	})
-	root.AddCommand(upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p),
-		snapshotCommand(p), snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p),
-		installCommand(), uninstallCommand(), versionCommand())
+	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "log every step and every call to AWS on stderr")
+	showVersion := root.Flags().Bool("version", false, "print the version")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *showVersion {
+			printVersion(c.OutOrStdout())
+			return nil
+		}
+		return c.Help()
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddGroup(&cobra.Group{ID: onInstance, Title: "Commands on the instance:"}, &cobra.Group{ID: anywhere, Title: "Commands for anywhere with AWS credentials:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p),
+		installCommand(), uninstallCommand())
+	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p))
+	root.AddCommand(versionCommand())
 	return root
-}
-
-// noArguments refuses all arguments but flags, for example a mistyped command.
-func noArguments(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if c.HasParent() {
-		return config.Usage(fmt.Sprintf("%s takes no argument %q; see %s --help", c.CommandPath(), args[0], c.CommandPath()))
-	}
-	return config.Usage(fmt.Sprintf("there is no command %q; see snapsource help", args[0]))
 }

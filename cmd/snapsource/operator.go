@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"snapsource/agent/config"
+	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 )
 
@@ -23,25 +26,41 @@ type operator struct {
 // operatorSettings are the settings that these commands share.
 var operatorSettings = []string{"source", "timeout", "output"}
 
-// operate sets a command's action, which --timeout bounds.
+// account are the flags that say which account and region a command works on.
+type account struct{ region, profile string }
+
+// addAccount adds --region and --profile to a command.
+func addAccount(c *cobra.Command) *account {
+	a := &account{}
+	c.Flags().StringVar(&a.region, "region", "", "AWS region (default AWS_REGION, the profile's, or the instance's)")
+	c.Flags().StringVar(&a.profile, "profile", "", "profile in ~/.aws/config (default AWS_PROFILE)")
+	nameValues(c, "region", "REGION", "profile", "NAME")
+	return a
+}
+
+// client is [newClient] for the account.
+func (a *account) client(ctx context.Context, log *zap.Logger) (*ec2ops.Client, error) {
+	if strings.Trim(a.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return nil, config.Usagef("--region: %q is not the name of a region, such as us-west-2", a.region)
+	}
+	return newClient(ctx, log, ec2ops.Options{Region: a.region, Profile: a.profile})
+}
+
+// operate sets a command's action, which --timeout bounds, and adds the flags of the account.
 func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work func(ctx context.Context, o *operator, args []string) error) {
+	in := addAccount(c)
 	c.Args = args
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := s.load()
+		cfg, err := s.oneSource()
 		if err != nil {
 			return err
-		}
-		if len(cfg.Sources) > 1 {
-			return config.Usage("the file lists several sources; say which one with --source")
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
 		s.program.watch.allow(c.Name(), cfg.Timeout, endGrace)
-		log := newLog(c.ErrOrStderr(), cfg.Output == config.OutputJSON, s.verbose)
-		cloud, err := ec2ops.New(ctx, ec2ops.Options{
-			UserAgent: "snapsource-" + version,
-			OnCall:    func(call ec2ops.Call) { logCall(log, call) },
-		})
+		s.program.json = cfg.Output == config.OutputJSON
+		log := newLog(c.ErrOrStderr(), s.program.json, s.program.verbose)
+		cloud, err := in.client(ctx, log)
 		if err != nil {
 			return err
 		}
@@ -49,6 +68,50 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 			return err
 		}
 		return work(ctx, &operator{cloud, cfg, log, c}, args)
+	}
+	if strings.Contains(c.Use, "SNAPSHOT") {
+		c.ValidArgsFunction = s.completeSnapshots(in)
+	}
+}
+
+// oneSource is load for a command that works on one source.
+func (s *settings) oneSource() (config.Config, error) {
+	cfg, err := s.load()
+	if err == nil && len(cfg.Sources) > 1 {
+		err = config.Usage("the file lists several sources; say which one with --source")
+	}
+	return cfg, err
+}
+
+// completionTimeout bounds the completion of ids: somebody waits for the shell.
+const completionTimeout = 2 * time.Second
+
+// completeSnapshots completes the ids of snapshots: to reject those that are not rejected, to
+// promote the others. After an error there are none.
+func (s *settings) completeSnapshots(in *account) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
+		const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+		cfg, err := s.oneSource()
+		if err != nil || len(args) > 0 {
+			return nil, directive
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
+		defer cancel()
+		cloud, err := in.client(ctx, zap.NewNop())
+		if err != nil || findRegion(ctx, cloud) != nil {
+			return nil, directive
+		}
+		list, err := releases.List(ctx, cloud, cfg.Sources[0].Name)
+		if err != nil {
+			return nil, directive
+		}
+		for _, r := range list {
+			usable := r.Chosen || r.WhyNot == "older" || r.WhyNot == r.State
+			if usable == (c.Name() == "reject") {
+				ids = append(ids, cobra.CompletionWithDesc(r.Snapshot, plain(r.Start.UTC().Format(stamp)+" "+cmp.Or(r.Description, r.Revision))))
+			}
+		}
+		return ids, directive
 	}
 }
 
@@ -80,14 +143,4 @@ func (o *operator) json(value any) (bool, error) {
 		return false, nil
 	}
 	return true, writeJSON(o.c.OutOrStdout(), value)
-}
-
-// exactly is cobra.ExactArgs with our exit code and message.
-func exactArgs(names ...string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) == len(names) {
-			return nil
-		}
-		return config.Usage("usage: " + c.UseLine())
-	}
 }

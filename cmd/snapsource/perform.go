@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,12 +11,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 	"golang.org/x/term"
 
 	"snapsource/agent"
 	"snapsource/agent/config"
 	"snapsource/agent/deploy"
-	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
@@ -47,54 +48,36 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if err != nil {
 		return err
 	}
-	asJSON := cfg.Output == config.OutputJSON
-	up := c.Name() == "up" || c.Name() == "init" // what a unit runs
 	p := s.program
 	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
-	log := newLog(c.ErrOrStderr(), asJSON, s.verbose)
-	if asJSON {
-		p.watch.useJSON()
-	}
-	table := newTable(c.OutOrStdout(), c.Name())
+	p.useJSON(cfg.Output == config.OutputJSON)
+	log := newLog(c.ErrOrStderr(), p.json, p.verbose)
+	table := s.newTable(c, cfg)
 	defer table.close()
 	var calls callList
-
-	client, err := ec2ops.New(c.Context(), ec2ops.Options{
-		UserAgent: "snapsource-" + version, Patience: patience(c.InOrStdin()),
-		OnCall: func(call ec2ops.Call) { calls.add(call); logCall(log, call) },
-	})
+	client, err := newClient(c.Context(), log, ec2ops.Options{OnCall: calls.add, Patience: patience(c.InOrStdin())})
 	if err != nil {
 		return err
 	}
-	events := func(e report.Event) {
-		p.watch.event(e)
-		logEvent(log, e)
-		if up {
-			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
-		}
-		if !asJSON {
-			table.event(e)
-		}
-	}
-	result, err := do(c.Context(), parts{client, p.host, events, p.out.Hold}, cfg)
+	result, err := do(c.Context(), parts{client, p.host, p.events(c, log, table), p.out.Hold}, cfg)
 	result.AddCalls(calls.all())
-	if err == nil && up {
+	err = interruption(c.Context(), err, afterInterruption(c.Name(), result))
+	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
 	}
-	if asJSON {
+	if p.json {
 		if err != nil {
 			logFailure(log, err)
 			err = &reportedError{err}
 		}
-		if writeErr := writeJSON(c.OutOrStdout(), result); writeErr != nil && err == nil {
-			logFailure(log, writeErr)
-			err = &reportedError{writeErr}
-		}
-		return err
+		return cmp.Or(err, writeJSON(c.OutOrStdout(), result))
 	}
 	table.finish(result)
 	if timeline {
 		table.timeline(result)
+	}
+	if s.onlyID {
+		printIDs(c.OutOrStdout(), result)
 	}
 	return err
 }
@@ -113,25 +96,93 @@ func patience(stdin io.Reader) time.Duration {
 	return 0
 }
 
+// isBoot reports whether a command is what a unit runs.
+func isBoot(command string) bool { return command == "up" || command == "init" }
+
+// events returns the receiver of a run's events.
+func (p *program) events(c *cobra.Command, log *zap.Logger, table *table) func(report.Event) {
+	return func(e report.Event) {
+		p.watch.event(e)
+		logEvent(log, e)
+		if isBoot(c.Name()) {
+			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
+		}
+		if !p.json {
+			table.event(e)
+		}
+	}
+}
+
+// newTable returns the command's table. If stdout is for an id, notes go to stderr.
+func (s *settings) newTable(c *cobra.Command, cfg config.Config) *table {
+	out := c.OutOrStdout()
+	if s.onlyID {
+		out = c.ErrOrStderr()
+	}
+	t := newTable(out, c.Name())
+	t.several = len(cfg.Sources) > 1
+	switch {
+	case s.quiet:
+		t.show = showNothing
+	case s.onlyID:
+		t.show = showNotes
+	}
+	return t
+}
+
+// printIDs prints the ids of the snapshots that a run took.
+func printIDs(w io.Writer, result report.Report) {
+	for _, s := range result.Sources {
+		if s.Taken != nil {
+			printEscaped(w, "%s\n", s.Taken.Snapshot)
+		}
+	}
+}
+
+// afterInterruption says what a further run does, or what becomes of the snapshot.
+func afterInterruption(command string, result report.Report) string {
+	for _, s := range result.Sources {
+		if s.Taken != nil {
+			return "; EC2 completes " + s.Taken.Snapshot + " without it"
+		}
+	}
+	return nextRun(command)
+}
+
+// newClient prepares a client. Its calls are logged, and also given to o.OnCall.
+func newClient(ctx context.Context, log *zap.Logger, o ec2ops.Options) (*ec2ops.Client, error) {
+	o.UserAgent = "snapsource-" + version
+	also := o.OnCall
+	o.OnCall = func(call ec2ops.Call) {
+		if also != nil {
+			also(call)
+		}
+		logCall(log, call)
+	}
+	return ec2ops.New(ctx, o)
+}
+
+// useJSON says whether the command's output is JSON.
+func (p *program) useJSON(yes bool) {
+	if p.json = yes; yes {
+		p.watch.useJSON()
+	}
+}
+
 // graces are how long each command may continue after its deadline or a signal.
 var graces = map[string]time.Duration{
 	"up": undoGrace, "init": undoGrace, "down": undoGrace, "snapshot": lookupGrace,
 	"plan": endGrace, "status": endGrace,
 }
 
-// writeJSON writes a command's result as JSON.
+// writeJSON writes a command's result as JSON. The stream keeps the error of the write.
 func writeJSON(w io.Writer, result any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return resultError(encoder.Encode(result))
-}
-
-// resultError wraps the error of writing a command's result after its work is done; nil for nil.
-func resultError(err error) error {
-	if err == nil {
-		return nil
+	text, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the result as JSON: %w", err)
 	}
-	return fmt.Errorf("%w: the work is done, but the result could not be written: %w", failure.ErrTemporary, err)
+	_, _ = w.Write(append(text, '\n'))
+	return nil
 }
 
 // callList collects the calls to AWS, which may be concurrent.

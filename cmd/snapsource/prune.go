@@ -1,9 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,43 +26,60 @@ exist. It never deletes the newest eligible snapshot, one from which a volume is
 being created, or anything of another account or source.`,
 		Example: "  snapsource prune --keep 5 --dry-run",
 	}
-	s := p.addSettings(c, operatorSettings...)
+	s := p.addOnly(c, operatorSettings...)
 	var o releases.PruneOptions
 	c.Flags().IntVar(&o.Keep, "keep", defaultKeep, "how many eligible snapshots stay")
 	c.Flags().IntVar(&o.Floor, "require-at-least", 1, "never leave fewer eligible snapshots than this, whatever --keep says")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only show what would be deleted, and why")
+	nameValues(c, "keep", "N", "require-at-least", "N")
+	ask := p.newAsker(c)
 	s.operate(c, noArguments, func(ctx context.Context, op *operator, _ []string) error {
 		if o.Keep < 1 || o.Floor < 0 {
 			return config.Usage("--keep must be 1 or more, and --require-at-least not negative")
 		}
+		if ask.asks() {
+			o.Confirm = func(list []releases.Pruned) error {
+				printPruned(op.c, list, "will be deleted")
+				if len(list) == 0 {
+					return nil
+				}
+				return ask.confirm(ctx)
+			}
+		}
 		list, err := releases.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
 		if done, jsonErr := op.json(list); done {
-			if err == nil {
-				err = jsonErr
+			return cmp.Or(err, jsonErr)
+		}
+		undeleted := "not deleted"
+		if o.DryRun {
+			undeleted = "would be deleted"
+		}
+		asked := o.Confirm != nil && !slices.ContainsFunc(list, func(p releases.Pruned) bool { return p.Deleted })
+		if !asked { // else the list is printed already
+			printPruned(op.c, list, undeleted)
+			if len(list) == 0 && err == nil {
+				printEscaped(op.c.OutOrStdout(), "nothing to prune\n")
 			}
-			return err
-		}
-		w := tabwriter.NewWriter(op.c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, p := range list {
-			what := "would be deleted"
-			if p.Deleted {
-				what = "deleted"
-			} else if p.Kept != "" {
-				what, p.Reason = "kept", p.Reason+", but: "+p.Kept
-			} else if !o.DryRun {
-				what = "not deleted"
-			}
-			printEscaped(w, "%s\t%s\t%d GiB\t%s old\t%s\n", p.ID, what, p.SizeGiB, age(p.Age), p.Reason)
-		}
-		if len(list) == 0 && err == nil {
-			printEscaped(w, "nothing to prune\n")
-		}
-		if flushErr := w.Flush(); err == nil {
-			err = resultError(flushErr)
 		}
 		return err
 	})
 	return c
+}
+
+// printPruned prints a table of what is, or would be, deleted.
+func printPruned(c *cobra.Command, list []releases.Pruned, undeleted string) {
+	var rows [][]string
+	for _, p := range list {
+		what := undeleted
+		switch {
+		case p.Deleted:
+			what = "deleted"
+		case p.Kept != "":
+			what, p.Reason = "kept", p.Reason+", but: "+p.Kept
+		}
+		rows = append(rows, []string{p.ID, what, fmt.Sprintf("%d GiB", p.SizeGiB), age(p.Age) + " old", p.Reason})
+	}
+	printColumns(c.OutOrStdout(), rows, uncut)
 }
 
 // age formats how long something has existed: "3 days", "5 h", "12 min".

@@ -315,18 +315,35 @@ snapsource plan --source assets`)
 func TestSignal(t *testing.T) {
 	t.Parallel()
 	s := deployed(t)
-	out := s.run("web-2", `
-snapsource up >/run/out 2>&1 & pid=$!
-until grep -qs choose /run/out; do :; done
+	for _, test := range []struct{ command, until, fault, want string }{
+		{"up", "choose", "delay=AttachVolume:30s", "snapsource: interrupted by SIGTERM; run it again: it continues where it stopped\ncode=75\n"},
+		{"plan", "step started", "delay=DescribeSnapshots:30s", "snapsource: interrupted by SIGTERM\ncode=75\n"},
+		{"snapshots", "call", "delay=DescribeSnapshots:30s", "snapsource: interrupted by SIGTERM\ncode=75\n"},
+		{"hosts --role app", "call", "delay=DescribeInstances:30s", "snapsource: interrupted by SIGTERM\ncode=75\n"},
+		{"down", "withdraw", "delay=DetachVolume:30s", "snapsource: interrupted by SIGTERM; run it again: it continues where it stopped\ncode=75\n"},
+	} {
+		name, _, _ := strings.Cut(test.command, " ")
+		before := ""
+		if name == "down" {
+			before = "snapsource up >/dev/null"
+		}
+		out := s.run("web-"+name, before+`
+snapsource -v `+test.command+` >/run/out 2>&1 & pid=$!
+for n in $(seq 200); do grep -qs '`+test.until+`' /run/out && break; sleep 0.02; done
 kill -TERM $pid
 wait $pid && code=0 || code=$?
 cat /run/out
-echo code=$code`, "--fault", "delay=AttachVolume:30s")
-	if !strings.Contains(out, "code=75") || !strings.Contains(out, "signal received") {
-		t.Errorf("want exit code 75 and that it was interrupted:\n%s", out)
+echo code=$code`, "--fault", test.fault)
+		if !strings.HasSuffix(out, test.want) {
+			t.Errorf("%s: want it to end with %q:\n%s", test.command, test.want, out)
+		}
+		if test.command != "plan" && strings.Contains(test.want, "again") && !strings.Contains(out, " interrupted ") {
+			t.Errorf("%s: no step is interrupted:\n%s", test.command, out)
+		}
 	}
-	s.run("web-2", "snapsource up")
+	s.run("web-up", "snapsource up")
+	s.run("web-down", "snapsource down --delete")
 	if n := len(s.volumes("codepen-app")); n != 2 {
-		t.Errorf("%d volumes, want web-1's and web-2's", n)
+		t.Errorf("%d volumes, want web-1's and web-up's", n)
 	}
 }

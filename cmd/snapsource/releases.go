@@ -1,45 +1,69 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"text/tabwriter"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"snapsource/agent/config"
 	"snapsource/agent/releases"
 )
+
+// stamp is the form of a time in a table.
+const stamp = "2006-01-02 15:04:05"
 
 func snapshotsCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshots",
 		Short: "list a source's snapshots, and which one a launch uses",
 		Long: `Snapshots lists a source's snapshots, newest first. It marks the one that a launch
-would use, and gives the reason for every other one.`,
+would use, and gives the reason for every other one. A long description is cut on a
+terminal.`,
 	}
-	p.addSettings(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
-		releases, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
+	p.addOnly(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
+		list, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
 		if err != nil {
 			return err
 		}
-		if done, err := o.json(releases); done {
+		if done, err := o.json(list); done {
 			return err
 		}
-		if len(releases) == 0 {
+		if len(list) == 0 {
 			printEscaped(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
 			return nil
 		}
-		w := tabwriter.NewWriter(o.c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, r := range releases {
-			mark := "a launch takes this one"
-			if !r.Chosen {
-				mark = r.WhyNot
-			}
-			printEscaped(w, "%s\t%s\t%d GiB\t%s %s\t%s\n", r.Snapshot, r.Start.UTC().Format("2006-01-02 15:04:05 UTC"), r.SizeGiB, r.State, r.Progress, mark)
+		rows := [][]string{{"SNAPSHOT", "STARTED (UTC)", "AGE", "SIZE", "STATE", "REVISION", "BY INSTANCE", "DESCRIPTION", "A LAUNCH"}}
+		for _, r := range list {
+			rows = append(rows, snapshotRow(r, time.Now()))
 		}
-		return resultError(w.Flush())
+		printColumns(o.c.OutOrStdout(), rows, descriptionColumn)
+		return nil
 	})
 	return c
+}
+
+// descriptionColumn is the column that is cut on a terminal.
+const descriptionColumn = 7
+
+// revisionMax is the longest revision in the table: as much of a commit's hash as tells it from
+// others.
+const revisionMax = 12
+
+func snapshotRow(r releases.Release, now time.Time) []string {
+	state := r.State
+	if r.State != "completed" {
+		state += " " + r.Progress
+	}
+	what := "takes this one"
+	if !r.Chosen {
+		what = "does not: " + r.WhyNot
+	}
+	return []string{r.Snapshot, r.Start.UTC().Format(stamp), age(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
+		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, r.Description, what}
 }
 
 func rejectCommand(p *program) *cobra.Command {
@@ -47,27 +71,67 @@ func rejectCommand(p *program) *cobra.Command {
 		Use:   "reject SNAPSHOT|latest",
 		Short: "stop launches from using a snapshot (roll back)",
 		Long: `Reject stops launches from using a snapshot: from now on they use the newest of the
-others. "latest" is the one that a launch would use now. Running instances keep
-their release: roll the deployment back there as well.`,
+others. "latest" is the one that a launch would use now, unless a newer one was
+rejected in the last 10 minutes: a repeated command rejects nothing more. Running
+instances keep their release: roll the deployment back there as well.`,
 		Example: "  snapsource reject latest --reason 'breaks the login'",
 	}
-	s := p.addSettings(c, operatorSettings...)
-	reason := c.Flags().String("reason", "", "the reason, for the snapshot's tag")
-	s.operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
-		rejected, next, err := releases.Reject(ctx, o.cloud, o.cfg.Sources[0].Name, args[0], *reason, time.Now())
+	s := p.addOnly(c, operatorSettings...)
+	var o releases.RejectOptions
+	c.Flags().StringVar(&o.Reason, "reason", "", "the reason, for the snapshot's tag")
+	nameValues(c, "reason", "TEXT")
+	c.Flags().BoolVar(&o.AllowNone, "allow-none", false, "also the last eligible snapshot: every launch fails then")
+	ask := p.newAsker(c)
+	s.operate(c, snapshotArgument, func(ctx context.Context, op *operator, args []string) error {
+		if ask.asks() {
+			o.Confirm = func(r releases.Rejected) error {
+				printRejected(op.c, r, "will be rejected; a launch then takes")
+				return ask.confirm(ctx)
+			}
+		}
+		out, err := releases.Reject(ctx, op.cloud, op.cfg.Sources[0].Name, args[0], o, time.Now())
 		if err != nil {
 			return err
 		}
-		if done, err := o.json(map[string]string{"rejected": rejected, "next": next}); done {
+		if done, err := op.json(out); done {
 			return err
 		}
-		if next == "" {
-			next = "nothing: up will fail until there is an eligible snapshot"
+		what := "is rejected; a launch now takes"
+		if out.Already {
+			what = "is rejected already, nothing is changed; a launch takes"
 		}
-		printEscaped(o.c.OutOrStdout(), "%s is rejected; a launch now takes %s\n", rejected, next)
+		printRejected(op.c, out, what)
 		return nil
 	})
 	return c
+}
+
+// printRejected prints what is rejected, and what a launch takes instead.
+func printRejected(c *cobra.Command, r releases.Rejected, what string) {
+	with := ""
+	if len(r.Copies) > 0 {
+		with = " (with its copies " + strings.Join(r.Copies, ", ") + ")"
+	}
+	printEscaped(c.OutOrStdout(), "%s%s %s %s\n", r.Snapshot, with, what, orNothing(r.Next))
+}
+
+// orNothing is what a launch takes.
+func orNothing(id string) string {
+	return cmp.Or(id, "nothing: up fails until there is an eligible snapshot")
+}
+
+// snapshotArgument accepts one id; for reject also "latest".
+func snapshotArgument(c *cobra.Command, args []string) error {
+	if err := exactArgs(1)(c, args); err != nil {
+		return err
+	}
+	if args[0] != releases.Latest {
+		return releases.CheckID(args[0])
+	}
+	if c.Name() != "reject" {
+		return config.Usage("name the snapshot; snapsource snapshots lists them")
+	}
+	return nil
 }
 
 func promoteCommand(p *program) *cobra.Command {
@@ -77,15 +141,31 @@ func promoteCommand(p *program) *cobra.Command {
 		Long: `Promote makes a snapshot of the source eligible for launches: a candidate after
 your own checks, or a rejected one.`,
 	}
-	p.addSettings(c, operatorSettings...).operate(c, exactArgs("SNAPSHOT"), func(ctx context.Context, o *operator, args []string) error {
-		if err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0]); err != nil {
+	p.addOnly(c, operatorSettings...).operate(c, snapshotArgument, func(ctx context.Context, o *operator, args []string) error {
+		out, err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0])
+		if err != nil {
 			return err
 		}
-		if done, err := o.json(map[string]string{"promoted": args[0]}); done {
+		if done, err := o.json(out); done {
 			return err
 		}
-		printEscaped(o.c.OutOrStdout(), "%s is eligible\n", args[0])
+		printEscaped(o.c.OutOrStdout(), "%s %s; a launch now takes %s\n", out.Snapshot, promotedTo(out), orNothing(out.Next))
 		return nil
 	})
 	return c
+}
+
+// promotedTo says what a promoted snapshot is now.
+func promotedTo(p releases.Promoted) string {
+	switch {
+	case p.WhyNot == "pending" && p.Already:
+		return "is promoted already, and eligible once EC2 has completed it"
+	case p.WhyNot == "pending":
+		return "is promoted, and eligible once EC2 has completed it"
+	case p.WhyNot != "":
+		return "is promoted, but a launch can't use it (" + p.WhyNot + ")"
+	case p.Already:
+		return "is eligible already, nothing is changed"
+	}
+	return "is eligible"
 }

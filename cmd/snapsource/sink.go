@@ -50,24 +50,35 @@ func (o *sink) Hold() (release func()) {
 }
 
 // to returns a stream that writes to w.
-func (o *sink) to(w io.Writer) *stream { return &stream{out: o, w: w} }
+func (o *sink) to(w io.Writer) *stream {
+	return &stream{out: o, w: w, tty: terminal(w) != nil}
+}
 
 // stream is stdout or stderr.
 type stream struct {
 	out    *sink
 	w      io.Writer
-	closed bool // the reader closed the pipe; guarded by out.mu
+	tty    bool
+	closed bool  // nobody reads it any more; guarded by out.mu
+	failed error // of the first write that failed; guarded by out.mu
 }
 
-// Write returns no error if the reader has closed the pipe, as in "snapsource up | head": it
-// drops the output, and the work continues. It returns other errors, for example of a full
-// disk, for those who write a command's result.
+// failure returns the error of the first write that failed, for example of a full disk.
+func (s *stream) failure() error {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.failed
+}
+
+// Write returns no error if the reader has closed the pipe, as in "snapsource up | head", or
+// if the terminal is gone: it drops the output, and the work continues. Other errors are also
+// kept for [stream.failure]: nobody else needs to check them.
 func (s *stream) Write(text []byte) (int, error) {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if s.out.hold {
 		text = bytes.Clone(text)
-		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // not a result: those are written at the end
+		s.out.held = append(s.out.held, func() { _, _ = s.write(text) }) // its error is kept
 		return len(text), nil
 	}
 	return s.write(text)
@@ -79,9 +90,12 @@ func (s *stream) write(text []byte) (int, error) {
 		return len(text), nil
 	}
 	n, err := s.w.Write(text)
-	if errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.EPIPE) || s.tty && errors.Is(err, syscall.EIO) { // EIO: a hang-up, tty_write(9)
 		s.closed = true
 		return len(text), nil
+	}
+	if s.failed == nil {
+		s.failed = err
 	}
 	return n, err
 }

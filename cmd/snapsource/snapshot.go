@@ -25,16 +25,20 @@ during the freeze, so stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
-	s := p.addSettings(c, "source", "timeout", "output")
+	s := p.addOnly(c, "source", "timeout", "output")
+	s.offerID(c)
+	s.addQuiet(c)
 	o := deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout}
 	f := c.Flags()
 	f.StringVar(&o.Description, "description", "", "text for people (default the revision of the release)")
 	f.BoolVar(&o.Candidate, "candidate", false, "no launch uses it before it is promoted")
 	f.BoolVar(&o.Wait, "wait", false, "wait until EC2 has completed it: launches use only completed ones")
 	f.DurationVar(&o.FreezeTimeout, "freeze-timeout", o.FreezeTimeout, "the longest freeze, at most 10s")
-	tags := f.StringArray("tag", nil, "KEY=VALUE: one more tag for the snapshot; repeatable")
+	tags := f.StringArray("tag", nil, "one more tag for the snapshot; repeatable")
+	nameValues(c, "description", "TEXT", "freeze-timeout", "DURATION", "tag", "KEY=VALUE")
 	f.BoolVar(&o.CopyTags, "copy-tags", false, "also the volume's tags, except Name and those of snapsource and AWS")
 	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
+	nameValues(c, "keep", "N")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var err error
 		if o.Tags, err = parseTags(*tags); err != nil {
@@ -66,6 +70,14 @@ const progressWidth = 10
 func progress(percent int) string {
 	done := min(max(percent, 0), 100) * progressWidth / 100
 	return strings.Repeat("█", done) + strings.Repeat("░", progressWidth-done) + fmt.Sprintf(" %3d%%", percent)
+}
+
+// offerID makes --output id possible.
+func (s *settings) offerID(c *cobra.Command) {
+	s.offersID = true
+	f := c.Flags().Lookup("output")
+	f.Usage = "a table for people; one JSON document on stdout and JSON logs on stderr; or only the snapshot's id on stdout (default text)"
+	f.Value = namedValue{f.Value, "text|json|id"}
 }
 
 // finishSnapshot prints the result.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/term"
-
+	"snapsource/agent/config"
 	"snapsource/agent/report"
+	"snapsource/ec2ops"
 )
 
 // table prints progress for people: one line per step as it ends, and on a terminal the
@@ -19,18 +20,33 @@ import (
 type table struct {
 	out     io.Writer
 	command string   // "up", "plan", …
-	tty     *os.File // nil: out is not a terminal
+	several bool     // sources
+	show    showing  // what of it is printed
+	tty     *os.File // on which the running step is drawn; nil: on none
 
-	mu      sync.Mutex
-	headed  string // the source whose header is printed
-	running *report.Event
-	stop    chan struct{}
-	stopped sync.WaitGroup
+	mu       sync.Mutex
+	headed   string // the source whose header is printed
+	identity ec2ops.Identity
+	running  *report.Event
+	stop     chan struct{}
+	stopped  sync.WaitGroup
 }
+
+// showing is what a table prints.
+type showing int
+
+const (
+	showAll     showing = iota
+	showNotes           // for a command whose result is printed elsewhere
+	showNothing         // but errors
+)
 
 func newTable(out io.Writer, command string) *table {
 	t := &table{out: out, command: command, stop: make(chan struct{})}
-	if t.tty = terminal(out); t.tty != nil {
+	if os.Getenv("TERM") != "dumb" { // which has no control sequences (terminfo(5))
+		t.tty = terminal(out)
+	}
+	if t.tty != nil {
 		t.stopped.Go(t.animate)
 	}
 	return t
@@ -52,8 +68,8 @@ func (t *table) animate() {
 			return
 		case <-tick.C:
 			t.mu.Lock()
-			if e := t.running; e != nil {
-				t.draw(clearLine + t.fit(plain(t.line(e.Step, e.Detail, time.Since(e.At)))))
+			if e := t.running; e != nil && t.show == showAll {
+				t.draw(clearLine + runningLine(*e, time.Since(e.At), terminalWidth(t.out)))
 			}
 			t.mu.Unlock()
 		}
@@ -65,15 +81,6 @@ func (t *table) draw(text string) {
 	if s, ok := t.out.(*stream); ok {
 		s.draw(text)
 	}
-}
-
-// fit cuts a line to the terminal's width: a wrapped line could not be cleared.
-func (t *table) fit(line string) string {
-	width, _, err := term.GetSize(int(t.tty.Fd()))
-	if runes := []rune(line); err == nil && width > 0 && len(runes) >= width {
-		return string(runes[:width-1])
-	}
-	return line
 }
 
 const clearLine = "\r\x1b[K"
@@ -88,46 +95,90 @@ func (t *table) clear() {
 func (t *table) event(e report.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// plan and status print only their result; other commands print each step.
-	steps := t.command != "plan" && t.command != "status"
+	if e.Identity.InstanceID != "" {
+		t.identity = e.Identity
+	}
 	switch e.Phase {
 	case report.Started:
 		running := e
 		t.running = &running
 	case report.Waiting:
-		switch {
-		case e.Percent == nil:
-		case t.tty != nil:
-			e.Detail += " " + progress(*e.Percent)
-		default:
-			e.Detail += fmt.Sprintf(", %d%%", *e.Percent)
-		}
-		if t.running != nil {
-			t.running.Detail = e.Detail
-		}
-		if e.Percent != nil && t.tty == nil {
-			printEscaped(t.out, "%s\n", t.line(e.Step, e.Detail, e.Took))
-		}
+		t.waiting(e)
 	case report.Done, report.Failed:
 		t.running = nil
-		t.clear()
-		if !steps {
+		if t.show != showAll {
 			return
 		}
-		if t.headed != e.Source {
-			t.header(e.Source, e.Identity.InstanceID, e.Identity.Zone)
-		}
-		detail := e.Detail
-		if e.Phase == report.Failed {
-			detail = "failed"
-		}
-		printEscaped(t.out, "%s\n", t.line(e.Step, detail, e.Took))
-	case report.Noted:
 		t.clear()
-		if t.command == "status" {
-			return // finish prints it below the table
+		if t.printsSteps() {
+			t.head(e.Source)
+			t.step(e)
 		}
-		printEscaped(t.out, "  note: %s\n", e.Detail)
+	case report.Noted:
+		if t.command != "status" { // finish prints it below the table
+			t.note(e)
+		}
+	}
+}
+
+// printsSteps reports whether steps are printed: plan and status print only their result.
+func (t *table) printsSteps() bool { return t.command != "plan" && t.command != "status" }
+
+// waiting notes what the running step waits for. Where it is not drawn, progress in percent is
+// printed.
+func (t *table) waiting(e report.Event) {
+	switch {
+	case e.Percent == nil:
+	case t.tty != nil:
+		e.Detail = progress(*e.Percent) + " " + e.Detail
+	default:
+		e.Detail += fmt.Sprintf(", %d%%", *e.Percent)
+	}
+	if t.running != nil {
+		t.running.Detail = e.Detail
+	}
+	if e.Percent != nil && t.tty == nil && t.show == showAll {
+		t.head(e.Source)
+		t.step(e)
+	}
+}
+
+// note prints a note. Each source's are below its header, or name it.
+func (t *table) note(e report.Event) {
+	if t.show == showNothing {
+		return
+	}
+	t.clear()
+	detail := e.Detail
+	switch {
+	case e.Source == "":
+	case t.show == showAll && t.printsSteps():
+		t.head(e.Source)
+	case t.several:
+		detail = e.Source + ": " + detail
+	}
+	printEscaped(t.out, "  note: %s\n", detail)
+}
+
+// step prints a step that has ended.
+func (t *table) step(e report.Event) {
+	detail := e.Detail
+	switch {
+	case e.Phase != report.Failed:
+	case errors.As(e.Err, new(stopped)):
+		detail = "interrupted"
+	default:
+		detail = "failed"
+	}
+	for _, line := range stepLines(e.Step, plain(detail), e.Took, terminalWidth(t.out)) {
+		printEscaped(t.out, "%s\n", line)
+	}
+}
+
+// head prints the header of a source above its lines.
+func (t *table) head(source string) {
+	if source != t.headed {
+		t.header(source, t.identity.InstanceID, t.identity.Zone)
 	}
 }
 
@@ -140,14 +191,13 @@ func (t *table) header(source, instance, zone string) {
 	printEscaped(t.out, "%s on %s, %s\n", source, instance, zone)
 }
 
-func (t *table) line(s report.Step, detail string, took time.Duration) string {
-	return fmt.Sprintf("  %-10s %-50s %9s", s, detail, span(took))
-}
-
 // finish prints the result.
 func (t *table) finish(r report.Report) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.show != showAll {
+		return
+	}
 	for _, s := range r.Sources {
 		switch t.command {
 		case "plan":
@@ -165,26 +215,54 @@ func (t *table) finish(r report.Report) {
 	}
 }
 
+// subject is the source as the subject of a line.
+func (t *table) subject(s *report.Source) string {
+	if t.several {
+		return "Source " + s.Source
+	}
+	return "Source"
+}
+
 func (t *table) finishUp(s *report.Source) {
 	switch {
 	case s.Error != nil:
 	case t.command == "down":
-		printEscaped(t.out, "Source is down: %s\n", span(s.Took))
+		printEscaped(t.out, "%s is down: %s\n", t.subject(s), span(s.Took))
 	case s.Changed:
-		printEscaped(t.out, "Source is ready: %s, of which EC2 %s\n", span(s.Took), span(s.EC2))
+		printEscaped(t.out, "%s is ready: %s, of which EC2 %s\n", t.subject(s), span(s.Took), span(s.EC2))
+		if t.command == "init" && s.Snapshot == "" {
+			t.next(s)
+		}
 	default:
-		t.header(s.Source, s.Instance, s.Zone)
-		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mountpoint())
+		t.nothingToDo(s)
 	}
 }
 
+// next prints what to do with a Source that is still empty.
+func (t *table) next(s *report.Source) {
+	into, named := s.Mountpoint(), ""
+	if len(s.Paths) > 1 {
+		into = s.Paths[1].Path
+	}
+	if s.Source != config.DefaultSource().Name {
+		named = " --source " + s.Source
+	}
+	printEscaped(t.out, "next: write the first release into %s, then snapsource snapshot --wait%s\n", into, named)
+}
+
+func (t *table) nothingToDo(s *report.Source) {
+	t.header(s.Source, s.Instance, s.Zone)
+	printEscaped(t.out, "%s is ready: %s at %s, nothing to do\n", t.subject(s), s.Volume, s.Mountpoint())
+}
+
 func (t *table) finishPlan(s *report.Source) {
+	if s.Error == nil && len(s.Actions) == 0 {
+		t.nothingToDo(s)
+		return
+	}
 	t.header(s.Source, s.Instance, s.Zone)
 	for _, a := range s.Actions {
 		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
-	}
-	if s.Error == nil && len(s.Actions) == 0 {
-		printEscaped(t.out, "Source is ready: %s at %s, nothing to do\n", s.Volume, s.Mountpoint())
 	}
 }
 
@@ -197,13 +275,13 @@ func (t *table) finishStatus(s *report.Source) {
 	}
 	state := string(s.State)
 	if s.Ready != nil && s.State == report.StateReady {
-		state += " since " + date(*s.Ready)
+		state += " since " + utc(*s.Ready)
 	}
 	row("state", state)
 	row("release", releaseOf(s))
 	switch {
 	case s.Newer != nil:
-		row("newer", strings.Join(nonEmpty(s.Newer.Snapshot+", "+s.Newer.State, date(s.Newer.Start), revisionOf(s.Newer.Revision)), ", "))
+		row("newer", strings.Join(nonEmpty(s.Newer.Snapshot+", "+s.Newer.State, utc(s.Newer.Start), revisionOf(s.Newer.Revision)), ", "))
 	case s.Compared:
 		row("newer", "none")
 	}
@@ -249,21 +327,10 @@ func revisionOf(revision string) string {
 	return "revision " + revision[:min(len(revision), 12)]
 }
 
-// date formats a time for people.
-func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+// utc formats a time for people.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // nonEmpty returns the texts that are not empty.
 func nonEmpty(texts ...string) []string {
 	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
-}
-
-// span formats a duration for people: "12 ms", "1.61 s", "2 min 5 s".
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	}
-	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
 }

@@ -101,7 +101,7 @@ func TestForgedTags(t *testing.T) {
 	atWorkstation(t, fake.EC2URL)
 	var stdout, stderr bytes.Buffer
 	run(t.Context(), host{}, strings.Fields("snapshots"), &stdout, &stderr)
-	wantPlain(t, "the list of snapshots", stdout.String(), 1)
+	wantPlain(t, "the list of snapshots", stdout.String(), 2)
 	stdout.Reset()
 	if code := run(t.Context(), host{}, strings.Fields("hosts --role app --explain --allow-empty"), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -34,12 +34,14 @@ a snapshot with the tag Name=SOURCE; every other instance then only needs up.`,
 		Args:    noArguments,
 	}
 	bringUp(c, p, func(cfg *config.Config) { cfg.IfNone = config.IfNoneBlank })
+	c.Flags().Lookup("if-none").Hidden = true // it is blank
 	return c
 }
 
 // bringUp adds the flags and the action of up to a command.
 func bringUp(c *cobra.Command, p *program, adjust func(*config.Config)) {
 	s := p.addSettings(c)
+	s.addQuiet(c)
 	timeline := c.Flags().Bool("timeline", false, "show the start and duration of each step and call at the end")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return s.perform(c, *timeline, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {

@@ -1,18 +1,83 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
+	"io"
 	"runtime"
+	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"snapsource/agent/config"
 )
 
+// Stamped in by the linker; see the Makefile.
+var (
+	version = "dev"
+	commit  string
+	date    string // of the commit
+)
+
+// build says what program this is.
+type build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Date    string `json:"date,omitempty"` // of the commit
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+// thisBuild is what the linker stamped in, or else what go build did.
+func thisBuild() build {
+	b := build{version, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = cmp.Or(b.Commit, s.Value)
+		case "vcs.time":
+			b.Date = cmp.Or(b.Date, s.Value)
+		}
+	}
+	return b
+}
+
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "version",
 		Short: "print the version",
 		Args:  noArguments,
-		Run: func(c *cobra.Command, _ []string) {
-			printEscaped(c.OutOrStdout(), "snapsource %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
 	}
+	output := c.Flags().String("output", config.OutputText, "a line for people, or one JSON document")
+	nameValues(c, "output", "text|json")
+	complete(c, "output", func() []string { return []string{config.OutputText, config.OutputJSON} })
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		switch *output {
+		case config.OutputText:
+			printVersion(c.OutOrStdout())
+		case config.OutputJSON:
+			return writeJSON(c.OutOrStdout(), thisBuild())
+		default:
+			return config.Usage(fmt.Sprintf("--output: %q is neither text nor json", *output))
+		}
+		return nil
+	}
+	return c
+}
+
+// printVersion prints "snapsource 1.2.3 (go1.26, linux/amd64, commit 0123456789ab of 2026-11-24)".
+func printVersion(w io.Writer) {
+	b := thisBuild()
+	of := ""
+	if b.Commit != "" {
+		day, _, _ := strings.Cut(b.Date, "T")
+		of = ", commit " + b.Commit[:min(12, len(b.Commit))] + strings.TrimSuffix(" of "+day, " of ")
+	}
+	printEscaped(w, "snapsource %s (%s, %s/%s%s)\n", b.Version, b.Go, b.OS, b.Arch, of)
 }

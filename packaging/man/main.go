@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,26 +35,70 @@ func write(ctx context.Context, w io.Writer, program string) error {
 	}
 	fmt.Fprint(w, begin)
 	fmt.Fprint(w, prose(root.about))
+	pages := make([]page, len(root.commands))
+	for i, c := range root.commands {
+		if pages[i], err = help(c.name); err != nil {
+			return err
+		}
+	}
 	fmt.Fprint(w, ".SH COMMANDS\n")
-	for _, c := range root.commands {
+	shared := sharedFlags(pages)
+	for i, c := range root.commands {
 		if c.name == "help" || c.name == "completion" {
 			continue // cobra's own; completions come with the package
 		}
-		p, err := help(c.name)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, ".SS snapsource %s\n%s", escape(c.name), prose(p.about))
-		for _, f := range p.flags {
-			fmt.Fprintf(w, ".TP\n.B %s\n%s\n", escape(f.name), escape(f.text))
-		}
-		if p.examples != "" {
-			fmt.Fprintf(w, ".PP\nFor example:\n%s", literal(p.examples))
-		}
+		writeCommand(w, c.name, pages[i], shared)
+	}
+	fmt.Fprint(w, ".SH OPTIONS\nThese are options of several commands, and mean the same for each.\n")
+	for _, f := range append(shared, root.flags...) {
+		writeFlag(w, f)
 	}
 	_, err = fmt.Fprint(w, end)
 	return err
 }
+
+// writeCommand writes the section of a command: of the options that it shares with others only
+// the names.
+func writeCommand(w io.Writer, name string, p page, shared []entry) {
+	fmt.Fprintf(w, ".SS snapsource %s\n%s", escape(name), prose(p.about))
+	var also []string
+	for _, f := range p.flags {
+		switch {
+		case isHelp(f):
+		case slices.Contains(shared, f):
+			also = append(also, f.option())
+		default:
+			writeFlag(w, f)
+		}
+	}
+	if len(also) > 0 {
+		fmt.Fprintf(w, ".PP\nAlso, see OPTIONS: %s.\n", escape(strings.Join(also, ", ")))
+	}
+	if p.examples != "" {
+		fmt.Fprintf(w, ".PP\nFor example:\n%s", literal(p.examples))
+	}
+}
+
+func writeFlag(w io.Writer, f entry) {
+	fmt.Fprintf(w, ".TP\n.B %s\n%s\n", escape(f.name), escape(f.text))
+}
+
+// sharedFlags returns the flags that several commands list with the same text, in order.
+func sharedFlags(pages []page) (shared []entry) {
+	count := map[entry]int{}
+	for _, p := range pages {
+		for _, f := range p.flags {
+			if count[f]++; count[f] == 2 && !isHelp(f) {
+				shared = append(shared, f)
+			}
+		}
+	}
+	slices.SortStableFunc(shared, func(a, b entry) int { return strings.Compare(a.option(), b.option()) })
+	return shared
+}
+
+// isHelp reports whether a flag is --help, which every command has.
+func isHelp(f entry) bool { return f.option() == "--help" }
 
 // page is one command's help.
 type page struct {
@@ -64,8 +109,18 @@ type page struct {
 // entry is a line of two columns.
 type entry struct{ name, text string }
 
+// option returns the long name of a flag: "--source" of "--source NAME" or "-s, --source NAME".
+func (e entry) option() string {
+	for word := range strings.FieldsSeq(e.name) {
+		if strings.HasPrefix(word, "--") {
+			return word
+		}
+	}
+	return e.name
+}
+
 var (
-	section = regexp.MustCompile(`(?m)^(Usage|Examples|Available Commands|Flags):\n((?:  .*\n|\n)*)`)
+	section = regexp.MustCompile(`(?m)^(Usage|Examples|Commands [^\n:]*|Additional Commands|Flags|Global Flags):\n((?:  .*\n|\n)*)`)
 	columns = regexp.MustCompile(`(?m)^ +(\S+(?: \S+)*)  +(\S.*)$`)
 )
 
@@ -78,12 +133,12 @@ func parse(help string) page {
 		for _, line := range columns.FindAllStringSubmatch(s[2], -1) {
 			entries = append(entries, entry{line[1], line[2]})
 		}
-		switch s[1] {
-		case "Examples":
+		switch {
+		case s[1] == "Examples":
 			p.examples = strings.TrimRight(s[2], "\n") + "\n"
-		case "Available Commands":
-			p.commands = entries
-		case "Flags":
+		case strings.Contains(s[1], "Commands"): // a group
+			p.commands = append(p.commands, entries...)
+		case s[1] == "Flags":
 			p.flags = entries
 		}
 	}
@@ -141,7 +196,8 @@ no eligible snapshot
 a bug of snapsource
 .TP
 .B 75
-temporary: run again, it continues where it stopped
+temporary, or interrupted by a signal: run again, it continues where it stopped; also: the
+result could not be written
 .TP
 .B 77
 permission denied

@@ -181,7 +181,7 @@ func (s *service) late(t *testing.T) {
 
 func (s *service) noSnapshot(t *testing.T) {
 	s.web.on(t)
-	s.web.run("snapsource reject latest && snapsource reject latest")
+	s.web.run("for s in $(snapsource snapshots | cut -d ' ' -f 1 | grep snap-); do snapsource reject --allow-none $s; done")
 	none := s.l.launch(t, "web-5", s.image, ec2test.LaunchOptions{})
 	none.booted()
 	none.want("systemctl show -P ExecMainStatus snapsource", "69")

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// uncut is for a table in which no column is cut.
+const uncut = -1
+
+// columnGap is the space between two columns.
+const columnGap = 2
+
+// printColumns prints rows of columns. On a terminal one column is cut so that the rows fit, as
+// far as that is possible.
+func printColumns(w io.Writer, rows [][]string, cutColumn int) {
+	for i, row := range rows {
+		for j := range row {
+			rows[i][j] = plain(row[j])
+		}
+	}
+	widths := columnWidths(rows)
+	if width := terminalWidth(w); width > 0 && cutColumn != uncut {
+		total := 0
+		for _, of := range widths {
+			total += of + columnGap
+		}
+		room := max(widths[cutColumn]-max(total-columnGap-width, 0), utf8.RuneCountInString(rows[0][cutColumn]))
+		for _, row := range rows {
+			row[cutColumn] = cut(row[cutColumn], room)
+		}
+		widths = columnWidths(rows)
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for j, text := range row {
+			line.WriteString(text)
+			if j < len(row)-1 {
+				line.WriteString(strings.Repeat(" ", widths[j]+columnGap-utf8.RuneCountInString(text)))
+			}
+		}
+		printEscaped(w, "%s\n", strings.TrimRight(line.String(), " "))
+	}
+}
+
+// columnWidths returns the width of each column, in characters.
+func columnWidths(rows [][]string) (widths []int) {
+	for _, row := range rows {
+		for j, text := range row {
+			if j == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[j] = max(widths[j], utf8.RuneCountInString(text))
+		}
+	}
+	return widths
+}
+
+// cut shortens a text to a number of characters, and marks that.
+func cut(text string, room int) string {
+	runes := []rune(text)
+	if len(runes) <= room {
+		return text
+	}
+	return string(runes[:max(room-1, 0)]) + "…"
+}
+
+// terminalWidth returns the width of the terminal behind a writer; 0 if there is none, or it is
+// unknown.
+func terminalWidth(w io.Writer) int {
+	tty := terminal(w)
+	if tty == nil {
+		return 0
+	}
+	width, _, err := term.GetSize(int(tty.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// wrap splits a text into lines of at most room characters, between words. A longer word has a
+// line of its own.
+func wrap(text string, room int) (lines []string) {
+	line := ""
+	for word := range strings.SplitSeq(text, " ") {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > room {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"snapsource/agent/failure"
+)
+
+// asker asks for consent before something is deleted or taken back.
+type asker struct {
+	program *program
+	c       *cobra.Command
+	yes     bool // --yes
+}
+
+// newAsker adds --yes to a command.
+func (p *program) newAsker(c *cobra.Command) *asker {
+	a := &asker{program: p, c: c}
+	c.Flags().BoolVarP(&a.yes, "yes", "y", false, "do not ask, on a terminal, before anything is changed")
+	return a
+}
+
+// asks reports whether there is somebody to ask: stdin and stdout are terminals, and the output
+// is for people.
+func (a *asker) asks() bool {
+	in, ok := a.c.InOrStdin().(*os.File)
+	return !a.yes && !a.program.json && ok && term.IsTerminal(int(in.Fd())) && terminal(a.c.OutOrStdout()) != nil
+}
+
+// confirm asks whether to continue. Without consent it returns an error, also if ctx ends first.
+func (a *asker) confirm(ctx context.Context) error {
+	printEscaped(a.c.OutOrStdout(), "continue? [y/N] ")
+	answered := make(chan string, 1)
+	go func() { // ends with the program
+		answer, _ := bufio.NewReader(a.c.InOrStdin()).ReadString('\n') // an error is no consent
+		answered <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case <-ctx.Done():
+		printEscaped(a.c.OutOrStdout(), "\n")
+		return context.Cause(ctx)
+	case answer := <-answered:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+		return brief(failure.ErrTemporary, "not confirmed; nothing is changed")
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"snapsource/agent/failure"
+	"snapsource/ec2ops"
+)
+
+// readsOnly reports whether a command changes nothing, so that there is nothing to continue
+// after an interruption.
+func readsOnly(command string) bool {
+	switch command {
+	case "status", "plan", "hosts", "snapshots", "version", "help", "snapsource":
+		return true
+	}
+	return false
+}
+
+// brief is an error of a kind whose text says all, also what to do.
+func brief(kind error, text string) error { return failure.Advise(failure.New(kind, text), "") }
+
+// interruption replaces the errors that a signal caused by one line. Other errors, for example
+// of another source, stay. So does one with an unknown outcome: it says which snapshot is in
+// doubt. next says what a further run does.
+func interruption(ctx context.Context, err error, next string) error {
+	signal, ok := errors.AsType[stopped](context.Cause(ctx))
+	if err == nil || !ok {
+		return err
+	}
+	var others []error
+	found := false
+	for _, part := range failure.Branches(err) {
+		if errors.Is(part, context.Canceled) && !errors.Is(part, ec2ops.ErrOutcomeUnknown) {
+			found = true
+			continue
+		}
+		others = append(others, part)
+	}
+	if !found {
+		return err
+	}
+	return failure.Several(append(others, brief(context.Canceled, "interrupted by "+string(signal)+next))...)
+}
+
+// nextRun says what a further run of an interrupted command does.
+func nextRun(command string) string {
+	switch {
+	case readsOnly(command):
+		return ""
+	case command == "snapshot":
+		return "; run it again"
+	}
+	return "; run it again: it continues where it stopped"
+}
