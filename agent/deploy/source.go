@@ -32,7 +32,8 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 		return at, err
 	}
 	if attachment, ok := at.volume.AttachmentTo(s.run.Self.InstanceID); !ok || attachment.State == ec2ops.Detaching {
-		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
+		err := fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
+		return at, failure.Advise(err, "run snapsource up first")
 	}
 	at.mountpoint = dirs[0]
 	for _, dir := range dirs[1:] { // as the application sees it, so that its links resolve

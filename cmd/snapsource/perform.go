@@ -131,7 +131,8 @@ func resultError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the work is done, but the result could not be written: %w", failure.ErrTemporary, err)
+	err = fmt.Errorf("%w: the work is done, but the result could not be written: %w", failure.ErrTemporary, err)
+	return failure.Advise(err, "check where stdout goes; snapsource status and snapsource snapshots show the result")
 }
 
 // callList collects the calls to AWS, which may be concurrent.
