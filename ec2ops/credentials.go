@@ -28,9 +28,9 @@ func credentialsOf(err error) (from string) {
 	return fromMetadata
 }
 
-// noCredentials returns the sentinel and the message for a request for credentials that
+// noCredentials returns the message and the sentinel for a request for credentials that
 // failed for good.
-func noCredentials(err error, from string, refusal *Refusal, reason string) (kind error, message string) {
+func noCredentials(err error, from string, refusal *Refusal, reason string) (message string, kind error) {
 	kind = ErrNoCredentials
 	text := err.Error()
 	process, ran := errors.AsType[*processcreds.ProviderError](err)
@@ -45,5 +45,5 @@ func noCredentials(err error, from string, refusal *Refusal, reason string) (kin
 	case strings.Contains(text, "SSO"):
 		kind, reason = ErrLogin, "the SSO login is missing or has expired: "+reason
 	}
-	return kind, "no AWS credentials: " + reason
+	return "no AWS credentials: " + reason, kind
 }

@@ -215,7 +215,7 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	switch from := credentialsOf(err); {
 	case from == "":
 	case refusal != nil && !early, from == fromElsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
-		e.Kind, e.Message = noCredentials(err, from, refusal, e.Message)
+		e.Message, e.Kind = noCredentials(err, from, refusal, e.Message)
 		return e
 	case from == fromMetadata:
 		e.Message = "no credentials from the instance metadata service: " + e.Message

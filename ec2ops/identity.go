@@ -99,7 +99,7 @@ func (c *Client) identityWithin(ctx context.Context, waiting func(string)) (Iden
 	case answer != nil && answer.status >= http.StatusInternalServerError:
 		return c.identity(ctx, waiting)
 	case answer != nil && answer.status != 0:
-		return id, fmt.Errorf("%w: what responds at %s is not EC2's, or it is off for this instance: %s", ErrNotEC2, c.metadataURL(), answer)
+		return id, fmt.Errorf("%w: what responds at %s is not EC2's, or it is off for this instance: %w", ErrNotEC2, c.metadataURL(), answer)
 	}
 	return id, fmt.Errorf("%w: no EC2 instance metadata service responds at %s: this is not an EC2 instance, or metadata is off", ErrNotEC2, c.metadataURL())
 }

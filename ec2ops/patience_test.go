@@ -55,3 +55,23 @@ func TestPatience(t *testing.T) {
 		})
 	}
 }
+
+// TestExpiredToken: outside an instance only a new login helps, so the call is not retried.
+func TestExpiredToken(t *testing.T) {
+	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
+	for _, onInstance := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			_, c := inMemory(t, "error=DescribeSnapshots@5s:ExpiredToken")
+			if onInstance {
+				if _, err := c.Identify(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			began := time.Now()
+			_, err := c.Snapshots(t.Context(), "app")
+			if onInstance && err != nil || !onInstance && (!errors.Is(err, ec2ops.ErrCredentials) || time.Since(began) > time.Second) {
+				t.Errorf("on an instance: %v: %v after %s", onInstance, err, time.Since(began))
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +54,8 @@ func (c *Client) newRetryer(except ...string) aws.Retryer {
 				return aws.TrueTernary
 			}
 			if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(retryableCodes, api.ErrorCode()) {
-				return aws.TrueTernary
+				// Outside an instance only a new login helps against an expired token.
+				return aws.BoolTernary(c.onInstance || !strings.HasPrefix(api.ErrorCode(), "ExpiredToken"))
 			}
 			if _, unreadable := errors.AsType[*smithy.DeserializationError](err); unreadable || errors.Is(err, errForeignBody) {
 				return aws.TrueTernary

@@ -33,7 +33,8 @@ func (s *snapshot) findSource(ctx context.Context) (at mounted, err error) {
 		return at, err
 	}
 	if attachment, ok := at.volume.AttachmentTo(s.run.Self.InstanceID); !ok || attachment.State == ec2ops.Detaching {
-		return at, fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
+		err := fmt.Errorf("%w: %s is %s, not attached to this instance", failure.ErrTemporary, r.Volume, at.volume)
+		return at, failure.Advise(err, "run snapsource up first")
 	}
 	at.mountpoint = paths[0].Path
 	for _, p := range paths[1:] { // as the application sees it, so that its links resolve

@@ -121,26 +121,26 @@ func judgeAWS(err error) verdict {
 	case is(err, ec2ops.ErrKMS):
 		return verdict{"kms", ExitDenied, "the key must be enabled, and allow the instance's role " + kmsActions + ", by its own policy or by the role's"}
 	case is(err, ec2ops.ErrUnknownKey):
-		return verdict{"unknown_access_key", ExitDenied, "remove or replace the access key in the environment and the SDK's files: an instance has the credentials of its role"}
+		return verdict{"unknown_access_key", ExitDenied, "replace or remove the access key in the environment and the SDK's files; an instance needs none, as it has the credentials of its role"}
 	case is(err, ec2ops.ErrDenied):
 		return verdict{"denied", ExitDenied, denialAdvice(err)}
 	case is(err, ec2ops.ErrInvalid):
 		return verdict{"invalid_parameter", ExitUsage, "change the setting that EC2 names"}
 	case is(err, ec2ops.ErrCredentials):
-		return verdict{"bad_credentials", ExitTemporary, "set the clock, and remove AWS keys from the environment and the SDK's files, as an instance has the credentials of its role; then run again"}
+		return verdict{"bad_credentials", ExitTemporary, "set the clock, and renew or remove the AWS keys in the environment and the SDK's files (an instance needs none, as it has the credentials of its role); then run again"}
 	case is(err, ec2ops.ErrCapacity):
 		return verdict{"no_capacity", ExitTemporary, "EC2 has no capacity for this at the moment: run it again; if it lasts, use another volume type or zone"}
 	case is(err, ec2ops.ErrLimit):
 		return verdict{"limit", ExitUsage, limitAdvice(err)}
 	case is(err, ec2ops.ErrPermanent):
 		return verdict{"unknown_aws_error", ExitTemporary, "snapsource does not know this error code of EC2: look it up, then run again"}
-	case is(err, mountfs.ErrBusy, ec2ops.ErrVolumeInUse):
-		return verdict{"busy", ExitTemporary, "stop what uses it, as the message says, then run it again; it continues where it stopped"}
+	case is(err, mountfs.ErrBusy):
+		return verdict{"busy", ExitTemporary, "release it, as the message says, then run it again; it continues where it stopped"}
 	case is(err, context.Canceled):
 		return verdict{"interrupted", ExitTemporary, again}
 	case is(err, ec2ops.ErrThrottled):
 		return verdict{"throttled", ExitTemporary, again}
-	case is(err, ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrNotFound,
+	case is(err, ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrNotFound, ec2ops.ErrVolumeInUse,
 		mountfs.ErrNoDevice, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded):
 		return verdict{"temporary", ExitTemporary, again}
 	}

@@ -47,7 +47,7 @@ func TestVerdicts(t *testing.T) {
 		{ec2ops.ErrCapacity, "no_capacity", ExitTemporary, "run it again"},
 		{ec2ops.ErrLimit, "limit", ExitUsage, "quota"},
 		{ec2ops.ErrPermanent, "unknown_aws_error", ExitTemporary, "look it up"},
-		{mountfs.ErrBusy, "busy", ExitTemporary, "stop what uses it"},
+		{mountfs.ErrBusy, "busy", ExitTemporary, "release it"},
 		{fmt.Errorf("x: %w", context.Canceled), "interrupted", ExitTemporary, "again"},
 		{ec2ops.ErrThrottled, "throttled", ExitTemporary, "again"},
 		{ErrTemporary, "temporary", ExitTemporary, "again"},

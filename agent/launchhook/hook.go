@@ -185,7 +185,8 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 		}
 		reason := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
 		if asking.Lasting(refusal) {
-			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", reason, refusal.Within))
+			err := failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", reason, refusal.Within))
+			return failure.Advise(err, "check lifecycle-hook, and who completes the group's other launch hooks; then run it again")
 		}
 		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the lifecycle hook "+h.name); err != nil {

@@ -23,7 +23,9 @@ func (h *Hook) checkName(ctx context.Context, s Step) (note string, err error) {
 			return "", err
 		case errors.Is(err, ec2ops.ErrDenied): // by a policy for an earlier version
 			return fmt.Sprintf("the name of the lifecycle hook %s is not checked: %s", h.name, failure.Hint(err)), nil
-		case err != nil, slices.Contains(names, h.name):
+		case err != nil: // throttled, or no response
+			return "", nil //nolint:nilerr // the launch goes on without the check
+		case slices.Contains(names, h.name):
 			return "", nil
 		}
 		if asking.Lasting(ec2ops.NoSuchHook) {

@@ -184,7 +184,7 @@ const end = `.SH EXIT STATUS
 done, or nothing to do
 .TP
 .B 64
-usage or configuration
+usage or configuration, also that of AWS, or a limit of the account or the instance
 .TP
 .B 65
 refused: foreign or damaged data, or a mountpoint in use
@@ -193,7 +193,7 @@ refused: foreign or damaged data, or a mountpoint in use
 no eligible snapshot
 .TP
 .B 70
-a bug of snapsource
+a bug of snapsource: report it to maintainers@snapsource.invalid with the output of \-v
 .TP
 .B 75
 temporary, or interrupted by a signal: run again, it continues where it stopped; also: the
