@@ -119,7 +119,7 @@ func TestSeveralSources(t *testing.T) {
 func TestInterruption(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	deep := fmt.Errorf("wait for vol-1: %w", fmt.Errorf("describe: %w: %w", ec2ops.ErrDenied, stopped("SIGINT")))
-	if got := interruption(ctx, deep, ""); got != deep {
+	if got := interruption(ctx, deep, ""); fmt.Sprint(got) != deep.Error() {
 		t.Errorf("without a signal: %v", got)
 	}
 	cancel(stopped("SIGINT"))
