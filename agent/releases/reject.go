@@ -2,6 +2,7 @@ package releases
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -76,8 +77,11 @@ func (c Catalogue) latest(now time.Time) (ec2ops.Snapshot, error) {
 	}
 	for _, s := range c.snapshots {
 		if at, rejected := rejectedAt(s); rejected && now.Sub(at) < recently && c.byAge(s, newest) > 0 {
-			return ec2ops.Snapshot{}, config.Usagef("%s was rejected %d min ago; to reject %s as well, name it",
-				s.ID, max(0, int(now.Sub(at).Minutes())), newest.ID)
+			ago := "less than a minute"
+			if n := int(now.Sub(at).Minutes()); n > 0 {
+				ago = fmt.Sprintf("%d min", n)
+			}
+			return ec2ops.Snapshot{}, config.Usagef("%s was rejected %s ago; to reject %s as well, name it", s.ID, ago, newest.ID)
 		}
 	}
 	return newest, nil

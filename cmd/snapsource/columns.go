@@ -24,11 +24,7 @@ func printColumns(w io.Writer, rows [][]string, cutColumn int) {
 	}
 	widths := columnWidths(rows)
 	if width := terminalWidth(w); width > 0 && cutColumn != uncut {
-		total := 0
-		for _, of := range widths {
-			total += of + columnGap
-		}
-		room := max(widths[cutColumn]-max(total-columnGap-width, 0), utf8.RuneCountInString(rows[0][cutColumn]))
+		room := max(widths[cutColumn]-max(tableWidth(widths)-width, 0), utf8.RuneCountInString(rows[0][cutColumn]))
 		for _, row := range rows {
 			row[cutColumn] = cut(row[cutColumn], room)
 		}
@@ -43,6 +39,39 @@ func printColumns(w io.Writer, rows [][]string, cutColumn int) {
 			}
 		}
 		printEscaped(w, "%s\n", strings.TrimRight(line.String(), " "))
+	}
+}
+
+// fits reports whether rows fit into a width, 0 for any, if one column is as short as its header.
+func fits(rows [][]string, cutColumn, width int) bool {
+	widths := columnWidths(rows)
+	widths[cutColumn] = utf8.RuneCountInString(rows[0][cutColumn])
+	return width == 0 || tableWidth(widths) <= width
+}
+
+// tableWidth returns the width of a table with columns of these widths.
+func tableWidth(widths []int) (total int) {
+	for _, of := range widths {
+		total += of + columnGap
+	}
+	return total - columnGap
+}
+
+// printBlocks prints rows for a narrow terminal: the first cell, then a line for each other one
+// that is not empty, with its header.
+func printBlocks(w io.Writer, rows [][]string) {
+	header := rows[0]
+	first := 0
+	for _, name := range header[1:] {
+		first = max(first, utf8.RuneCountInString(name))
+	}
+	for _, row := range rows[1:] {
+		printEscaped(w, "%s\n", row[0])
+		for j, text := range row[1:] {
+			if text != "" {
+				printEscaped(w, "  %-*s  %s\n", first, strings.ToLower(header[j+1]), text)
+			}
+		}
 	}
 }
 

@@ -216,7 +216,7 @@ func TestRejectAndPromote(t *testing.T) {
 		{"promote " + newest + " --source shop", 64, newest + " is a snapshot of codepen-app, not of shop; name its source with --source"},
 		{"promote " + rejectedOne, 0, rejectedOne + " is eligible; a launch now takes " + newest},
 		{"reject latest", 0, newest + " is rejected; a launch now takes " + rejectedOne},
-		{"reject latest", 64, newest + " was rejected 0 min ago; to reject " + rejectedOne + " as well, name it"},
+		{"reject latest", 64, newest + " was rejected less than a minute ago; to reject " + rejectedOne + " as well, name it"},
 		{"reject " + rejectedOne + " --allow-none", 0, rejectedOne + " is rejected; a launch now takes nothing: up fails"},
 	} {
 		code, out, said := say(t, test.line)

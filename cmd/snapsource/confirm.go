@@ -44,7 +44,7 @@ func (a *asker) confirm(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		printEscaped(a.c.OutOrStdout(), "\n")
-		return context.Cause(ctx)
+		return &unanswered{context.Cause(ctx)}
 	case answer := <-answered:
 		if answer == "y" || answer == "yes" {
 			return nil
@@ -52,3 +52,9 @@ func (a *asker) confirm(ctx context.Context) error {
 		return brief(failure.ErrTemporary, "not confirmed; nothing is changed")
 	}
 }
+
+// unanswered is the error of a question that a signal or the deadline ended.
+type unanswered struct{ error }
+
+// Unwrap returns the cause.
+func (e *unanswered) Unwrap() error { return e.error }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -49,5 +50,8 @@ func (a *asker) confirmDelete(ctx context.Context, source string, volumes []ec2o
 		}
 		printEscaped(a.c.OutOrStdout(), "%s: %s, %d GiB, %s, will be unmounted, detached and deleted with what is on it\n", source, v.ID, v.SizeGiB, from)
 	}
-	return a.confirm(ctx)
+	if err := a.confirm(ctx); err != nil {
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	return nil
 }

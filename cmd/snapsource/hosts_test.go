@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +153,69 @@ func TestHostsJSON(t *testing.T) {
 	if len(reasons) != 1 || reasons[0] != "other role: app,web" || !strings.Contains(stderr.String(), `"exit_code":75`) {
 		t.Errorf("stderr says\n%s", &stderr)
 	}
+}
+
+// TestHostsForAnsible: the inventory has groups by role, stage and project, and each host's
+// variables.
+func TestHostsForAnsible(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	web := fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": "app, web-front", "Stages": "production", "Project": "pens"}})
+	worker := fake.LaunchWith("worker-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": "app"}})
+	fake.LaunchWith("nobody", ec2test.LaunchOptions{})
+	atWorkstation(t, fake.EC2URL)
+	for _, line := range []string{"hosts --list", "hosts --output ansible"} {
+		code, out, said := say(t, line)
+		var got struct {
+			App     ansibleGroup `json:"role_app"`
+			Web     ansibleGroup `json:"role_web_front"`
+			Stage   ansibleGroup `json:"stage_production"`
+			Project ansibleGroup `json:"project_pens"`
+			Meta    struct {
+				Variables map[string]map[string]any `json:"hostvars"`
+			} `json:"_meta"`
+		}
+		if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+			t.Fatalf("%s: exit code %d, %v\n%s%s", line, code, err, out, said)
+		}
+		variables := got.Meta.Variables
+		if len(got.App.Hosts) != 2 || len(got.Web.Hosts) != 1 || got.Stage.Hosts[0] != web.ID || got.Project.Hosts[0] != web.ID || len(variables) != 2 ||
+			variables[worker.ID]["ansible_host"] != worker.PrivateIP || variables[web.ID]["snapsource_name"] != "web-1" {
+			t.Errorf("%s:\n%s", line, out)
+		}
+	}
+	if _, out, _ := say(t, "hosts --list --role web-front"); strings.Contains(out, worker.ID) {
+		t.Errorf("with a role:\n%s", out)
+	}
+	if code, out, _ := say(t, "hosts --host "+web.ID); code != 0 || !strings.Contains(out, `"ansible_host": "`+web.PrivateIP+`"`) || strings.Contains(out, "_meta") {
+		t.Errorf("a host: exit code %d\n%s", code, out)
+	}
+	if code, out, _ := say(t, "hosts --host unknown"); code != 0 || out != "{}\n" {
+		t.Errorf("an unknown host: exit code %d\n%s", code, out)
+	}
+	if code, out, said := say(t, "hosts --list --project none"); code != 75 || out != "" || !strings.Contains(said, "has a role, project none") {
+		t.Errorf("none: exit code %d\n%s%s", code, out, said)
+	}
+}
+
+// TestHostsConfiguration: the keys of the tags come from flags, the environment and the file.
+func TestHostsConfiguration(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	web := fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"FileRoles": "app", "EnvRoles": "web", "FlagRoles": "db", "Where": "production"}})
+	atWorkstation(t, fake.EC2URL)
+	file := filepath.Join(t.TempDir(), "snapsource.yaml")
+	if err := os.WriteFile(file, []byte("roles-tag: FileRoles\nstages-tag: Where\nroles: [other]\nsources:\n- {source: a, mount: /a, binds: []}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(line string) {
+		t.Helper()
+		if code, out, said := say(t, "hosts --config "+file+" --stage production "+line); code != 0 || out != web.PrivateIP+"\n" {
+			t.Errorf("%s: exit code %d\n%s%s", line, code, out, said)
+		}
+	}
+	check("--role app")
+	t.Setenv("SNAPSOURCE_ROLES_TAG", "EnvRoles")
+	check("--role web")
+	check("--role db --roles-tag FlagRoles")
 }
 
 // TestHostsWithoutSettings: a missing region and missing credentials give different errors.

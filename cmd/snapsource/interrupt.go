@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os/exec"
 
 	"snapsource/agent/failure"
 	"snapsource/ec2ops"
@@ -32,8 +33,10 @@ func interruption(ctx context.Context, err error, next string) error {
 	var others []error
 	found := false
 	for _, part := range failure.Branches(err) {
-		if errors.Is(part, context.Canceled) && !errors.Is(part, ec2ops.ErrOutcomeUnknown) {
-			found = true
+		if (errors.Is(part, context.Canceled) || isSignalled(part)) && !errors.Is(part, ec2ops.ErrOutcomeUnknown) {
+			if found = true; errors.As(part, new(*unanswered)) {
+				next = "; nothing is changed"
+			}
 			continue
 		}
 		others = append(others, part)
@@ -42,6 +45,13 @@ func interruption(ctx context.Context, err error, next string) error {
 		return err
 	}
 	return failure.Several(append(others, brief(context.Canceled, "interrupted by "+string(signal)+next))...)
+}
+
+// isSignalled reports whether a program that this one runs ended by a signal: a terminal sends
+// SIGINT to it too.
+func isSignalled(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && exit.ExitCode() < 0
 }
 
 // nextRun says what a further run of an interrupted command does.

@@ -21,8 +21,8 @@ func snapshotsCommand(p *program) *cobra.Command {
 		Use:   "snapshots",
 		Short: "list a source's snapshots, and which one a launch uses",
 		Long: `Snapshots lists a source's snapshots, newest first. It marks the one that a launch
-would use, and gives the reason for every other one. A long description is cut on a
-terminal.`,
+would use, and gives the reason for every other one. On a terminal a long
+description is cut, and on a narrow one each snapshot has several lines.`,
 	}
 	p.addOnly(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
 		list, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
@@ -39,6 +39,10 @@ terminal.`,
 		rows := [][]string{{"SNAPSHOT", "STARTED (UTC)", "AGE", "SIZE", "STATE", "REVISION", "BY INSTANCE", "DESCRIPTION", "A LAUNCH"}}
 		for _, r := range list {
 			rows = append(rows, snapshotRow(r, time.Now()))
+		}
+		if !fits(rows, descriptionColumn, terminalWidth(o.c.OutOrStdout())) {
+			printBlocks(o.c.OutOrStdout(), rows)
+			return nil
 		}
 		printColumns(o.c.OutOrStdout(), rows, descriptionColumn)
 		return nil

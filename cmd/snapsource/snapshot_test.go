@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -220,5 +221,28 @@ func TestProgress(t *testing.T) {
 		if got := progress(percent); got != want {
 			t.Errorf("%d: %q", percent, got)
 		}
+	}
+}
+
+// TestOnlyTheID: stdout has the id and nothing else; quiet commands print nothing.
+func TestOnlyTheID(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	out := s.run("web-1", `
+snapsource init --quiet
+snapsource snapshot --output id --wait >/run/id 2>/run/said
+cat /run/id
+wc -c </run/said
+snapsource snapshot -q
+snapsource up -q
+snapsource down -q
+snapsource snapshot --output id >/run/id 2>/run/said || echo code=$?
+wc -c </run/id
+grep -c 'not ready' /run/said`)
+	if !regexp.MustCompile(`^snap-[0-9a-f]{17}\n0\ncode=75\n0\n1\n$`).MatchString(out) {
+		t.Errorf("%q", out)
+	}
+	if out := s.run("web-2", "snapsource init --source shop --size 1 2>&1"); !strings.HasSuffix(out, "\nnext: write the first release into /home/deploy/codepen, then snapsource snapshot --wait --source shop\n") {
+		t.Errorf("init does not say what is next:\n%s", out)
 	}
 }

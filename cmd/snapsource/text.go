@@ -28,12 +28,6 @@ func printEscaped(w io.Writer, format string, args ...any) {
 	fmt.Fprintf(w, format, args...) // errors are ignored
 }
 
-// writeLine writes a line of a command's result.
-func writeLine(w io.Writer, text string) error {
-	_, err := fmt.Fprintln(w, plain(text))
-	return err
-}
-
 // plainLines escapes each line of a log for people with [plain].
 type plainLines struct{ io.Writer }
 
