@@ -70,7 +70,7 @@ func resultError(err error, done bool) error {
 	if done {
 		text = "the work is done, but " + text
 	}
-	return brief(failure.ErrTemporary, text + ": " + failure.Line(err))
+	return brief(failure.ErrTemporary, text+": "+failure.Line(err))
 }
 
 // code returns the exit code for an error. It prints the error unless the command did.

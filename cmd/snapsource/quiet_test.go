@@ -30,7 +30,7 @@ echo first >$log
 echo --- log
 cat $log
 cat $log | tr -d '\n' | grep -q 'step started.*freeze.*step done.*freeze.*step done.*create.*step done.*thaw' && echo in order
-snapsource snapshots | grep -c 'a launch takes this one\|pending'`, "--fault=delay=CreateSnapshot:300ms")
+snapsource snapshots | grep -c 'takes this one\|pending'`, "--fault=delay=CreateSnapshot:300ms")
 		if !strings.Contains(out, "--- log\nfirst\n") || !strings.Contains(out, "in order\n") {
 			t.Errorf("%s: the log lacks lines:\n%s", test.name, out)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
@@ -92,7 +93,8 @@ func TestSeveralSources(t *testing.T) {
 			table.event(e)
 		}
 		table.finish(report.Report{Sources: []*report.Source{
-			{Source: "a", Changed: true, Binds: []string{"/srv/a"}}, {Source: "b", Instance: "i-1", Zone: "us-west-2c", Volume: "vol-1", Mount: "/b"}, {Source: "c", Error: "failed"},
+			{Source: "a", Changed: true, Paths: []report.Path{{Path: "/a", Root: "/"}, {Path: "/srv/a", Root: "/a"}}},
+			{Source: "b", Instance: "i-1", Zone: "us-west-2c", Volume: "vol-1", Paths: []report.Path{{Path: "/b", Root: "/"}}}, {Source: "c", Error: &report.Problem{}},
 		}})
 		table.close()
 		return strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
@@ -106,7 +108,7 @@ func TestSeveralSources(t *testing.T) {
 			"b on i-1, us-west-2c\n wait snap-1 is pending, 7% 0 ms\n attach failed 0 ms\na on i-1, us-west-2c\n attach interrupted 0 ms\n note: of all\n" +
 			"Source a is ready: 0 ms, of which EC2 0 ms\nnext: write the first release into /srv/a, then snapsource snapshot --wait --source a\n" +
 			"b on i-1, us-west-2c\nSource b is ready: vol-1 at /b, nothing to do\n"},
-		{"status", showNotes, "note: b: of b\n note: a: of a\n note: of all\n"},
+		{"plan", showNotes, "note: b: of b\n note: a: of a\n note: of all\n"},
 		{"up", showNothing, ""},
 	} {
 		if got := show(test.command, test.showing); got != test.want {
@@ -130,8 +132,8 @@ func TestInterruption(t *testing.T) {
 	}{
 		{nil, "<nil>"},
 		{deep, "interrupted by SIGINT; again"},
-		{errors.Join(deep, deep), "interrupted by SIGINT; again"},
-		{errors.Join(broken, deep), "broken\ninterrupted by SIGINT; again"},
+		{failure.Several(deep, deep), "interrupted by SIGINT; again"},
+		{failure.Several(broken, deep), "broken\ninterrupted by SIGINT; again"},
 		{broken, "broken"},
 		{&unanswered{stopped("SIGINT")}, "interrupted by SIGINT; nothing is changed"},
 		{fmt.Errorf("%w: %w; reject snap-1", ec2ops.ErrOutcomeUnknown, stopped("SIGINT")), ec2ops.ErrOutcomeUnknown.Error() + ": SIGINT signal received; reject snap-1"},
