@@ -24,6 +24,7 @@ type Config struct {
 	Stale   string        // what a launch does when a newer snapshot appears: StaleWarn, …
 	Timeout time.Duration // for the whole run
 	Output  string        // OutputText or OutputJSON
+	Metrics string        // file for Prometheus; "" for none
 
 	LifecycleHook string // of the instance's Auto Scaling group; "" for none
 }
@@ -156,6 +157,11 @@ func (c Config) Validate() error {
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return Usagef("output: %q is neither text nor json", c.Output)
 	}
+	if c.Metrics != "" {
+		if err := CheckMetrics(c.Metrics); err != nil {
+			return err
+		}
+	}
 	if c.LifecycleHook != "" && (len(c.LifecycleHook) > hookNameMax || !hookNames.MatchString(c.LifecycleHook)) {
 		return Usagef("lifecycle-hook: %q is not a valid name of a lifecycle hook", c.LifecycleHook)
 	}
@@ -168,6 +174,16 @@ func (c Config) Validate() error {
 		}
 	}
 	return checkDistinct(c.instanceSources())
+}
+
+// CheckMetrics refuses a file for metrics that node_exporter would not read: it reads those
+// that end in .prom, and the directory of a run is not always the same. The error wraps
+// [failure.ErrUsage].
+func CheckMetrics(file string) error {
+	if !cleanAbsolute(file) || path.Ext(file) != ".prom" {
+		return Usagef("metrics: %q is not an absolute path of a file that ends in .prom", file)
+	}
+	return nil
 }
 
 // instanceSources returns every source of the instance; those in Sources with their overrides.

@@ -40,6 +40,7 @@ type program struct {
 
 	verbose bool
 	json    bool // the command's output is JSON
+	last    lastRun
 }
 
 // run runs one command line on a host and returns the exit code.
@@ -61,6 +62,7 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 		p.report(unwritten, stderr)
 		code = cmp.Or(code, failure.ExitCode(unwritten))
 	}
+	p.last.write(code, p.json, stderr)
 	return code
 }
 

@@ -45,6 +45,7 @@ type work func(context.Context, parts, config.Config) (report.Report, error)
 // table for people, JSON for machines.
 func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	cfg, err := s.load()
+	s.measure(c.Name(), cfg, err)
 	if err != nil {
 		return err
 	}
@@ -60,6 +61,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		return err
 	}
 	result, err := do(c.Context(), parts{client, p.host, p.events(c, log, table), p.out.Hold}, cfg)
+	p.last.result = result
 	result.AddCalls(calls.all())
 	err = interruption(c.Context(), err, afterInterruption(c.Name(), result))
 	if err == nil && isBoot(c.Name()) {

@@ -18,6 +18,7 @@ It changes nothing. It ends with the same error as up.`,
 		Args: noArguments,
 	}
 	s := p.addSettings(c)
+	c.Flags().Lookup("metrics").Hidden = true // of runs, not of plans
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return s.perform(c, false, func(ctx context.Context, p parts, cfg config.Config) (report.Report, error) {
 			return p.agent().Plan(ctx, cfg)

@@ -65,6 +65,8 @@ func (s *settings) add(c *cobra.Command, setting config.Setting) *pflag.Flag {
 		})
 	case len(setting.Choices) > 0:
 		complete(c, setting.Name, func() []string { return setting.Choices })
+	case setting.Value == "FILE":
+		_ = c.MarkFlagFilename(setting.Name, "prom") // the flag exists
 	case setting.Value == "DIR":
 		_ = c.MarkFlagDirname(setting.Name) // the flag exists
 	}

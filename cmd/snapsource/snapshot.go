@@ -25,7 +25,7 @@ during the freeze, so stdout and stderr may be files in the Source.`,
 		Example: "  sudo snapsource snapshot --wait\n  sudo snapsource snapshot --candidate --description 'try the new login'",
 		Args:    noArguments,
 	}
-	s := p.addOnly(c, "source", "timeout", "output")
+	s := p.addOnly(c, "source", "timeout", "output", "metrics")
 	s.offerID(c)
 	s.addQuiet(c)
 	o := deploy.Options{FreezeTimeout: deploy.DefaultFreezeTimeout}

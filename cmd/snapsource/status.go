@@ -25,7 +25,7 @@ hold otherwise is named in a note.`,
 		Example: "  snapsource status\n  snapsource status --local --output json",
 		Args:    noArguments,
 	}
-	s := p.addSettings(c, "source", "mount", "bind", "role", "timeout", "output")
+	s := p.addSettings(c, "source", "mount", "bind", "role", "timeout", "output", "metrics")
 	var o agent.StatusOptions
 	c.Flags().BoolVar(&o.Local, "local", false, "ask only this host, never AWS")
 	c.Flags().BoolVar(&o.Remote, "remote", false, "also ask EC2 whether there is a newer release")
