@@ -178,6 +178,11 @@ func runCommand() *cobra.Command {
 				}
 				o.faults = append(o.faults, f)
 			}
+			for _, action := range o.deny {
+				if err := ec2test.CheckAction(action); err != nil {
+					return usage("--deny: %w", err)
+				}
+			}
 			code, err := run(cmd.Context(), o)
 			return exit(code, err)
 		},

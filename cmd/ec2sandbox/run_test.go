@@ -150,6 +150,9 @@ func TestJoinIsAnotherShell(t *testing.T) {
 	if _, code := s.run("web-1", "true", "--deny", "CreateVolume"); code != 64 {
 		t.Errorf("joining with --deny: code %d, want 64", code)
 	}
+	if out, code := s.run("web-2", "true", "--deny", "NoSuch"); code != 64 || !strings.Contains(out, `"NoSuch" is none of`) {
+		t.Errorf("--deny of no action: code %d, want 64\n%s", code, out)
+	}
 	// The command of a join ends with its sandbox process.
 	lost := s.start("web-1", "echo $$ >/run/lost; echo ready; exec sleep 1000")
 	if err := lost.cmd.Process.Kill(); err != nil {

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// handlers are the actions of an API.
-type handlers map[string]func(*Server, *call) (any, error)
-
 // groupActions are those of Amazon EC2 Auto Scaling.
 var groupActions = handlers{
 	"CreateAutoScalingGroup":              (*Server).createGroup,
@@ -28,15 +25,6 @@ var groupActions = handlers{
 	"TerminateInstanceInAutoScalingGroup": (*Server).terminateMember,
 	"PutWarmPool":                         (*Server).putWarmPool,
 	"DescribeWarmPool":                    (*Server).describeWarmPool,
-}
-
-// of returns the handler of an action, or nil.
-func (h handlers) of(s *Server, action string) func(*call) (any, error) {
-	handle := h[action]
-	if handle == nil {
-		return nil
-	}
-	return func(c *call) (any, error) { return handle(s, c) }
 }
 
 // errUnchanged leaves the World unwritten.

@@ -53,6 +53,7 @@ func TestCLI(t *testing.T) {
 		snap+" 100%")
 	must("create-tags --resources " + snap + " --tags Key=release,Value=7")
 	want("describe-tags --filters Name=resource-id,Values="+snap+" --query Tags[].Value", "codepen-app 7")
+	want("get-console-output --latest --instance-id "+web.ID+" --query Output", "ec2test: this instance has no console; what a command prints is where it was started")
 	want("detach-volume --volume-id "+v+" --query State", "detaching")
 	must("delete-volume --volume-id " + v)
 	must("delete-snapshot --snapshot-id " + snap)

@@ -150,6 +150,9 @@ func (f *Fault) parseCall(call string) (err error) {
 		return fmt.Errorf("call %q: refuse needs a duration: %s@20s", call, action)
 	}
 	if action != "*" {
+		if err := checkCall(action); err != nil {
+			return err
+		}
 		f.Action = action
 	}
 	if counted {
@@ -160,6 +163,15 @@ func (f *Fault) parseCall(call string) (err error) {
 		f.Nth = n
 	}
 	return nil
+}
+
+// checkCall is [CheckAction] for what faults call actions.
+func checkCall(name string) error {
+	switch name {
+	case AnyMetadata, MetadataToken, MetadataDocument, MetadataRole, MetadataTarget:
+		return nil
+	}
+	return CheckAction(name)
 }
 
 // is says whether the fault applies to an action.

@@ -17,29 +17,29 @@ import (
 
 func TestParseFault(t *testing.T) {
 	for spec, want := range map[string]ec2test.Fault{
-		"kill-after=3":                      {Effect: ec2test.KillAfter, Nth: 3},
-		"drop-before=*":                     {Effect: ec2test.DropBefore},
-		"drop-after=CreateSnapshot#1":       {Effect: ec2test.DropAfter, Action: "CreateSnapshot", Nth: 1},
-		"error=CreateVolume:VolumeLimitEx":  {Effect: ec2test.Fail, Action: "CreateVolume", Code: "VolumeLimitEx"},
-		"delay=DescribeVolumes#2:1500ms":    {Effect: ec2test.Delay, Action: "DescribeVolumes", Nth: 2, Delay: 1500 * time.Millisecond},
-		"error=*@20s:RequestLimitExceeded":  {Effect: ec2test.Fail, For: 20 * time.Second, Code: "RequestLimitExceeded"},
-		"hang=AttachVolume#2@1m":            {Effect: ec2test.Hang, Action: "AttachVolume", Nth: 2, For: time.Minute},
-		"cut=4":                             {Effect: ec2test.Cut, Nth: 4},
-		"refuse=metadata@20s":               {Effect: ec2test.Refuse, Action: ec2test.AnyMetadata, For: 20 * time.Second},
-		"status=metadata-token:403":         {Effect: ec2test.Status, Action: ec2test.MetadataToken, Status: 403},
-		"lifecycle=X@5s:Warmed:Stopped":     {Effect: ec2test.Lifecycle, Action: "X", For: 5 * time.Second, State: "Warmed:Stopped"},
-		"taken-back=CreateVolume#1":         {Effect: ec2test.TakenBack, Action: "CreateVolume", Nth: 1},
-		"status=metadata-target@5s:404":     {Effect: ec2test.Status, Action: ec2test.MetadataTarget, For: 5 * time.Second, Status: 404},
-		"stale=CreateVolume#1:20s":          {Effect: ec2test.Stale, Action: "CreateVolume", Nth: 1, Delay: 20 * time.Second},
-		`body=metadata-document:{"a": "b"}`: {Effect: ec2test.Body, Action: ec2test.MetadataDocument, Body: `{"a": "b"}`},
+		"kill-after=3":                     {Effect: ec2test.KillAfter, Nth: 3},
+		"drop-before=*":                    {Effect: ec2test.DropBefore},
+		"drop-after=CreateSnapshot#1":      {Effect: ec2test.DropAfter, Action: "CreateSnapshot", Nth: 1},
+		"error=CreateVolume:VolumeLimitEx": {Effect: ec2test.Fail, Action: "CreateVolume", Code: "VolumeLimitEx"},
+		"delay=DescribeVolumes#2:1500ms":   {Effect: ec2test.Delay, Action: "DescribeVolumes", Nth: 2, Delay: 1500 * time.Millisecond},
+		"error=*@20s:RequestLimitExceeded": {Effect: ec2test.Fail, For: 20 * time.Second, Code: "RequestLimitExceeded"},
+		"hang=AttachVolume#2@1m":           {Effect: ec2test.Hang, Action: "AttachVolume", Nth: 2, For: time.Minute},
+		"cut=4":                            {Effect: ec2test.Cut, Nth: 4},
+		"refuse=metadata@20s":              {Effect: ec2test.Refuse, Action: ec2test.AnyMetadata, For: 20 * time.Second},
+		"status=metadata-token:403":        {Effect: ec2test.Status, Action: ec2test.MetadataToken, Status: 403},
+		"lifecycle=DescribeAutoScalingInstances@5s:Warmed:Stopped": {Effect: ec2test.Lifecycle, Action: "DescribeAutoScalingInstances", For: 5 * time.Second, State: "Warmed:Stopped"},
+		"taken-back=CreateVolume#1":                                {Effect: ec2test.TakenBack, Action: "CreateVolume", Nth: 1},
+		"status=metadata-target@5s:404":                            {Effect: ec2test.Status, Action: ec2test.MetadataTarget, For: 5 * time.Second, Status: 404},
+		"stale=CreateVolume#1:20s":                                 {Effect: ec2test.Stale, Action: "CreateVolume", Nth: 1, Delay: 20 * time.Second},
+		`body=metadata-document:{"a": "b"}`:                        {Effect: ec2test.Body, Action: ec2test.MetadataDocument, Body: `{"a": "b"}`},
 	} {
 		got, err := ec2test.ParseFault(spec)
 		if err != nil || !cmp.Equal(got, want) {
 			t.Errorf("%s: got %+v (%v), want %+v", spec, got, err, want)
 		}
 	}
-	for _, spec := range []string{"", "kill-after", "kill-after=", "kill-after=0", "kill-after=X#0", "kill-after=1:x", "explode=1", "error=X", "delay=X:-1s", "delay=X",
-		"error=X@:Y", "error=X@0s:Y", "hang=X@soon", "hang=@1s", "refuse=X#1", "refuse=1", "status=X:0", "status=X:many", "stale=X", "body=X", "cut=X:1"} {
+	for _, spec := range []string{"", "kill-after", "kill-after=", "kill-after=0", "kill-after=AttachVolume#0", "kill-after=1:x", "explode=1", "error=AttachVolume", "delay=AttachVolume:-1s", "delay=AttachVolume",
+		"error=AttachVolume@:Y", "error=AttachVolume@0s:Y", "hang=AttachVolume@soon", "hang=@1s", "refuse=AttachVolume#1", "refuse=1", "status=AttachVolume:0", "status=AttachVolume:many", "stale=AttachVolume", "body=AttachVolume", "cut=AttachVolume:1", "error=NoSuch:Y", "hang=metadata-nothing"} {
 		if f, err := ec2test.ParseFault(spec); err == nil {
 			t.Errorf("%q is taken as %+v", spec, f)
 		}

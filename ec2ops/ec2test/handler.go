@@ -96,7 +96,7 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 	if err := s.settle(c.ctx); err != nil {
 		return nil, err
 	}
-	handle := s.action(action)
+	handle := ec2Actions.of(s, action)
 	if r.Form.Get("Version") == autoscalingVersion {
 		handle = groupActions.of(s, action)
 	}
@@ -138,57 +138,6 @@ func (s *Server) signed(r *http.Request) error {
 	}
 	if scope[2] != s.opts.Region {
 		return fail("AuthFailure", "Credential should be scoped to a valid region, not '%s'.", scope[2])
-	}
-	return nil
-}
-
-// action returns the handler of an action, or nil.
-func (s *Server) action(name string) func(*call) (any, error) {
-	switch name {
-	case "DescribeInstances":
-		return s.describeInstances
-	case "DescribeInstanceAttribute":
-		return s.describeInstanceAttribute
-	case "ModifyInstanceAttribute":
-		return s.modifyInstanceAttribute
-	case "StopInstances":
-		return s.stopInstances
-	case "StartInstances":
-		return s.startInstances
-	case "TerminateInstances":
-		return s.terminateInstances
-	case "DescribeAvailabilityZones":
-		return s.describeAvailabilityZones
-	case "DescribeVolumes":
-		return s.describeVolumes
-	case "DescribeVolumeStatus":
-		return s.describeVolumeStatus
-	case "CreateVolume":
-		return s.createVolume
-	case "ModifyVolume":
-		return s.modifyVolume
-	case "DeleteVolume":
-		return s.deleteVolume
-	case "AttachVolume":
-		return s.attachVolume
-	case "DetachVolume":
-		return s.detachVolume
-	case "DescribeSnapshots":
-		return s.describeSnapshots
-	case "CreateSnapshot":
-		return s.createSnapshot
-	case "CopySnapshot":
-		return s.copySnapshot
-	case "DeleteSnapshot":
-		return s.deleteSnapshot
-	case "DescribeTags":
-		return s.describeTags
-	case "CreateTags":
-		return s.createTags
-	case "DeleteTags":
-		return s.deleteTags
-	case "GetCallerIdentity":
-		return s.getCallerIdentity
 	}
 	return nil
 }
