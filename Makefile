@@ -37,7 +37,7 @@ build: ## bin/snapsource and bin/ec2sandbox, static
 	$(BUILD) -o $(BIN)/ ./cmd/...
 
 .PHONY: demo
-demo: build ## a release goes from one instance to the next, on real XFS (root)
+demo: build ## a release goes from one instance to the next, a bad one is rolled back, on real XFS (root)
 	@.ci/need mkfs.xfs findmnt losetup aws
 	@examples/demo.sh
 

@@ -1,63 +1,92 @@
 #!/bin/sh
-# A release goes from one instance's Source, through a snapshot, to the Source of an
-# instance launched later. EC2 is simulated, with realistic waits; the kernel, the
-# XFS file systems, the mounts and the AWS CLI are real. The host stays as it was.
+# A release goes from one instance's Source, through a snapshot, to an instance launched later;
+# a bad release is rolled back. EC2 is simulated, with realistic waits; the kernel, the XFS file
+# systems and the mounts are real. The host stays as it was.
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "demo: mounting needs root: sudo make demo" >&2; exit 77; }
 
 state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
-bin=$PWD/bin
+PATH=$PWD/bin:$PATH
+export PATH
 
 title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-# on NAME COMMAND…: runs a command as if on the instance of that name.
-on() {
-	name=$1
-	shift
-	"$bin/ec2sandbox" run --state "$state" --instance "$name" --latency realistic -- "$@"
+
+# Before all commands of an instance. Its image has no mountpoints and no user of these names,
+# whatever the host has: this changes only the instance's own files.
+# shellcheck disable=SC2016 # for the shell on the instance
+prelude='
+set -e
+rm -rf /cp /home/deploy
+mkdir /home/deploy
+sed -i /^deploy:/d /etc/passwd /etc/group 2>/dev/null || :
+run() {
+	printf "\n\$ %s\n" "$1"
+	eval "$1"
 }
+'
+# on NAME COMMANDS: launches an instance, and runs commands on it.
+on() { ec2sandbox run --state "$state" --instance "$1" --latency realistic -- sh -c "$prelude$2"; }
+
 # What must be as it was: mounts, device nodes (but for loop devices, which the kernel
-# keeps once it has made them), home directories, and that there is no /cp.
-host() { findmnt --list --noheadings | sort; ls /dev | grep -v '^loop'; ls -la /home; ls -d /cp 2>&1 || true; }
+# keeps once it has made them), home directories, and /cp.
+host() {
+	findmnt --list --noheadings | sort
+	ls /dev | grep -v '^loop'
+	ls -la /home
+	find /cp /home/deploy -maxdepth 1 -exec ls -ld {} + 2>&1 || true
+}
 
 host >"$state/before"
 
-title "1. web-1 is the first instance: there is no snapshot yet, so it begins blank"
-on web-1 "$bin/snapsource" init
+title "1. web-1 is the first instance: its Source begins blank, and it deploys release 1"
+on web-1 '
+run "snapsource init --role app"
+run "echo \"release 1\" >/home/deploy/codepen/RELEASE"
+run "snapsource snapshot --wait"'
 
-title "2. a deployment writes a release into web-1's Source and takes a snapshot"
-# shellcheck disable=SC2016 # for the shell on web-1
-on web-1 sh -euc '
-	'"$bin"'/snapsource up >/dev/null # web-1 has been rebooted meanwhile: mounted again, no new volume
-	echo "release 2026-11-24, written on $(hostname)" >/home/deploy/codepen/RELEASE
-	sync
-	volume=$(aws ec2 describe-volumes --filters Name=tag:Name,Values=codepen-app --query "Volumes[0].VolumeId" --output text)
-	aws ec2 create-snapshot --volume-id "$volume" --output text --query SnapshotId \
-		--tag-specifications "ResourceType=snapshot,Tags=[{Key=Name,Value=codepen-app}]"
-	aws ec2 wait snapshot-completed --filters Name=tag:Name,Values=codepen-app --owner-ids self'
+title "2. web-2 is launched: its Source comes from the snapshot"
+on web-2 '
+run "snapsource up --role app"
+run "cat /home/deploy/codepen/RELEASE"
+run "findmnt --output TARGET,SOURCE,FSTYPE,OPTIONS /home/deploy/codepen"
+run "snapsource up     # once more"
 
-title "3. web-2 is launched: its Source comes from the snapshot"
-# shellcheck disable=SC2016 # for the shell on web-2
-on web-2 sh -euc '
-	'"$bin"'/snapsource up --timeline
-	printf "\n\033[1m4. what web-2 reads\033[0m\n"
-	echo "\$ cat /home/deploy/codepen/RELEASE"
-	cat /home/deploy/codepen/RELEASE
-	printf "\n\$ findmnt\n"
-	findmnt --output TARGET,SOURCE,FSTYPE,OPTIONS /cp
-	findmnt --noheadings --output TARGET,SOURCE,FSTYPE,OPTIONS /home/deploy/codepen
-	printf "\n\$ snapsource up     # once more\n"
-	'"$bin"'/snapsource up
-	printf "\n\$ snapsource status\n"
-	'"$bin"'/snapsource status'
+printf "\n\033[1m3. a deployment: where to, and a release that turns out to be bad\033[0m\n"
+run "snapsource hosts --role app"
+run "echo \"release 2\" >/home/deploy/codepen/RELEASE"
+run "snapsource snapshot --wait"
 
-title "5. the calls that web-2's launch made to EC2"
-"$bin/ec2sandbox" calls --state "$state" | grep ' web-2 '
+printf "\n\033[1m4. roll back: no launch takes release 2 any more\033[0m\n"
+run "snapsource reject latest --reason \"breaks the login\" --yes"
+run "snapsource snapshots"'
+
+title "5. web-3 is launched after that"
+on web-3 '
+run "snapsource up --role app"
+run "cat /home/deploy/codepen/RELEASE"
+run "snapsource status"'
+
+title "6. the calls that web-3's launch made to EC2"
+printf '\n$ ec2sandbox calls --state %s | grep web-3\n' "$state"
+ec2sandbox calls --state "$state" | grep ' web-3 '
 
 host >"$state/after"
 if ! diff "$state/before" "$state/after"; then
 	echo "demo: the host is not as it was before" >&2
 	exit 1
 fi
-title "The host's mounts, /dev and /home are as before."
+title "The host's mounts, /dev, /home and /cp are as before."
+cat <<'END'
+
+Try it yourself, in a shell on an instance:
+
+  sudo env "PATH=$PWD/bin:$PATH" ec2sandbox run --state /var/tmp/ec2 --instance web-1 -- bash
+  snapsource plan; snapsource init             # the first volume: what it would do, and do it
+  snapsource down; snapsource up --timeline    # once more: when which call was made
+  aws ec2 describe-volumes                     # the AWS CLI works
+
+With --latency realistic, --fault and --deny EC2 is as slow, as unreliable and as strict as you
+like: docs/sandbox.md
+END

@@ -85,6 +85,9 @@ func installation(c *cobra.Command, root string) (systemd.Installation, error) {
 	if !filepath.IsAbs(root) {
 		return systemd.Installation{}, config.Usage(fmt.Sprintf("--root %q is not an absolute path", root))
 	}
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		return systemd.Installation{}, config.Usage(fmt.Sprintf("--root %s: there is no such directory", root))
+	}
 	i := systemd.Installation{
 		Root:    filepath.Clean(root),
 		Program: program,
