@@ -79,7 +79,7 @@ func Settings() []Setting {
 			func(c *Config, v string) error { return setDuration(&c.Timeout, v) }),
 		ofRun("output", "text|json", "a table for people, or one JSON document on stdout and JSON logs on stderr (default text)",
 			func(c *Config, v string) error { c.Output = v; return nil }).oneOf(OutputText, OutputJSON),
-		ofRun("metrics", "FILE", "write the outcome of the run to FILE.prom, for the textfile collector of Prometheus' node_exporter",
+		ofRun("metrics", "FILE", "write metrics of the run for Prometheus' node_exporter; the file's name ends in .prom",
 			func(c *Config, v string) error { c.Metrics = v; return nil }),
 	}
 }

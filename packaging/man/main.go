@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func write(ctx context.Context, w io.Writer, program string) error {
 // writeCommand writes the section of a command: of the options that it shares with others only
 // the names.
 func writeCommand(w io.Writer, name string, p page, shared []entry) {
-	fmt.Fprintf(w, ".SS snapsource %s\n%s", escape(name), prose(p.about))
+	fmt.Fprintf(w, ".SS %s\n%s", escape(cmp.Or(p.usage, "snapsource "+name)), prose(p.about))
 	var also []string
 	for _, f := range p.flags {
 		switch {
@@ -103,6 +104,7 @@ func isHelp(f entry) bool { return f.option() == "--help" }
 // page is one command's help.
 type page struct {
 	about, examples string
+	usage           string // "snapsource reject SNAPSHOT"
 	commands, flags []entry
 }
 
@@ -134,6 +136,9 @@ func parse(help string) page {
 			entries = append(entries, entry{line[1], line[2]})
 		}
 		switch {
+		case s[1] == "Usage":
+			line, _, _ := strings.Cut(strings.TrimSpace(s[2]), "\n")
+			p.usage = strings.TrimSuffix(line, " [flags]")
 		case s[1] == "Examples":
 			p.examples = strings.TrimRight(s[2], "\n") + "\n"
 		case strings.Contains(s[1], "Commands"): // a group
@@ -183,8 +188,11 @@ const end = `.SH EXIT STATUS
 .B 0
 done, or nothing to do
 .TP
+.B 1, 2
+of status only: not ready; unknown, because AWS could not be asked
+.TP
 .B 64
-usage or configuration, also that of AWS, or a limit of the account or the instance
+usage or configuration, also that of AWS or of the host; a limit of the account or the instance
 .TP
 .B 65
 refused: foreign or damaged data, or a mountpoint in use
@@ -200,18 +208,30 @@ temporary, or interrupted by a signal: run again, it continues where it stopped;
 result could not be written
 .TP
 .B 77
-permission denied
+permission denied, no credentials, or a KMS key that can't be used
 .TP
 .B 78
-not on EC2, or metadata off
+the metadata service is disabled, or is not EC2's
+.SH ENVIRONMENT
+.TP
+.BI SNAPSOURCE_ NAME
+a setting, as the option \-\-\fIname\fR, which comes before it: SNAPSOURCE_VOLUME_TYPE. The
+items of a list are separated by commas. An unknown one is an error.
+.TP
+.B SNAPSOURCE_CONFIG
+the file, as \-\-config
+.TP
+.B AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, ...
+those of the AWS SDK
 .SH FILES
 .TP
 .I /etc/snapsource.yaml
-settings; a flag or a variable SNAPSOURCE_\fINAME\fR comes before
+settings; an option or a variable comes before
 .TP
 .I /run/snapsource
 the lock, and a record of what was mounted
 .SH SEE ALSO
 .BR mkfs.xfs (8),
+.BR mount (8),
 .BR systemctl (1)
 `

@@ -27,7 +27,7 @@ Use "snapsource [command] --help" for more information about a command.`
 const commandHelp = `Does it.
 
 Usage:
-  snapsource NAME [flags]
+  snapsource NAME SNAPSHOT [flags]
 
 Flags:
       --source NAME   the source
@@ -59,7 +59,7 @@ func TestSharedOptions(t *testing.T) {
 	}
 	var out bytes.Buffer
 	writeCommand(&out, "up", pages[1], shared)
-	if got := out.String(); strings.Contains(got, "the source") || strings.Contains(got, "help for") || !strings.Contains(got, "only here") ||
+	if got := out.String(); strings.Contains(got, "the source") || strings.Contains(got, "help for") || !strings.Contains(got, "only here") || !strings.HasPrefix(got, ".SS snapsource up SNAPSHOT\n") ||
 		!strings.Contains(got, `see OPTIONS: \-\-source, \-\-quiet.`) {
 		t.Errorf("up:\n%s", got)
 	}
