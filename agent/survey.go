@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,7 +41,7 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	<-volumes.done
 	endWait()
 	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.reuse(list))
-	if err := errors.Join(err, listErr); err != nil {
+	if err := failure.FollowedBy(err, listErr); err != nil {
 		return obs, err
 	}
 	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {

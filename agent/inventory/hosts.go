@@ -131,7 +131,7 @@ func (q ServerQuery) filters() []ec2ops.Filter {
 
 // Server is a target of a deployment.
 type Server struct {
-	ID        string             `json:"id"`
+	ID        string             `json:"instance"`
 	Name      string             `json:"name,omitempty"`
 	Address   string             `json:"address"` // of the requested kind, or a fallback
 	Addresses map[Address]string `json:"addresses"`

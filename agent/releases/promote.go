@@ -9,8 +9,8 @@ import (
 
 // Promoted is the outcome of [Promote].
 type Promoted struct {
-	Snapshot string `json:"promoted"`
-	Already  bool   `json:"already"`           // it was promoted before, and nothing is changed
+	Snapshot string `json:"snapshot"`
+	Already  bool   `json:"-"`                 // it was promoted before, and nothing is changed
 	WhyNot   string `json:"why_not,omitempty"` // why a launch can't use it yet: "pending"
 	Next     string `json:"next"`              // what a launch takes now; "" for nothing
 }

@@ -23,7 +23,7 @@ type PruneOptions struct {
 
 // Pruned is one thing that [Prune] deletes, or would delete.
 type Pruned struct {
-	ID      string        `json:"id"`
+	ID      string        `json:"-"`
 	Reason  string        `json:"reason"`
 	Age     time.Duration `json:"age_ns"`
 	SizeGiB int32         `json:"size_gib"`

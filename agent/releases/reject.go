@@ -28,10 +28,10 @@ type RejectOptions struct {
 
 // Rejected is the outcome of [Reject].
 type Rejected struct {
-	Snapshot string   `json:"rejected"`
-	Copies   []string `json:"copies,omitempty"` // that are rejected with it
-	Already  bool     `json:"already"`          // it was rejected before, and nothing is changed
-	Next     string   `json:"next"`             // what a launch takes now; "" for nothing
+	Snapshot string   `json:"snapshot"`
+	Copies   []string `json:"copies"` // that are rejected with it
+	Already  bool     `json:"-"`      // it was rejected before, and nothing is changed
+	Next     string   `json:"next"`   // what a launch takes now; "" for nothing
 }
 
 // Reject makes a snapshot and its copies ineligible, each in one call, the copies first. A
@@ -89,7 +89,7 @@ func (c Catalogue) latest(now time.Time) (ec2ops.Snapshot, error) {
 
 // toReject returns which snapshots are to be rejected, and the outcome.
 func (c Catalogue) toReject(s ec2ops.Snapshot) ([]ec2ops.Snapshot, Rejected) {
-	out := Rejected{Snapshot: s.ID}
+	out := Rejected{Snapshot: s.ID, Copies: []string{}}
 	bad := append(copiesOf(s, c.snapshots), s)
 	remaining := slices.DeleteFunc(slices.Clone(c.snapshots), func(other ec2ops.Snapshot) bool {
 		return slices.ContainsFunc(bad, func(b ec2ops.Snapshot) bool { return b.ID == other.ID })

@@ -87,7 +87,7 @@ type Path struct {
 	Path    string   `json:"path"`
 	Root    string   `json:"root"`    // the wanted directory of the file system: "/", or that of a bind
 	Mounted bool     `json:"mounted"` // and it is that directory
-	Options []string `json:"options,omitempty"`
+	Options []string `json:"options"`
 	Detail  string   `json:"detail,omitempty"` // what differs from the settings
 }
 

@@ -95,7 +95,7 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 		return err
 	}
 	h.program.watch.allow(c.Name(), h.query.Timeout, endGrace)
-	h.program.json = h.output == config.OutputJSON
+	h.program.useJSON(c, h.output == config.OutputJSON)
 	log := newLog(c.ErrOrStderr(), h.program.json, h.program.verbose)
 	cloud, err := h.account.client(c.Context(), log)
 	if err != nil {
@@ -108,14 +108,13 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 			err = inventory.NoServers(h.query, cloud.Region())
 		}
 	}
-	if err != nil && h.output == config.OutputJSON {
-		logFailure(log, err)
-		return &reportedError{err}
+	h.program.result = func(header header) any {
+		return hostsDocument{header, cloud.Region(), append([]inventory.Server{}, servers...)}
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		h.print(c, servers)
 	}
-	return h.print(c, servers)
+	return err
 }
 
 // prepare completes the query by the flags and the configuration.
@@ -148,19 +147,18 @@ func (h *hosts) prepare(c *cobra.Command) error {
 	return nil
 }
 
-func (h *hosts) print(c *cobra.Command, servers []inventory.Server) error {
+func (h *hosts) print(c *cobra.Command, servers []inventory.Server) {
 	switch {
-	case h.output == config.OutputJSON:
-		return writeJSON(c.OutOrStdout(), append([]inventory.Server{}, servers...)) // [] for none, and not null
+	case h.program.json:
 	case h.host != "":
-		return writeJSON(c.OutOrStdout(), ansibleVariables(servers, h.host))
+		writeJSON(c.OutOrStdout(), ansibleVariables(servers, h.host))
 	case h.output == outputAnsible:
-		return writeJSON(c.OutOrStdout(), ansibleInventory(servers))
+		writeJSON(c.OutOrStdout(), ansibleInventory(servers))
+	default:
+		for _, s := range servers {
+			printEscaped(c.OutOrStdout(), "%s\n", s.Address)
+		}
 	}
-	for _, s := range servers {
-		printEscaped(c.OutOrStdout(), "%s\n", s.Address)
-	}
-	return nil
 }
 
 // explain lists the instances that were left out: with --explain all of them, and always

@@ -5,7 +5,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"os"
 
@@ -39,8 +38,9 @@ type program struct {
 	watch *watchdog // nil: none
 
 	verbose bool
-	json    bool // the command's output is JSON
-	last    lastRun
+	json    bool             // the command's output is JSON
+	result  func(header) any // the document of the command's work, once it has begun
+	last    lastRun          // whose metrics are written
 }
 
 // run runs one command line on a host and returns the exit code.
@@ -56,7 +56,15 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	c, runErr := root.ExecuteContextC(ctx)
-	code := p.code(interruption(ctx, runErr, nextRun(c.Name())), stderr)
+	p.json = p.json || runErr != nil && wantsJSON(args, os.Environ())
+	runErr = interruption(ctx, runErr, nextRun(c.Name()))
+	if runErr != nil {
+		p.report(runErr, stderr)
+	}
+	code := failure.ExitCode(runErr)
+	if p.json {
+		writeJSON(stdout, p.document(c, runErr))
+	}
 	if writeErr := stdout.failure(); writeErr != nil {
 		unwritten := resultError(writeErr, runErr == nil && !readsOnly(c.Name()))
 		p.report(unwritten, stderr)
@@ -75,17 +83,6 @@ func resultError(err error, done bool) error {
 	return brief(failure.ErrTemporary, text+": "+failure.Line(err))
 }
 
-// code returns the exit code for an error. It prints the error unless the command did.
-func (p *program) code(err error, stderr io.Writer) int {
-	if err == nil {
-		return failure.ExitDone
-	}
-	if _, reported := errors.AsType[*reportedError](err); !reported {
-		explain(stderr, err)
-	}
-	return failure.ExitCode(err)
-}
-
 // report prints an error: as a JSON log line if the command's output is JSON.
 func (p *program) report(err error, stderr io.Writer) {
 	if p.json {
@@ -94,11 +91,6 @@ func (p *program) report(err error, stderr io.Writer) {
 	}
 	explain(stderr, err)
 }
-
-// reportedError is an error that the command has already printed.
-type reportedError struct{ error }
-
-func (e *reportedError) Unwrap() error { return e.error }
 
 // explain prints an error for people: for each failure, what happened and what to do.
 func explain(w io.Writer, err error) {
@@ -157,6 +149,6 @@ func rootCommand(p *program) *cobra.Command {
 	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p),
 		installCommand(), uninstallCommand())
 	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p))
-	root.AddCommand(versionCommand())
+	root.AddCommand(versionCommand(p))
 	return root
 }

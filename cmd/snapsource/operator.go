@@ -17,10 +17,11 @@ import (
 // operator is the common part of commands that only call AWS. They work on any machine with
 // AWS credentials.
 type operator struct {
-	cloud *ec2ops.Client
-	cfg   config.Config
-	log   *zap.Logger
-	c     *cobra.Command
+	program *program
+	cloud   *ec2ops.Client
+	cfg     config.Config
+	log     *zap.Logger
+	c       *cobra.Command
 }
 
 // operatorSettings are the settings that these commands share.
@@ -58,7 +59,7 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
 		defer cancel()
 		s.program.watch.allow(c.Name(), cfg.Timeout, endGrace)
-		s.program.json = cfg.Output == config.OutputJSON
+		s.program.useJSON(c, cfg.Output == config.OutputJSON)
 		log := newLog(c.ErrOrStderr(), s.program.json, s.program.verbose)
 		cloud, err := in.client(ctx, log)
 		if err != nil {
@@ -67,7 +68,7 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		if err := findRegion(ctx, cloud); err != nil {
 			return err
 		}
-		return work(ctx, &operator{cloud, cfg, log, c}, args)
+		return work(ctx, &operator{s.program, cloud, cfg, log, c}, args)
 	}
 	if strings.Contains(c.Use, "SNAPSHOT") {
 		c.ValidArgsFunction = s.completeSnapshots(in)
@@ -137,10 +138,11 @@ func findRegion(ctx context.Context, cloud *ec2ops.Client) error {
 	return err
 }
 
-// json prints a value as JSON if --output is json, and says whether it is.
-func (o *operator) json(value any) (bool, error) {
-	if o.cfg.Output != config.OutputJSON {
-		return false, nil
-	}
-	return true, writeJSON(o.c.OutOrStdout(), value)
+// document sets the command's document, and says whether it is printed instead of text.
+func (o *operator) document(of func(header) any) bool {
+	o.program.result = of
+	return o.program.json
 }
+
+// source is the name of the source.
+func (o *operator) source() string { return o.cfg.Sources[0].Name }

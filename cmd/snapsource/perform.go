@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -51,7 +49,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	}
 	p := s.program
 	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
-	p.useJSON(cfg.Output == config.OutputJSON)
+	p.useJSON(c, cfg.Output == config.OutputJSON)
 	log := newLog(c.ErrOrStderr(), p.json, p.verbose)
 	table := s.newTable(c, cfg)
 	defer table.close()
@@ -67,12 +65,8 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
 	}
-	if p.json {
-		if err != nil {
-			logFailure(log, err)
-			err = &reportedError{err}
-		}
-		return cmp.Or(err, writeJSON(c.OutOrStdout(), result))
+	if p.result = func(h header) any { return sourcesDocument{h, result} }; p.json {
+		return err
 	}
 	table.finish(result)
 	if timeline {
@@ -165,9 +159,9 @@ func newClient(ctx context.Context, log *zap.Logger, o ec2ops.Options) (*ec2ops.
 }
 
 // useJSON says whether the command's output is JSON.
-func (p *program) useJSON(yes bool) {
+func (p *program) useJSON(c *cobra.Command, yes bool) {
 	if p.json = yes; yes {
-		p.watch.useJSON()
+		p.watch.useJSON(c.Name())
 	}
 }
 
@@ -177,14 +171,13 @@ var graces = map[string]time.Duration{
 	"plan": endGrace, "status": endGrace,
 }
 
-// writeJSON writes a command's result as JSON. The stream keeps the error of the write.
-func writeJSON(w io.Writer, result any) error {
-	text, err := json.MarshalIndent(result, "", "  ")
+// writeJSON writes a document. The stream keeps the error of the write.
+func writeJSON(w io.Writer, document any) {
+	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write the result as JSON: %w", err)
+		panic("a document can't be written as JSON: " + err.Error()) // strings, numbers and times only
 	}
 	_, _ = w.Write(append(text, '\n'))
-	return nil
 }
 
 // callList collects the calls to AWS, which may be concurrent.

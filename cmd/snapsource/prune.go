@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,9 +45,9 @@ being created, or anything of another account or source.`,
 				return ask.confirm(ctx)
 			}
 		}
-		list, err := releases.Prune(ctx, op.cloud, op.cfg.Sources[0].Name, o, time.Now())
-		if done, jsonErr := op.json(list); done {
-			return cmp.Or(err, jsonErr)
+		list, err := releases.Prune(ctx, op.cloud, op.source(), o, time.Now())
+		if op.document(func(h header) any { return pruneDocument{h, op.source(), o.DryRun, prunedItems(list)} }) {
+			return err
 		}
 		undeleted := "not deleted"
 		if o.DryRun {

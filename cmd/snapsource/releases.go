@@ -25,15 +25,15 @@ would use, and gives the reason for every other one. On a terminal a long
 description is cut, and on a narrow one each snapshot has several lines.`,
 	}
 	p.addOnly(c, operatorSettings...).operate(c, noArguments, func(ctx context.Context, o *operator, _ []string) error {
-		list, err := releases.List(ctx, o.cloud, o.cfg.Sources[0].Name)
+		list, err := releases.List(ctx, o.cloud, o.source())
 		if err != nil {
 			return err
 		}
-		if done, err := o.json(list); done {
-			return err
+		if o.document(func(h header) any { return snapshotsDocument{h, o.source(), append([]releases.Release{}, list...)} }) {
+			return nil
 		}
 		if len(list) == 0 {
-			printEscaped(o.c.OutOrStdout(), "no snapshot of %s\n", o.cfg.Sources[0].Name)
+			printEscaped(o.c.OutOrStdout(), "no snapshot of %s\n", o.source())
 			return nil
 		}
 		rows := [][]string{{"SNAPSHOT", "STARTED (UTC)", "AGE", "SIZE", "STATE", "REVISION", "BY INSTANCE", "DESCRIPTION", "A LAUNCH"}}
@@ -93,12 +93,12 @@ instances keep their release: roll the deployment back there as well.`,
 				return ask.confirm(ctx)
 			}
 		}
-		out, err := releases.Reject(ctx, op.cloud, op.cfg.Sources[0].Name, args[0], o, time.Now())
+		out, err := releases.Reject(ctx, op.cloud, op.source(), args[0], o, time.Now())
 		if err != nil {
 			return err
 		}
-		if done, err := op.json(out); done {
-			return err
+		if op.document(func(h header) any { return rejectDocument{h, op.source(), !out.Already, out} }) {
+			return nil
 		}
 		what := "is rejected; a launch now takes"
 		if out.Already {
@@ -146,12 +146,12 @@ func promoteCommand(p *program) *cobra.Command {
 your own checks, or a rejected one.`,
 	}
 	p.addOnly(c, operatorSettings...).operate(c, snapshotArgument, func(ctx context.Context, o *operator, args []string) error {
-		out, err := releases.Promote(ctx, o.cloud, o.cfg.Sources[0].Name, args[0])
+		out, err := releases.Promote(ctx, o.cloud, o.source(), args[0])
 		if err != nil {
 			return err
 		}
-		if done, err := o.json(out); done {
-			return err
+		if o.document(func(h header) any { return promoteDocument{h, o.source(), !out.Already, out} }) {
+			return nil
 		}
 		printEscaped(o.c.OutOrStdout(), "%s %s; a launch now takes %s\n", out.Snapshot, promotedTo(out), orNothing(out.Next))
 		return nil

@@ -22,7 +22,7 @@ var (
 
 // build says what program this is.
 type build struct {
-	Version string `json:"version"`
+	Version string `json:"snapsource"`
 	Commit  string `json:"commit,omitempty"`
 	Date    string `json:"date,omitempty"` // of the commit
 	Go      string `json:"go"`
@@ -48,7 +48,7 @@ func thisBuild() build {
 	return b
 }
 
-func versionCommand() *cobra.Command {
+func versionCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "print the version",
@@ -62,7 +62,8 @@ func versionCommand() *cobra.Command {
 		case config.OutputText:
 			printVersion(c.OutOrStdout())
 		case config.OutputJSON:
-			return writeJSON(c.OutOrStdout(), thisBuild())
+			p.json = true
+			p.result = func(h header) any { return versionDocument{h, thisBuild()} }
 		default:
 			return config.Usage(fmt.Sprintf("--output: %q is neither text nor json", *output))
 		}

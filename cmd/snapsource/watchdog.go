@@ -84,14 +84,17 @@ func (w *watchdog) allow(activity string, limit, grace time.Duration) {
 	}
 }
 
-// useJSON makes the watchdog report as a JSON log line.
-func (w *watchdog) useJSON() {
+// useJSON makes the watchdog report as a JSON log line, and then as the command's document.
+func (w *watchdog) useJSON(command string) {
 	if w == nil {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.report = func(err error) { logFailure(newLog(os.Stderr, true, false), err) }
+	w.report = func(err error) {
+		logFailure(newLog(os.Stderr, true, false), err)
+		writeJSON(os.Stdout, header{formatVersion, command, report.ProblemOf(err)})
+	}
 }
 
 // at sets the activity.
