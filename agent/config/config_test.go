@@ -95,6 +95,7 @@ func TestBadFiles(t *testing.T) {
 		"empty list":             {"sources: []\n", "line 1: sources"},
 		"no mapping":             {"- a\n", "line 1: expected keys"},
 		"unnamed among several":  {"sources:\n  - source: a\n  - mount: /b\n", "line 3: source: each of several"},
+		"indented with a tab":    {"sources:\n\t- source: a\n", "line 2: found character that cannot start any token; indent with spaces, not tabs"},
 		"two documents":          {"timeout: 3m\n---\ntimeout: 4m\n", "second YAML document"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +217,9 @@ func TestBadSettings(t *testing.T) {
 		{"timeout", "0s", "not a positive duration"},
 		{"timeout", "-1s", "not a positive duration"},
 		{"timeout", "soon", "not a duration"},
+		{"metrics", "a.prom", "not an absolute path of a file that ends in .prom"},
+		{"metrics", "/var/lib/node_exporter/", "not an absolute path of a file that ends in .prom"},
+		{"metrics", "/etc/passwd", "not an absolute path of a file that ends in .prom"},
 		{"output", "xml", "neither text nor json"},
 	} {
 		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {

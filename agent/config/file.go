@@ -81,7 +81,7 @@ func parseFile(c *Config, text []byte) error {
 		if errors.Is(err, io.EOF) {
 			return nil // empty, or comments only
 		}
-		return Usagef("%s", yamlProblem(err))
+		return Usage(yamlProblem(err) + ofTabs(text))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return Usagef("there is a second YAML document; only one is allowed")
@@ -110,6 +110,17 @@ func yamlProblem(err error) string {
 		}
 		return quoted
 	})
+}
+
+// ofTabs explains an error that a tab may have caused: YAML permits none before a line's text,
+// and the library reports some of them as a character that can't start a token.
+func ofTabs(text []byte) string {
+	for line := range bytes.Lines(text) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " "), []byte("\t")) {
+			return "; indent with spaces, not tabs"
+		}
+	}
+	return ""
 }
 
 func parseSources(c *Config, list *yaml.Node) error {

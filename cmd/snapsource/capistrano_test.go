@@ -127,7 +127,7 @@ func freePort(t *testing.T) int {
 }
 
 // sudoersLine is what docs/capistrano.md has in /etc/sudoers.d.
-const sudoersLine = "deploy ALL=(root) NOPASSWD: /usr/local/bin/snapsource snapshot --wait --source codepen-app"
+const sudoersLine = "deploy ALL=(root) NOPASSWD: /usr/bin/snapsource snapshot --wait --source codepen-app"
 
 // TestSudoers: what deployments may do as root is one command without a wildcard, which is
 // the one that the example of Capistrano's runs.
@@ -147,12 +147,12 @@ func TestSudoers(t *testing.T) {
 // An instance needs no AWS variables; in the sandbox they point to its EC2.
 const machineImage = `
 export -p | grep ' AWS_' >/run/sandbox-env
-cat >/usr/local/bin/snapsource <<END
+cat >/usr/bin/snapsource <<END
 #!/bin/sh
 . /run/sandbox-env
 exec $(command -v snapsource) "\$@"
 END
-chmod 755 /usr/local/bin/snapsource
+chmod 755 /usr/bin/snapsource
 cat >/etc/snapsource.yaml <<'END'
 roles: [app]
 stages: [production]
