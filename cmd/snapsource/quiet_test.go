@@ -30,7 +30,7 @@ echo first >$log
 echo --- log
 cat $log
 cat $log | tr -d '\n' | grep -q 'step started.*freeze.*step done.*freeze.*step done.*create.*step done.*thaw' && echo in order
-snapsource snapshots | grep -c 'a launch takes this one\|pending'`, "--fault=delay=CreateSnapshot:300ms")
+snapsource snapshots | grep -c 'takes this one\|pending'`, "--fault=delay=CreateSnapshot:300ms")
 		if !strings.Contains(out, "--- log\nfirst\n") || !strings.Contains(out, "in order\n") {
 			t.Errorf("%s: the log lacks lines:\n%s", test.name, out)
 		}
@@ -121,7 +121,7 @@ func TestHangUp(t *testing.T) {
 		{"up", "", "75"}, {"nohup", "nohup", "0"},
 	} {
 		out := s.run("web-"+test.name, test.start+` snapsource up --output json >/run/out 2>/run/said & pid=$!
-until grep -q '"step":"choose"' /run/said; do sleep 0.05; done
+until grep -qs '"step":"choose"' /run/said; do sleep 0.05; done
 kill -HUP $pid
 set +e; wait $pid; echo $?
 cat /run/out`, "--fault=delay=CreateVolume:1s")
