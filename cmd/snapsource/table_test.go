@@ -52,6 +52,9 @@ func TestRunningLine(t *testing.T) {
 			t.Errorf("%d: %d characters: %q", width, n, line)
 		}
 	}
+	if line := runningLine(report.Event{Step: report.Attach}, time.Second, 80); !strings.HasPrefix(line, "  attach     the volume is being attached ") {
+		t.Errorf("without a reason: %q", line)
+	}
 }
 
 // TestColumns: one column is cut so that the others fit.
@@ -67,7 +70,7 @@ func TestColumns(t *testing.T) {
 	}
 	out.Reset()
 	printBlocks(&out, [][]string{{"ID", "TEXT", "WHY"}, {"a", "", "yes"}})
-	if out.String() != "a\n  why   yes\n" {
+	if out.String() != "a\n  WHY   yes\n" {
 		t.Errorf("%q", out.String())
 	}
 }
