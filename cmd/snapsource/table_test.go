@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,7 @@ func TestInterruption(t *testing.T) {
 	}
 	cancel(stopped("SIGINT"))
 	broken := errors.New("broken")
+	killed := exec.CommandContext(t.Context(), "sh", "-c", "kill -INT $$").Run()
 	for _, test := range []struct {
 		err  error
 		want string
@@ -136,6 +138,7 @@ func TestInterruption(t *testing.T) {
 		{errors.Join(deep, deep), "interrupted by SIGINT; again"},
 		{errors.Join(broken, deep), "broken\ninterrupted by SIGINT; again"},
 		{broken, "broken"},
+		{fmt.Errorf("mkfs.xfs: %w", killed), "interrupted by SIGINT; again"},
 		{&unanswered{stopped("SIGINT")}, "interrupted by SIGINT; nothing is changed"},
 		{fmt.Errorf("%w: %w; reject snap-1", ec2ops.ErrOutcomeUnknown, stopped("SIGINT")), ec2ops.ErrOutcomeUnknown.Error() + ": SIGINT signal received; reject snap-1"},
 	} {
