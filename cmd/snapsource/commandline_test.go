@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -223,5 +225,27 @@ func TestRejectAndPromote(t *testing.T) {
 		if code != test.code || !strings.Contains(out+said, test.want) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", test.line, code, test.code, test.want, out, said)
 		}
+	}
+}
+
+// TestAccount: --region and --profile come before the variables.
+func TestAccount(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	atWorkstation(t, fake.EC2URL)
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte("[profile ops]\nregion = eu-central-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", file)
+	for flags, want := range map[string]string{
+		"": "in us-west-2 ", "--region eu-west-1": "in eu-west-1 ", "--profile ops --region eu-west-1": "in eu-west-1 ",
+	} {
+		if code, _, said := say(t, "hosts --role app "+flags); code != 75 || !strings.Contains(said, want) {
+			t.Errorf("%s: exit code %d\n%s", flags, code, said)
+		}
+	}
+	t.Setenv("AWS_REGION", "")
+	if code, _, said := say(t, "hosts --role app --profile ops"); code != 75 || !strings.Contains(said, "in eu-central-1 ") {
+		t.Errorf("the profile's region: exit code %d\n%s", code, said)
 	}
 }
