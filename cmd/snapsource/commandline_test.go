@@ -228,24 +228,31 @@ func TestRejectAndPromote(t *testing.T) {
 	}
 }
 
-// TestAccount: --region and --profile come before the variables.
+// TestAccount: --region and --profile come before the variables. The fake accepts its own region
+// only.
 func TestAccount(t *testing.T) {
 	fake := ec2test.New(t, ec2test.Options{})
 	atWorkstation(t, fake.EC2URL)
 	file := filepath.Join(t.TempDir(), "config")
-	if err := os.WriteFile(file, []byte("[profile ops]\nregion = eu-central-1\n"), 0o600); err != nil {
+	const profile = "[profile ops]\nregion = us-west-2\naws_access_key_id = AKIA0123456789EXAMPL\naws_secret_access_key = secret\n"
+	if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_CONFIG_FILE", file)
-	for flags, want := range map[string]string{
-		"": "in us-west-2 ", "--region eu-west-1": "in eu-west-1 ", "--profile ops --region eu-west-1": "in eu-west-1 ",
-	} {
-		if code, _, said := say(t, "hosts --role app "+flags); code != 75 || !strings.Contains(said, want) {
+	check := func(flags string) {
+		t.Helper()
+		if code, _, said := say(t, "hosts --role app --timeout 5s "+flags); code != 75 || !strings.Contains(said, "no running instance in us-west-2 has role app") {
 			t.Errorf("%s: exit code %d\n%s", flags, code, said)
 		}
+		if code, out, said := say(t, "snapshots --timeout 5s "+flags); code != 0 || out != "no snapshot of codepen-app\n" {
+			t.Errorf("%s: exit code %d\n%s%s", flags, code, out, said)
+		}
 	}
-	t.Setenv("AWS_REGION", "")
-	if code, _, said := say(t, "hosts --role app --profile ops"); code != 75 || !strings.Contains(said, "in eu-central-1 ") {
-		t.Errorf("the profile's region: exit code %d\n%s", code, said)
+	for _, unset := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} {
+		t.Setenv(unset, "")
 	}
+	check("--profile ops")
+	t.Setenv("AWS_PROFILE", "ops")
+	t.Setenv("AWS_REGION", "eu-west-1")
+	check("--region us-west-2")
 }
