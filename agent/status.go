@@ -41,7 +41,7 @@ func (a *Agent) Status(ctx context.Context, cfg config.Config, o StatusOptions) 
 func (r *run) status(ctx context.Context, o StatusOptions) error {
 	here, err := r.observeHost()
 	if err != nil {
-		return unknown(r.src.Name+": the state", err)
+		return r.unknown("the state", err)
 	}
 	r.Report.Paths = here.paths
 	if here.known {
@@ -63,7 +63,7 @@ func (r *run) status(ctx context.Context, o StatusOptions) error {
 		return nil
 	}
 	if err := r.findNewer(ctx); err != nil {
-		return unknown(r.src.Name+": the Source is ready, but whether there is a newer release", err)
+		return r.unknown("the Source is ready, but whether there is a newer release", err)
 	}
 	return nil
 }
@@ -87,11 +87,11 @@ func (r *run) statusOfVolume(ctx context.Context, here local, why string, o Stat
 		return notReady
 	case err != nil:
 		r.Report.State = report.StateUnknown
-		return unknown(r.src.Name+": the state", err)
+		return r.unknown("the state", err)
 	}
 	choice, err := chooseVolume(r.src.Name, r.Self.InstanceID, volumes)
 	if err != nil {
-		return unknown(r.src.Name+": the state", err)
+		return r.unknown("the state", err)
 	}
 	if v := choice.volume; v != nil {
 		r.Report.State = report.StateIncomplete
@@ -118,8 +118,9 @@ func (r *run) notReady(why string) error {
 }
 
 // unknown is the error of a status that could not be found out.
-func unknown(what string, err error) error {
-	return failure.Advise(failure.New(failure.ErrUnknown, what+" is not known: "+failure.Line(err)), failure.Hint(err))
+func (r *run) unknown(what string, err error) error {
+	why := strings.TrimPrefix(failure.Line(err), r.src.Name+": ") // of a step
+	return failure.Advise(failure.New(failure.ErrUnknown, r.src.Name+": "+what+" is not known: "+why), failure.Hint(err))
 }
 
 func (r *run) listVolumes(ctx context.Context) (volumes []ec2ops.Volume, err error) {

@@ -29,49 +29,54 @@ func ready(t *testing.T) *world {
 
 var errUnavailable = fmt.Errorf("%w: 503", ec2ops.ErrTemporary)
 
+// unavailable makes all of EC2's calls fail.
+func unavailable(w *world) { w.cloud.fail = func(string) error { return errUnavailable } }
+
+const theBind = "/home/deploy/codepen"
+
+var statusTests = map[string]struct {
+	ready   bool // up has run
+	change  func(*world)
+	options StatusOptions
+	state   report.State
+	code    int
+	says    string // in the error or a note
+	noCalls bool
+}{
+	"before up":                       {false, nil, StatusOptions{}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", false},
+	"before up, locally":              {false, nil, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
+	"before up, EC2 fails":            {false, unavailable, StatusOptions{}, report.StateUnknown, failure.ExitUnknown, "503", false},
+	"ready":                           {true, nil, StatusOptions{}, report.StateReady, 0, "", true},
+	"ready, EC2 fails":                {true, unavailable, StatusOptions{}, report.StateReady, 0, "", true},
+	"ready, remote":                   {true, nil, StatusOptions{Remote: true}, report.StateReady, 0, "", false},
+	"ready, remote fails":             {true, unavailable, StatusOptions{Remote: true}, report.StateReady, failure.ExitUnknown, "newer release is not known", false},
+	"a bind is missing":               {true, func(w *world) { delete(w.host.mounts, theBind) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, theBind + ": not mounted", false},
+	"a bind is missing, EC2 fails":    {true, func(w *world) { delete(w.host.mounts, theBind); unavailable(w) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "could not be asked", false},
+	"another mount on top":            {true, func(w *world) { w.host.mounts[theBind] = 99 }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "mounted there instead", false},
+	"another directory is bound":      {true, func(w *world) { w.host.roots[theBind] = "/other" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/other of the file system", false},
+	"options differ":                  {true, func(w *world) { w.host.options["/cp"] = "rw,nodev,noatime" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "options differ: +nosuid", false},
+	"no record":                       {true, func(w *world) { w.host.records = nil }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run of snapsource up has finished", true},
+	"shut down":                       {true, func(w *world) { w.host.shutdown = true }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "shut down", true},
+	"the device has grown":            {true, func(w *world) { w.host.deviceSize = 20 << 30 }, StatusOptions{}, report.StateReady, 0, "has grown from 5 GiB to 20 GiB", true},
+	"unmounted, still attached":       {true, func(w *world) { clear(w.host.mounts) }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", true},
+	"an earlier volume, not mounted":  {true, func(w *world) { w.reboot() }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", false},
+	"an earlier volume, seen locally": {true, func(w *world) { w.reboot() }, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
+	"mounted from an unknown device": {false, func(w *world) {
+		w.host.mounts["/cp"] = 99
+		w.host.mounts[theBind] = 99
+		w.host.roots[theBind] = "/codepen"
+	}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
+	"a launch that was not announced": {true, func(w *world) {
+		r := w.host.records["codepen-app"]
+		r.Ready = time.Time{}
+		w.host.records["codepen-app"] = r
+	}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
+}
+
 // TestStatus: what the kernel shows, in every state, with its exit code; and a call only if the
 // kernel's answer is not enough.
 func TestStatus(t *testing.T) {
-	const source = "/home/deploy/codepen"
-	unavailable := func(w *world) { w.cloud.fail = func(string) error { return errUnavailable } }
-	for name, tc := range map[string]struct {
-		ready   bool // up has run
-		change  func(*world)
-		options StatusOptions
-		state   report.State
-		code    int
-		says    string // in the error or a note
-		noCalls bool
-	}{
-		"before up":                       {false, nil, StatusOptions{}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", false},
-		"before up, locally":              {false, nil, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
-		"before up, EC2 fails":            {false, unavailable, StatusOptions{}, report.StateUnknown, failure.ExitUnknown, "503", false},
-		"ready":                           {true, nil, StatusOptions{}, report.StateReady, 0, "", true},
-		"ready, EC2 fails":                {true, unavailable, StatusOptions{}, report.StateReady, 0, "", true},
-		"ready, remote":                   {true, nil, StatusOptions{Remote: true}, report.StateReady, 0, "", false},
-		"ready, remote fails":             {true, unavailable, StatusOptions{Remote: true}, report.StateReady, failure.ExitUnknown, "newer release is not known", false},
-		"a bind is missing":               {true, func(w *world) { delete(w.host.mounts, source) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, source + ": not mounted", false},
-		"a bind is missing, EC2 fails":    {true, func(w *world) { delete(w.host.mounts, source); unavailable(w) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "could not be asked", false},
-		"another mount on top":            {true, func(w *world) { w.host.mounts[source] = 99 }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "mounted there instead", false},
-		"another directory is bound":      {true, func(w *world) { w.host.roots[source] = "/other" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/other of the file system", false},
-		"options differ":                  {true, func(w *world) { w.host.options["/cp"] = "rw,nodev,noatime" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "options differ: +nosuid", false},
-		"no record":                       {true, func(w *world) { w.host.records = nil }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run of snapsource up has finished", true},
-		"shut down":                       {true, func(w *world) { w.host.shutdown = true }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "shut down", true},
-		"the device has grown":            {true, func(w *world) { w.host.deviceSize = 20 << 30 }, StatusOptions{}, report.StateReady, 0, "has grown from 5 GiB to 20 GiB", true},
-		"unmounted, still attached":       {true, func(w *world) { clear(w.host.mounts) }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", true},
-		"an earlier volume, not mounted":  {true, func(w *world) { w.reboot() }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/cp: not mounted", false},
-		"an earlier volume, seen locally": {true, func(w *world) { w.reboot() }, StatusOptions{Local: true}, report.StateAbsent, failure.ExitNotReady, "/cp: not mounted", true},
-		"mounted from an unknown device": {false, func(w *world) {
-			w.host.mounts["/cp"] = 99
-			w.host.mounts[source] = 99
-			w.host.roots[source] = "/codepen"
-		}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
-		"a launch that was not announced": {true, func(w *world) {
-			r := w.host.records["codepen-app"]
-			r.Ready = time.Time{}
-			w.host.records["codepen-app"] = r
-		}, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run", true},
-	} {
+	for name, tc := range statusTests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := withRelease()

@@ -265,10 +265,6 @@ func (s Source) validate() error {
 	return nil
 }
 
-// tagsMax is how many more tags a volume can have: EC2 allows 50 (CreateTags, API reference),
-// and snapsource sets up to 6: [Source.VolumeTags], [ec2ops.TagFormatted], [ec2ops.TagStarted].
-const tagsMax = 50 - 6
-
 // validateVolume checks against the ranges of the API reference (CreateVolume).
 func (s Source) validateVolume() error {
 	switch {
@@ -304,22 +300,6 @@ func (b Bind) validate(mount string) error {
 		return Usagef("bind: the target %s lies inside the mountpoint %s", b.Target, mount)
 	case isBelow(mount, b.Target):
 		return Usagef("bind: the target %s would hide the mountpoint %s", b.Target, mount)
-	}
-	return nil
-}
-
-// ValidateTag refuses a tag that EC2 does not accept, or that snapsource sets itself. The error
-// wraps [failure.ErrUsage].
-func ValidateTag(key, value string) error {
-	switch {
-	case !printable(key) || !printable(value):
-		return Usagef("tag: %q=%q has characters that can't be printed", key, value)
-	case key == "" || len(key) > 127 || len(value) > 255:
-		return Usagef("tag: %q: a key has 1 to 127 characters, a value at most 255", key)
-	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		return Usagef("tag: %q: keys with aws: are reserved by AWS", key)
-	case strings.HasPrefix(key, "snapsource:") || key == ec2ops.TagName:
-		return Usagef("tag: %q is set by snapsource itself", key)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ var adviceTests = map[string]struct {
 	says   []string
 	not    []string
 }{
-	"all rejected": {script: "snapsource reject latest --reason slow >/dev/null; snapsource up", code: 69,
+	"all rejected": {script: "snapsource reject latest --allow-none --reason slow >/dev/null; snapsource up", code: 69,
 		says: []string{" is rejected 20", "slow", "to do: if this release is good, run snapsource promote snap-"}, not: []string{"init"}},
 	"no snapshot at all":     {script: "snapsource up --source nothing", code: 69, says: []string{"if there never was a snapshot, snapsource init makes the first volume"}},
 	"reject without any":     {script: "snapsource reject latest --source nothing", code: 69, says: []string{"check the source's name and the region"}},
@@ -31,11 +31,12 @@ var adviceTests = map[string]struct {
 	"a quota":                {script: "snapsource up", flags: []string{"--fault", "error=CreateVolume:VolumeLimitExceeded"}, code: 64, says: []string{"VolumeLimitExceeded", "request a higher quota"}},
 	"attachments":            {script: "snapsource up", flags: []string{"--fault", "error=AttachVolume:AttachmentLimitExceeded"}, code: 64, says: []string{"detach another volume", "is deleted after the failure"}},
 	"no capacity":            {script: "snapsource up --timeout 4s", flags: []string{"--fault", "error=CreateVolume:InsufficientVolumeCapacity"}, code: 75, says: []string{"EC2 has no capacity"}},
-	"down that is busy":      {script: "snapsource up >/dev/null; cd /cp; snapsource down", code: 75, says: []string{"to do: stop what uses it (fuser -vm /"}},
+	"down that is busy":      {script: "snapsource up >/dev/null; cd /cp; snapsource down", code: 75, says: []string{"to do: release it, as the message says"}},
 	"several that are permanent": {script: `printf 'sources:\n- {source: other, device: /dev/sdg, mount: /other, binds: []}\n- {source: third, device: /dev/sdh, mount: /third, binds: []}\n' >/etc/snapsource.yaml
 mkdir -p /other; echo x >/other/file; snapsource up --output json >/dev/null`, code: 65, says: []string{`"exit_code":65,"to_do":"empty the directory`, `"exit_code":69,"to_do":"check the source's name`}},
-	"typed, not on EC2":     {script: `AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 script -qec "snapsource status" /dev/null`, code: 78, says: []string{"no EC2 instance metadata service responds at http://127.0.0.1:1", "this is not an EC2 instance"}},
-	"not typed, not on EC2": {script: `AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource status --timeout 4s </dev/null`, code: 75, says: []string{"connection refused"}},
+	"typed, not on EC2":     {script: `AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 script -qec "snapsource plan" /dev/null`, code: 78, says: []string{"no EC2 instance metadata service responds at http://127.0.0.1:1", "this is not an EC2 instance"}},
+	"not typed, not on EC2": {script: `AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 snapsource plan --timeout 4s </dev/null`, code: 75, says: []string{"connection refused"}},
+	"status, not on EC2":    {script: `AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 script -qec "snapsource status" /dev/null`, code: 2, says: []string{"state      unknown", "this is not an EC2 instance"}},
 }
 
 // TestAdvice: what a failure says to do is what helps.
@@ -78,7 +79,7 @@ mkdir -p /other; echo x >/other/file; snapsource up`)
 	if code != 75 {
 		t.Errorf("exit code %d, want 75", code)
 	}
-	contains(t, out, "snapsource: other: survey:", "to do: empty the directory", "snapsource: late: choose:", "to do: run it again once EC2 has completed snap-00000000000000001", "Source is ready")
+	contains(t, out, "snapsource: other: survey:", "to do: empty the directory", "snapsource: late: choose:", "to do: run it again once EC2 has completed snap-00000000000000001", "Source codepen-app is ready")
 }
 
 // TestPruneKeeps: what AWS Backup manages, or something else needs, is kept without an error,

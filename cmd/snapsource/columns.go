@@ -69,7 +69,7 @@ func printBlocks(w io.Writer, rows [][]string) {
 		printEscaped(w, "%s\n", row[0])
 		for j, text := range row[1:] {
 			if text != "" {
-				printEscaped(w, "  %-*s  %s\n", first, strings.ToLower(header[j+1]), text)
+				printEscaped(w, "  %-*s  %s\n", first, header[j+1], text)
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -224,4 +226,33 @@ func TestRejectAndPromote(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", test.line, code, test.code, test.want, out, said)
 		}
 	}
+}
+
+// TestAccount: --region and --profile come before the variables. The fake accepts its own region
+// only.
+func TestAccount(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	atWorkstation(t, fake.EC2URL)
+	file := filepath.Join(t.TempDir(), "config")
+	const profile = "[profile ops]\nregion = us-west-2\naws_access_key_id = AKIA0123456789EXAMPL\naws_secret_access_key = secret\n"
+	if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", file)
+	check := func(flags string) {
+		t.Helper()
+		if code, _, said := say(t, "hosts --role app --timeout 5s "+flags); code != 75 || !strings.Contains(said, "no running instance in us-west-2 has role app") {
+			t.Errorf("%s: exit code %d\n%s", flags, code, said)
+		}
+		if code, out, said := say(t, "snapshots --timeout 5s "+flags); code != 0 || out != "no snapshot of codepen-app\n" {
+			t.Errorf("%s: exit code %d\n%s%s", flags, code, out, said)
+		}
+	}
+	for _, unset := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} {
+		t.Setenv(unset, "")
+	}
+	check("--profile ops")
+	t.Setenv("AWS_PROFILE", "ops")
+	t.Setenv("AWS_REGION", "eu-west-1")
+	check("--region us-west-2")
 }

@@ -21,54 +21,60 @@ func schemaOf(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
+// documents runs commands on an instance and validates the document of each. A line is a command
+// line, and its error's code and exit code.
+func (s *sandbox) documents(schema *jsonschema.Schema, instance, lines string, flags ...string) (documents []map[string]any) {
+	s.t.Helper()
+	var script strings.Builder
+	script.WriteString("export SNAPSOURCE_ROLE=app\n")
+	var commands [][2]string
+	for line := range strings.Lines(strings.TrimSpace(lines)) {
+		command, want, _ := strings.Cut(strings.TrimSpace(line), " # ")
+		commands = append(commands, [2]string{command, want})
+		fmt.Fprintf(&script, "%s --output json 2>/dev/null </dev/null; printf '\\0%%s\\0' $?\n", command)
+	}
+	out, _ := s.try(instance, script.String(), flags...)
+	fields := strings.Split(out, "\x00")
+	for i, command := range commands {
+		if 2*i+1 >= len(fields) {
+			s.t.Fatalf("%s: no output; all: %s", command[0], out)
+		}
+		document := s.document(schema, command[0], fields[2*i])
+		got := "null 0"
+		if e, failed := document["error"].(map[string]any); failed {
+			got = fmt.Sprint(e["code"], " ", e["exit"])
+		}
+		if want, code := command[1], fields[2*i+1]; got != want || code != want[strings.Index(want, " ")+1:] {
+			s.t.Errorf("%s: error %s, exit code %s; want %s\n%s", command[0], got, code, want, fields[2*i])
+		}
+		documents = append(documents, document)
+	}
+	return documents
+}
+
+// document validates a document and decodes it.
+func (s *sandbox) document(schema *jsonschema.Schema, command, text string) (document map[string]any) {
+	s.t.Helper()
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err == nil {
+		err = schema.Validate(value)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &document)
+	}
+	if err != nil {
+		s.t.Errorf("%s: %v\n%s", command, err, text)
+	}
+	return document
+}
+
 // TestDocuments: whatever a command prints with --output json is one document of the schema, of
 // that command, also after an error of any kind.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	schema := schemaOf(t)
 	s := newSandbox(t)
-	// Each line is a command line, and what its document's error is.
-	check := func(instance, before, lines string, flags ...string) (documents []map[string]any) {
-		t.Helper()
-		var script strings.Builder
-		script.WriteString("export SNAPSOURCE_ROLE=app\n" + before + "\n")
-		var commands [][2]string
-		for line := range strings.Lines(strings.TrimSpace(lines)) {
-			command, want, _ := strings.Cut(strings.TrimSpace(line), " # ")
-			commands = append(commands, [2]string{command, want})
-			fmt.Fprintf(&script, "%s --output json 2>/dev/null </dev/null; printf '\\0%%s\\0' $?\n", command)
-		}
-		out, _ := s.try(instance, script.String(), flags...)
-		fields := strings.Split(out, "\x00")
-		for i, command := range commands {
-			if 2*i+1 >= len(fields) {
-				t.Fatalf("%s: no output; all: %s", command[0], out)
-			}
-			text, code := fields[2*i], fields[2*i+1]
-			value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
-			if err == nil {
-				err = schema.Validate(value)
-			}
-			if err != nil {
-				t.Errorf("%s: %v\n%s", command[0], err, text)
-				continue
-			}
-			var document map[string]any
-			if err := json.Unmarshal([]byte(text), &document); err != nil {
-				t.Fatal(err)
-			}
-			got := "null 0"
-			if e, failed := document["error"].(map[string]any); failed {
-				got = fmt.Sprint(e["code"], " ", e["exit"])
-			}
-			if want := command[1]; got != want || code != want[strings.Index(want, " ")+1:] {
-				t.Errorf("%s: error %s, exit code %s; want %s\n%s", command[0], got, code, want, text)
-			}
-			documents = append(documents, document)
-		}
-		return documents
-	}
-	check("web-1", "", `
+	s.documents(schema, "web-1", `
 snapsource status # not_ready 1
 snapsource status --local # not_ready 1
 snapsource plan --if-none blank # null 0
@@ -96,7 +102,7 @@ snapsource prune --dry-run # null 0
 snapsource version # null 0
 AWS_ENDPOINT_URL_EC2=http://127.0.0.1:1 snapsource snapshots --timeout 2s # temporary 75
 `)
-	documents := check("web-2", "", `
+	documents := s.documents(schema, "web-2", `
 snapsource up # null 0
 snapsource up --timeline # null 0
 snapsource snapshot --wait # null 0
@@ -119,12 +125,12 @@ AWS_ENDPOINT_URL_EC2=http://127.0.0.1:1 snapsource status --timeout 2s # unknown
 		}
 	}
 	id := documents[3]["snapshot"].(string)
-	check("web-2", "", `
+	s.documents(schema, "web-2", `
 snapsource reject `+id+` # null 0
 snapsource promote `+id+` # null 0
 snapsource promote `+id+` # null 0
 `)
-	check("web-3", "", `
+	s.documents(schema, "web-3", `
 snapsource up # denied 77
 snapsource prune --keep 1 # null 0
 `, "--deny=CreateVolume")

@@ -15,6 +15,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/config"
 	"snapsource/agent/deploy"
+	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
@@ -62,6 +63,11 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	p.last.result = result
 	result.AddCalls(calls.all())
 	err = interruption(c.Context(), err, afterInterruption(c.Name(), result))
+	for _, s := range result.Sources {
+		if s.Error != nil && s.Error.Code == failure.Kind(context.Canceled) {
+			s.Error = report.ProblemOf(err) // one line instead of what the signal interrupted
+		}
+	}
 	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
 	}

@@ -121,7 +121,7 @@ func TestHangUp(t *testing.T) {
 		{"up", "", "75"}, {"nohup", "nohup", "0"},
 	} {
 		out := s.run("web-"+test.name, test.start+` snapsource up --output json >/run/out 2>/run/said & pid=$!
-until grep -q '"step":"choose"' /run/said; do sleep 0.05; done
+until grep -qs '"step":"choose"' /run/said; do sleep 0.05; done
 kill -HUP $pid
 set +e; wait $pid; echo $?
 cat /run/out`, "--fault=delay=CreateVolume:1s")

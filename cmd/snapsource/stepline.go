@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -46,9 +47,39 @@ func runningLine(e report.Event, took time.Duration, width int) string {
 	if width == 0 {
 		width = defaultWidth
 	}
-	room := min(width-1, defaultWidth) - stepIndent - 1 - timeWidth
-	line := fmt.Sprintf("  %-*s %-*s %*s", stepIndent-3, e.Step, max(room, leastDetail), cut(plain(e.Detail), max(room, leastDetail)), timeWidth, span(took))
+	room := max(min(width-1, defaultWidth)-stepIndent-1-timeWidth, leastDetail)
+	detail := cut(plain(cmp.Or(e.Detail, doing(e.Step))), room)
+	line := fmt.Sprintf("  %-*s %-*s %*s", stepIndent-3, e.Step, room, detail, timeWidth, span(took))
 	return cut(line, width-1)
+}
+
+// doing says what a step does while it gives no reason for a wait; "" if it never lasts.
+func doing(s report.Step) string {
+	switch s {
+	case report.Identify:
+		return "the metadata service is asked"
+	case report.Survey:
+		return "EC2 and the kernel are asked"
+	case report.Choose:
+		return "EC2 lists the snapshots"
+	case report.Create:
+		return "EC2 is called"
+	case report.Attach:
+		return "the volume is being attached"
+	case report.Inspect:
+		return "the device is read"
+	case report.Announce, report.Withdraw:
+		return "the tags are set"
+	case report.Flush:
+		return "dirty data is written"
+	case report.Detach:
+		return "the volume is being detached"
+	case report.Delete:
+		return "EC2 deletes"
+	case report.Complete:
+		return "EC2 completes the snapshot"
+	}
+	return ""
 }
 
 // span formats a duration for people: "12 ms", "1.61 s", "2 min 5 s".

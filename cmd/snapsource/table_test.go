@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,9 @@ func TestRunningLine(t *testing.T) {
 			t.Errorf("%d: %d characters: %q", width, n, line)
 		}
 	}
+	if line := runningLine(report.Event{Step: report.Attach}, time.Second, 80); !strings.HasPrefix(line, "  attach     the volume is being attached ") {
+		t.Errorf("without a reason: %q", line)
+	}
 }
 
 // TestColumns: one column is cut so that the others fit.
@@ -68,7 +72,7 @@ func TestColumns(t *testing.T) {
 	}
 	out.Reset()
 	printBlocks(&out, [][]string{{"ID", "TEXT", "WHY"}, {"a", "", "yes"}})
-	if out.String() != "a\n  why   yes\n" {
+	if out.String() != "a\n  WHY   yes\n" {
 		t.Errorf("%q", out.String())
 	}
 }
@@ -126,6 +130,7 @@ func TestInterruption(t *testing.T) {
 	}
 	cancel(stopped("SIGINT"))
 	broken := errors.New("broken")
+	killed := exec.CommandContext(t.Context(), "sh", "-c", "kill -INT $$").Run()
 	for _, test := range []struct {
 		err  error
 		want string
@@ -135,6 +140,7 @@ func TestInterruption(t *testing.T) {
 		{failure.Several(deep, deep), "interrupted by SIGINT; again"},
 		{failure.Several(broken, deep), "broken\ninterrupted by SIGINT; again"},
 		{broken, "broken"},
+		{fmt.Errorf("mkfs.xfs: %w", killed), "interrupted by SIGINT; again"},
 		{&unanswered{stopped("SIGINT")}, "interrupted by SIGINT; nothing is changed"},
 		{fmt.Errorf("%w: %w; reject snap-1", ec2ops.ErrOutcomeUnknown, stopped("SIGINT")), ec2ops.ErrOutcomeUnknown.Error() + ": SIGINT signal received; reject snap-1"},
 	} {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
@@ -111,8 +110,8 @@ func TestForgedTags(t *testing.T) {
 	if code := run(t.Context(), host{}, strings.Fields("snapshots --output json"), &stdout, &stderr); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	var releases []releases.Release
-	if err := json.Unmarshal(stdout.Bytes(), &releases); err != nil || !strings.Contains(releases[0].WhyNot, forged[:20]) {
-		t.Errorf("%v: %+v", err, releases)
+	var document snapshotsDocument
+	if err := json.Unmarshal(stdout.Bytes(), &document); err != nil || !strings.Contains(document.Snapshots[0].WhyNot, forged[:20]) {
+		t.Errorf("%v: %+v", err, document)
 	}
 }

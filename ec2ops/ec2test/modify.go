@@ -32,7 +32,7 @@ type modifyAnswer struct {
 // seconds, and the new size is usable from "optimizing" on.
 func (s *Server) modifyVolume(c *call) (any, error) {
 	id := c.required("VolumeId")
-	wanted := Volume{Type: c.params.text("VolumeType"), Size: c.params.number("Size"), IOPS: c.params.number("Iops"), Throughput: c.params.number("Throughput")}
+	wanted := Volume{Type: c.text("VolumeType"), Size: c.number("Size"), IOPS: c.number("Iops"), Throughput: c.number("Throughput")}
 	if err := c.check(); err != nil {
 		return nil, err
 	}

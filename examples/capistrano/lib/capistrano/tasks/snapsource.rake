@@ -6,7 +6,7 @@ require "open3"
 def snapsource_hosts
   hosts, status = Open3.capture2("snapsource", "hosts", "--role", "app", "--stage", fetch(:stage).to_s, "--output", "json")
   abort "snapsource hosts failed" unless status.success?
-  JSON.parse(hosts)
+  JSON.parse(hosts)["hosts"]
 end
 
 namespace :snapsource do
