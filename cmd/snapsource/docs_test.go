@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"snapsource/agent/config"
 )
 
 // block is a fenced block of a page.
@@ -209,4 +211,42 @@ func groff(ctx context.Context, t *testing.T, page string) (rendered, warnings s
 		t.Fatalf("groff: %v\n%s", err, stderr.String())
 	}
 	return string(out), stderr.String()
+}
+
+// TestSettingsPage: docs/configuration.md has each setting, with its key.
+func TestSettingsPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range config.Settings() {
+		row := regexp.MustCompile("(?m)^\\| [^|]*`--" + s.Name + "`[^|]*\\| (the same names|`" + s.FileKey + "`[^|]*) \\|")
+		if !row.Match(page) {
+			t.Errorf("no row for --%s, %s", s.Name, s.FileKey)
+		}
+	}
+}
+
+// TestPermissionsOfPages: the pages name each action that a snapshot with --keep calls.
+func TestPermissionsOfPages(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.run("web-1", "snapsource init -q\n"+release)
+	before := len(s.calls("web-1"))
+	s.run("web-1", "snapsource up -q\nsnapsource snapshot -q --wait --keep 1")
+	page, err := os.ReadFile("../../docs/snapshots.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, permissions, _ := strings.Cut(string(page), "## Permissions")
+	deleted := false
+	for _, c := range s.calls("web-1")[before:] {
+		deleted = deleted || c.Action == "DeleteSnapshot"
+		if !strings.Contains(permissions, "`ec2:"+c.Action+"`") {
+			t.Errorf("docs/snapshots.md does not name ec2:%s", c.Action)
+		}
+	}
+	if !deleted {
+		t.Error("no snapshot was deleted")
+	}
 }
