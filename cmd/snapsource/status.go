@@ -20,8 +20,8 @@ changes nothing.
 
 The exit code is for health checks: 0 ready, 1 not ready, 2 unknown, because AWS
 could not be asked. A source is ready if its file system and its binds are mounted
-with the configured options, and a run of up has finished. A setting that does not
-hold otherwise is named in a note.`,
+with the configured options, and a run of up has finished. Other settings that do
+not hold are named in notes.`,
 		Example: "  snapsource status\n  snapsource status --local --output json",
 		Args:    noArguments,
 	}
