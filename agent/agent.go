@@ -99,6 +99,8 @@ type Mounter interface {
 	Bind(mountpoint, dir, target string, create bool) (already bool, err error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
 	Unmount(target string) error
+	// CheckOptions returns mountfs.ErrOption if the kernel's XFS does not know an option.
+	CheckOptions(options []string) error
 }
 
 // Mounted is what the agent does with a file system that is mounted.

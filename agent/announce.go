@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
 	"snapsource/agent/roles"
@@ -28,8 +29,17 @@ func (l *launch) addRoles(ctx context.Context, m mounted) (text string, changed 
 	}
 	// Before this run mounted the Source, the instance had no roles. If EC2 still shows
 	// them, it does not show their removal yet: tag again.
-	changed, err = l.roles.Put(ctx, &m.device, m.byThisRun)
+	changed, err = l.roles.Put(ctx, &m.device, l.earlierRoles(), m.byThisRun)
 	return "roles " + strings.Join(l.cfg.Roles.Roles, ","), changed && err == nil, err
+}
+
+// earlierRoles are the roles that the last run put on the instance, if that is known.
+func (r *run) earlierRoles() config.Roles {
+	known, err := r.host.LoadRecord(r.src.Name)
+	if err != nil {
+		return config.Roles{}
+	}
+	return known.Announced
 }
 
 // withholdRoles removes the roles that an instance still has after a reboot or a start
@@ -80,9 +90,11 @@ func (r *run) withdraw(ctx context.Context, forget func() error, added bool) err
 func (r *run) removeRoles(ctx context.Context, tags map[string]string, added bool, forget func() error) (err error) {
 	s := r.Begin(report.Withdraw)
 	defer s.End(&err)
-	s.Detail = "no roles are configured"
-	if !r.cfg.Roles.None() {
-		s.Detail = "roles off"
+	ours := r.roles
+	ours.Wanted = ours.Wanted.With(r.earlierRoles())
+	s.Detail = "no roles to remove"
+	if !ours.Wanted.None() {
+		s.Detail = strings.TrimSpace("roles removed: " + strings.Join(ours.Wanted.Roles, ","))
 	}
 	known, err := r.host.LoadRecord(r.src.Name)
 	recent := added || err == nil && roles.Recent(known)
@@ -91,5 +103,5 @@ func (r *run) removeRoles(ctx context.Context, tags map[string]string, added boo
 			return err
 		}
 	}
-	return r.roles.Remove(ctx, tags, recent)
+	return ours.Remove(ctx, tags, recent)
 }

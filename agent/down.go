@@ -44,12 +44,14 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 	if err != nil {
 		return err
 	}
+	lost := map[string]*mountfs.Device{} // by volume, from the record, which is dropped below
 	for _, v := range volumes {
-		if _, _, err := r.unmountable(v); err != nil {
-			return err
+		lost[v.ID] = r.lostDevice(v)
+		if _, _, err := r.unmountable(v, lost[v.ID]); err != nil {
+			return fmt.Errorf("%s: %w", r.src.Name, err)
 		}
 	}
-	if err := r.checkUnused(volumes); err != nil {
+	if err := r.checkUnused(volumes, lost); err != nil {
 		return err
 	}
 	if remove && confirm != nil && len(volumes) > 0 {
@@ -67,7 +69,7 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 		}
 	}
 	for _, v := range volumes {
-		if err := r.takeDown(ctx, v, remove); err != nil {
+		if err := r.takeDownFrom(ctx, v, lost[v.ID], remove); err != nil {
 			return err
 		}
 	}
@@ -77,35 +79,45 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 
 // checkUnused refuses to take down what is in use, before anything is changed: also another
 // source of the run, for they share the instance's roles.
-func (r *run) checkUnused(volumes []ec2ops.Volume) error {
-	var devices []mountfs.Device
+func (r *run) checkUnused(volumes []ec2ops.Volume, lost map[string]*mountfs.Device) error {
 	for _, v := range volumes {
 		dev, err := r.deviceOf(v)
 		if err != nil {
 			return err
 		}
-		if dev != nil {
-			devices = append(devices, *dev)
+		if dev == nil {
+			dev = lost[v.ID]
+		}
+		if dev == nil {
+			continue
+		}
+		if err := r.checkHolders(*dev); err != nil {
+			return fmt.Errorf("%s: %w; nothing is changed: stop that first", r.src.Name, err)
 		}
 	}
 	for _, src := range r.cfg.Sources {
-		if known, err := r.host.LoadRecord(src.Name); err == nil && src.Name != r.src.Name {
-			if dev, err := r.host.Find(known.Wants()); err == nil {
-				devices = append(devices, dev)
-			}
+		known, err := r.host.LoadRecord(src.Name)
+		if err != nil || src.Name == r.src.Name {
+			continue
 		}
-	}
-	for _, dev := range devices {
-		holders, err := r.host.Holders(dev)
+		dev, err := r.host.Find(known.Wants())
 		if err != nil {
-			return err
+			continue
 		}
-		if len(holders) > 0 {
-			return fmt.Errorf("%s: %w: %s is used by %s; nothing is changed: stop that first",
-				r.src.Name, mountfs.ErrBusy, r.mountedWhere(dev), strings.Join(holders, ", "))
+		if err := r.checkHolders(dev); err != nil {
+			return fmt.Errorf("%s: nothing is changed, because of the source %s: %w", r.src.Name, src.Name, err)
 		}
 	}
 	return nil
+}
+
+// checkHolders returns ErrBusy, with the names of those who use a device's mounts.
+func (r *run) checkHolders(dev mountfs.Device) error {
+	holders, err := r.host.Holders(dev)
+	if err != nil || len(holders) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s is used by %s", mountfs.ErrBusy, r.mountedWhere(dev), strings.Join(holders, ", "))
 }
 
 // mountedWhere returns a device and its mountpoints, for people.

@@ -35,7 +35,8 @@ func driftOfVolume(src config.Source, r record.Record) (notes []string) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(src.Tags)) {
 		if have, tagged := is.Tags[key]; !tagged || have != src.Tags[key] {
-			notes = append(notes, fmt.Sprintf("tag: %s does not have %s=%s: aws ec2 create-tags sets it", r.Volume, key, src.Tags[key]))
+			notes = append(notes, fmt.Sprintf("tag: %s does not have %s=%s: aws ec2 create-tags --resources %s --tags 'Key=%s,Value=%s' sets it",
+				r.Volume, key, src.Tags[key], r.Volume, key, src.Tags[key]))
 		}
 	}
 	return notes
@@ -80,12 +81,16 @@ func driftOfMounts(src config.Source, r record.Record, mounts []mountfs.Mount, d
 	if src.Device != r.Applied.Device && src.Device != r.Device {
 		notes = append(notes, fmt.Sprintf("device: %s is attached as %s, not %s%s", r.Volume, r.Device, src.Device, remount))
 	}
-	if want := mountfs.FileSystemOptions(src.MountOptions); !slices.Equal(want, r.Applied.Options) {
-		is := strings.Join(r.Applied.Options, ",")
-		if is == "" {
-			is = "none"
+	want := mountfs.FileSystemOptions(src.MountOptions)
+	for _, o := range want {
+		if !slices.Contains(r.Applied.Options, o) {
+			notes = append(notes, fmt.Sprintf("mount-option: %s is mounted without %s%s", src.Mount, o, remount))
 		}
-		notes = append(notes, fmt.Sprintf("mount-option: the options of the file system at %s are %s, not %s%s", src.Mount, is, strings.Join(want, ","), remount))
+	}
+	for _, o := range r.Applied.Options {
+		if !slices.Contains(want, o) {
+			notes = append(notes, fmt.Sprintf("mount-option: %s is mounted with %s, which is no longer configured%s", src.Mount, o, remount))
+		}
 	}
 	for _, target := range r.Applied.Binds {
 		wanted := slices.ContainsFunc(src.Binds, func(b config.Bind) bool { return b.Target == target })

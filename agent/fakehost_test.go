@@ -3,8 +3,8 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -21,10 +21,11 @@ type fakeHost struct {
 	mounts           map[string]uint32 // target → minor of the device; binds too
 	roots            map[string]string // target of a bind → what it shows
 	options          map[string]string // target → its mount options
-	remountErr       error
-	shutdown         bool  // the file system has shut down
-	grownTo          int64 // bytes
-	runErr           error // why no record can be saved
+	remountErr       map[string]error  // by target
+	covered          string            // a mountpoint over which a tmpfs is mounted
+	shutdown         bool              // the file system has shut down
+	grownTo          int64             // bytes
+	runErr           error             // why no record can be saved
 	targets          map[string]mountfs.Target
 	records          map[string]record.Record
 	snapshotContents mountfs.Contents
@@ -53,6 +54,16 @@ func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 	for target, minor := range h.mounts {
 		all = append(all, mountfs.Mount{Target: target, Root: cmp.Or(h.roots[target], "/"), FSType: "xfs", Major: 259, Minor: minor, Options: cmp.Or(h.options[target], "rw,noatime,nosuid,nodev")})
 	}
+	if h.covered != "" {
+		for i := range all { // so that the tmpfs is on top
+			if all[i].Target == h.covered {
+				all[i].ID = 1
+			} else {
+				all[i].ID = i + 10
+			}
+		}
+		all = append(all, mountfs.Mount{ID: 2, Parent: 1, Target: h.covered, Root: "/", FSType: "tmpfs", Source: "tmpfs"})
+	}
 	return all, nil
 }
 
@@ -63,6 +74,9 @@ func (h *fakeHost) InspectTarget(path string) (mountfs.Target, error) {
 	if t, ok := h.targets[path]; ok {
 		t.Path = path
 		return t, nil
+	}
+	if h.covered == path {
+		return mountfs.Target{Path: path, State: mountfs.Mounted, Mount: mountfs.Mount{FSType: "tmpfs", Source: "tmpfs"}}, nil
 	}
 	if minor, ok := h.mounts[path]; ok {
 		return mountfs.Target{Path: path, State: mountfs.Mounted, Mount: mountfs.Mount{Major: 259, Minor: minor, FSType: "xfs", Options: cmp.Or(h.options[path], "rw,noatime,nosuid,nodev")}}, nil
@@ -162,14 +176,21 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 }
 
 func (h *fakeHost) Remount(target string, options []string) error {
-	if h.remountErr != nil {
-		return h.remountErr
+	if err := h.remountErr[target]; err != nil {
+		return err
 	}
 	h.options[target] = strings.Join(options, ",")
 	return nil
 }
 
 func (h *fakeHost) CheckWritable() error { return h.runErr }
+
+func (h *fakeHost) CheckOptions(options []string) error {
+	if slices.Contains(options, "nosuch") {
+		return fmt.Errorf("%w: nosuch", mountfs.ErrOption)
+	}
+	return nil
+}
 
 func (h *fakeHost) Unmount(target string) error {
 	if err := h.unmountErr[target]; err != nil {
@@ -255,7 +276,7 @@ func (f *fakeFrozen) Thaw() (time.Duration, error) {
 func (h *fakeHost) LoadRecord(source string) (record.Record, error) {
 	r, ok := h.records[source]
 	if !ok {
-		return r, errors.New("no record")
+		return r, fs.ErrNotExist
 	}
 	return r, nil
 }

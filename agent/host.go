@@ -16,16 +16,22 @@ func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, kernel{}, di
 // kernel implements [Devices], [Mounter] and [Mounted] by mountfs.
 type kernel struct{}
 
-func (kernel) Mounts() ([]mountfs.Mount, error)                  { return mountfs.Mounts() }
-func (kernel) InspectTarget(path string) (mountfs.Target, error) { return mountfs.InspectTarget(path) }
-func (kernel) Find(v mountfs.Volume) (mountfs.Device, error)     { return mountfs.Find(v) }
-func (kernel) MkfsPath() (string, error)                         { return mountfs.MkfsPath() }
-func (kernel) Watch(v mountfs.Volume) (Watch, error)             { return mountfs.NewWaiter(v), nil }
-func (kernel) Holders(d mountfs.Device) ([]string, error)        { return mountfs.Holders(d) }
-func (kernel) Unmount(target string) error                       { return failure.NotRoot(mountfs.Unmount(target)) }
+func (kernel) Mounts() ([]mountfs.Mount, error)              { return mountfs.Mounts() }
+func (kernel) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find(v) }
+func (kernel) MkfsPath() (string, error)                     { return mountfs.MkfsPath() }
+func (kernel) Watch(v mountfs.Volume) (Watch, error)         { return mountfs.NewWaiter(v), nil }
+func (kernel) Holders(d mountfs.Device) ([]string, error)    { return mountfs.Holders(d) }
+func (kernel) Unmount(target string) error                   { return failure.NotRoot(mountfs.Unmount(target)) }
 func (kernel) CheckNotFrozen(path string) error {
 	return mountfs.CheckNotFrozen(path, deploy.DefaultFreezeTimeout)
 }
+
+func (kernel) InspectTarget(path string) (mountfs.Target, error) {
+	t, err := mountfs.InspectTarget(path)
+	return t, failure.NotRoot(err)
+}
+
+func (kernel) CheckOptions(options []string) error { return mountfs.CheckKnown(options) }
 
 func (kernel) Revision(dir string) string { return deploy.Revision(dir) }
 

@@ -49,7 +49,7 @@ func (l *launch) mount(a attached, targets []mountfs.Target) (at mounted, err er
 	}
 	at.complete = true
 	l.noteParents(targets)
-	return at, l.remount(s)
+	return at, l.remount(s, at.device)
 }
 
 // noteParents names the directories above the targets that did not exist. They now belong to
@@ -64,27 +64,41 @@ func (l *launch) noteParents(targets []mountfs.Target) {
 	}
 }
 
-// remount gives mounts of earlier runs the configured options. A mount that a process writes to
-// stays writable, with a note.
-func (l *launch) remount(s *report.Running) error {
+// remount gives mounts of earlier runs the configured options: all of them, or none if a
+// process writes to one that is to be read-only.
+func (l *launch) remount(s *report.Running, dev mountfs.Device) error {
 	mounts, err := l.host.Mounts()
 	if err != nil {
 		return err
 	}
+	var changed []mountfs.Mount
 	for _, p := range l.targetPaths() {
 		m, _ := mountfs.MountAt(mounts, p)
-		differ := mountfs.OptionsDiffer(l.src.MountOptions, m)
-		if len(differ) == 0 {
+		if len(mountfs.OptionsDiffer(l.src.MountOptions, m)) == 0 {
 			continue
 		}
-		switch err := l.host.Remount(p, l.src.MountOptions); {
-		case errors.Is(err, mountfs.ErrBusy):
-			l.Note("mount-option: " + failure.Line(err) + "; snapsource up tries it again")
-		case err != nil:
-			return err
-		default:
-			s.Detail += fmt.Sprintf(" (%s remounted: %s)", p, strings.Join(differ, " "))
+		if err := l.host.Remount(p, l.src.MountOptions); err != nil {
+			for _, m := range changed {
+				err = failure.FollowedBy(err, l.host.Remount(m.Target, strings.Split(m.Options, ",")))
+			}
+			return l.remountError(err, dev)
 		}
+		changed = append(changed, m)
+	}
+	if len(changed) > 0 {
+		s.Detail += ", remounted with " + strings.Join(l.src.MountOptions, ",")
 	}
 	return nil
+}
+
+// remountError names who keeps the mounts from being changed.
+func (l *launch) remountError(err error, dev mountfs.Device) error {
+	if !errors.Is(err, mountfs.ErrBusy) {
+		return err
+	}
+	users := "what writes to it"
+	if holders, holdersErr := l.host.Holders(dev); holdersErr == nil && len(holders) > 0 {
+		users = strings.Join(holders, ", ")
+	}
+	return failure.Advise(err, "stop "+users+", or remove ro from mount-option; then run it again")
 }

@@ -136,7 +136,7 @@ func (l *launch) planMounts(obs observed) {
 		switch {
 		case t.State == mountfs.Mounted:
 			if differ := mountfs.OptionsDiffer(l.src.MountOptions, t.Mount); len(differ) > 0 {
-				l.addAction(report.Mount, "remount %s: %s", t.Path, strings.Join(differ, " "))
+				l.addAction(report.Mount, "remount %s, which %s", t.Path, mountfs.DescribeDifferences(differ))
 			}
 		case i == 0:
 			l.addAction(report.Mount, "at %s with %s", t.Path, strings.Join(l.src.MountOptions, ","))
@@ -169,7 +169,7 @@ func (l *launch) planRoles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set := l.cfg.Roles.Put(instance.Tags)
+	set := l.cfg.Roles.Put(instance.Tags, l.earlierRoles())
 	for _, key := range slices.Sorted(maps.Keys(set)) {
 		if instance.Tags[key] == set[key] {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"snapsource/agent/config"
 	"snapsource/agent/record"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
@@ -11,11 +12,12 @@ import (
 )
 
 // nothingToDo reports whether the result of an earlier run is still in place, the configured
-// roles were announced, the device has not grown, and the launch hook is done. If so, it
-// reports the source as ready, and names the settings that do not hold.
+// roles were announced, the device has not grown, the volume was as configured, and the launch
+// hook is done. If so, it reports the source as ready. If the volume was not as configured, only
+// EC2 knows whether it is now.
 func (l *launch) nothingToDo(ctx context.Context) bool {
 	r, dev, ready := record.Ready(l.host, l.host, l.src)
-	if !ready || !l.cfg.Roles.None() && r.Roles != record.Digest(l.cfg.Roles) || dev.Size > r.Size || !l.hook.NothingToDo(ctx, r) {
+	if !ready || len(driftOfVolume(l.src, r)) > 0 || !l.cfg.Roles.None() && r.Roles != record.Digest(l.cfg.Roles) || dev.Size > r.Size || !l.hook.NothingToDo(ctx, r) {
 		return false
 	}
 	l.reportReady(r, dev)
@@ -59,13 +61,17 @@ func (l *launch) recordOf(m mounted, before *record.Record) record.Record {
 		Node: m.device.Node, Major: m.device.Major, Minor: m.device.Minor, Size: m.device.Size,
 		Ready: time.Now(), Applied: applied(l.src, m, before),
 	}
+	r.Announced = l.cfg.Roles
+	if l.cfg.Roles.None() && before != nil {
+		r.Announced = before.Announced
+	}
 	if s, listed := l.ownSnapshot(m.placed); listed {
 		r.Taken, r.Revision = &s.Start, s.Tags[ec2ops.TagRevision]
 	} else if before != nil {
 		r.Taken, r.Revision = before.Taken, before.Revision
 	}
 	if l.hook.Record(&r); l.hook.ToBeWarmed() { // the roles follow when it enters service
-		r.Roles = ""
+		r.Roles, r.Announced = "", config.Roles{}
 	}
 	return r
 }

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +12,6 @@ import (
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
-	"snapsource/mountfs"
 )
 
 // StatusOptions say what [Agent.Status] asks.
@@ -56,9 +53,7 @@ func (r *run) status(ctx context.Context, o StatusOptions) error {
 		return r.statusOfVolume(ctx, here, why, o)
 	}
 	r.Report.State = report.StateReady
-	for _, note := range append(drift(r.src, here.record, here.mounts, *here.device), growth(here.record, *here.device)...) {
-		r.Note(note)
-	}
+	r.noteDrift(ctx, here, o)
 	if !o.Remote {
 		return nil
 	}
@@ -66,6 +61,38 @@ func (r *run) status(ctx context.Context, o StatusOptions) error {
 		return r.unknown("the Source is ready, but whether there is a newer release", err)
 	}
 	return nil
+}
+
+// noteDrift names the settings that do not hold. What the record has of the volume may be old, so
+// EC2 is asked before it is said, if it may be.
+func (r *run) noteDrift(ctx context.Context, here local, o StatusOptions) {
+	notes := driftOfVolume(r.src, here.record)
+	if len(notes) > 0 {
+		facts, err := here.record.Facts, error(nil)
+		if !o.Local {
+			facts, err = r.currentFacts(ctx, here.record.Volume)
+		}
+		if here.record.Facts = facts; err == nil && !o.Local {
+			notes = driftOfVolume(r.src, here.record)
+		} else {
+			for i := range notes {
+				notes[i] = "when up last ran, " + notes[i]
+			}
+		}
+	}
+	for _, note := range slices.Concat(notes, driftOfMounts(r.src, here.record, here.mounts, *here.device), growth(here.record, *here.device)) {
+		r.Note(note)
+	}
+}
+
+// currentFacts asks EC2 for the volume.
+func (r *run) currentFacts(ctx context.Context, id string) (record.Facts, error) {
+	if err := r.identify(ctx, launchhook.New(r.cloud.Group, "")); err != nil {
+		return record.Facts{}, err
+	}
+	defer r.InEC2()()
+	v, err := r.cloud.Volumes.Volume(ctx, id)
+	return factsOf(v), err
 }
 
 // statusOfVolume completes the status of a source that is not ready, unless only this host
@@ -76,7 +103,7 @@ func (r *run) statusOfVolume(ctx context.Context, here local, why string, o Stat
 	if here.any() {
 		r.Report.State = report.StateIncomplete
 	}
-	notReady := failure.Advise(r.notReady(why), here.advice())
+	notReady := failure.Advise(r.notReady(why), here.advice(r.src))
 	if o.Local {
 		return notReady
 	}
@@ -120,7 +147,11 @@ func (r *run) notReady(why string) error {
 // unknown is the error of a status that could not be found out.
 func (r *run) unknown(what string, err error) error {
 	why := strings.TrimPrefix(failure.Line(err), r.src.Name+": ") // of a step
-	return failure.Advise(failure.New(failure.ErrUnknown, r.src.Name+": "+what+" is not known: "+why), failure.Hint(err))
+	hint := failure.Hint(err)
+	if failure.ExitCode(err) == failure.ExitTemporary {
+		hint = "run it again" // there is nothing to continue
+	}
+	return failure.Advise(failure.New(failure.ErrUnknown, r.src.Name+": "+what+" is not known: "+why), hint)
 }
 
 func (r *run) listVolumes(ctx context.Context) (volumes []ec2ops.Volume, err error) {
@@ -176,110 +207,4 @@ func (r *run) revision(here local) string {
 		}
 	}
 	return here.record.Revision
-}
-
-// local is what this host shows of a source, without AWS.
-type local struct {
-	record   record.Record
-	known    bool            // there is a record, of a run that finished or not
-	device   *mountfs.Device // of the recorded volume; nil if the kernel shows none
-	mounts   []mountfs.Mount
-	paths    []report.Path
-	shutdown error // the file system has shut down
-}
-
-// observeHost reads the record and the mount table. It opens no path that only root may, but
-// finds a file system that has shut down only if it may.
-func (r *run) observeHost() (here local, err error) {
-	if here.mounts, err = r.host.Mounts(); err != nil {
-		return here, err
-	}
-	here.record, err = r.host.LoadRecord(r.src.Name)
-	if here.known = err == nil; here.known {
-		if dev, err := r.host.Find(here.record.Wants()); err == nil {
-			here.device = &dev
-		}
-	}
-	here.paths = observePaths(r.src, here.mounts, here.device)
-	for _, p := range here.paths {
-		if _, err := r.host.InspectTarget(p.Path); errors.Is(err, mountfs.ErrShutdown) {
-			here.shutdown = err
-			break
-		}
-	}
-	return here, nil
-}
-
-// observePaths compares the mount table with what is wanted at the mountpoint and the bind
-// targets. dev is the volume's device, nil if unknown.
-func observePaths(src config.Source, mounts []mountfs.Mount, dev *mountfs.Device) []report.Path {
-	var whole *mountfs.Mount // the file system, if it is at the mountpoint
-	observe := func(path, root string) report.Path {
-		p := report.Path{Path: path, Root: root, Options: []string{}}
-		m, ok := mountfs.MountAt(mounts, path)
-		switch {
-		case !ok:
-			p.Detail = "not mounted"
-			return p
-		case m.FSType != "xfs", dev != nil && (m.Major != dev.Major || m.Minor != dev.Minor), root != "/" && (whole == nil || m.Major != whole.Major || m.Minor != whole.Minor):
-			p.Detail = fmt.Sprintf("%s (%s) is mounted there instead", m.Source, m.FSType)
-			return p
-		case m.Root != root:
-			p.Detail = fmt.Sprintf("%s of the file system is mounted there, not %s", m.Root, root)
-			return p
-		}
-		if root == "/" {
-			whole = &m
-		}
-		p.Mounted, p.Options = true, strings.Split(m.Options, ",")
-		if differ := mountfs.OptionsDiffer(src.MountOptions, m); len(differ) > 0 {
-			p.Detail = "its options differ: " + strings.Join(differ, " ")
-		}
-		return p
-	}
-	paths := []report.Path{observe(src.Mount, "/")}
-	for _, bind := range src.Binds {
-		paths = append(paths, observe(bind.Target, "/"+bind.Dir))
-	}
-	return paths
-}
-
-// missing says why a source is not ready; "" if it is.
-func (h local) missing() string {
-	var list []string
-	for _, p := range h.paths {
-		if p.Detail != "" {
-			list = append(list, p.Path+": "+p.Detail)
-		}
-	}
-	switch {
-	case len(list) > 0:
-		return strings.Join(list, "; ")
-	case !h.known || h.record.Ready.IsZero():
-		return "it is mounted, but no run of snapsource up has finished since"
-	case h.device == nil:
-		return "it is mounted, but the kernel shows no device of " + h.record.Volume + " as the last run recorded it"
-	}
-	return ""
-}
-
-// any reports whether the host shows anything of the source.
-func (h local) any() bool {
-	return h.device != nil || slices.ContainsFunc(h.paths, func(p report.Path) bool { return p.Mounted })
-}
-
-// advice says how to make a source ready.
-func (h local) advice() string {
-	if slices.ContainsFunc(h.paths, func(p report.Path) bool { return strings.HasSuffix(p.Detail, "mounted there instead") }) {
-		return "unmount what is mounted there, then run snapsource up"
-	}
-	return "run snapsource up"
-}
-
-// growth says that the device has grown since the last run; nil if not.
-func growth(r record.Record, dev mountfs.Device) []string {
-	if dev.Size <= r.Size {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s has grown from %s to %s: snapsource up grows the file system", r.Volume, gib(r.Size), gib(dev.Size))}
 }

@@ -54,7 +54,7 @@ var statusTests = map[string]struct {
 	"a bind is missing, EC2 fails":    {true, func(w *world) { delete(w.host.mounts, theBind); unavailable(w) }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "could not be asked", false},
 	"another mount on top":            {true, func(w *world) { w.host.mounts[theBind] = 99 }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "mounted there instead", false},
 	"another directory is bound":      {true, func(w *world) { w.host.roots[theBind] = "/other" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "/other of the file system", false},
-	"options differ":                  {true, func(w *world) { w.host.options["/cp"] = "rw,nodev,noatime" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "options differ: +nosuid", false},
+	"options differ":                  {true, func(w *world) { w.host.options["/cp"] = "rw,nodev,noatime" }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "not as configured: it lacks nosuid", false},
 	"no record":                       {true, func(w *world) { w.host.records = nil }, StatusOptions{Local: true}, report.StateIncomplete, failure.ExitNotReady, "no run of snapsource up has finished", true},
 	"shut down":                       {true, func(w *world) { w.host.shutdown = true }, StatusOptions{}, report.StateIncomplete, failure.ExitNotReady, "shut down", true},
 	"the device has grown":            {true, func(w *world) { w.host.deviceSize = 20 << 30 }, StatusOptions{}, report.StateReady, 0, "has grown from 5 GiB to 20 GiB", true},
@@ -144,7 +144,7 @@ func TestSettingsThatDoNotHold(t *testing.T) {
 		"encrypted":       {func(s *config.Source) { s.Encrypted = true }, "only the volume of a new instance"},
 		"tags":            {func(s *config.Source) { s.Tags = map[string]string{"team": "web"} }, "does not have team=web"},
 		"device":          {func(s *config.Source) { s.Device = "/dev/sdh" }, "is attached as /dev/sdf, not /dev/sdh: snapsource down, then up"},
-		"XFS option":      {func(s *config.Source) { s.MountOptions = append(s.MountOptions, "logbufs=4") }, "are none, not logbufs=4"},
+		"XFS option":      {func(s *config.Source) { s.MountOptions = append(s.MountOptions, "logbufs=4") }, "/cp is mounted without logbufs=4: snapsource down"},
 		"a removed bind":  {func(s *config.Source) { s.Binds = nil }, "umount /home/deploy/codepen"},
 		"mount options":   {func(s *config.Source) { s.MountOptions = []string{"noatime", "noexec"} }, ""},
 		"the same device": {func(s *config.Source) { s.Device = "/dev/sdf" }, ""},
@@ -154,7 +154,7 @@ func TestSettingsThatDoNotHold(t *testing.T) {
 				w := ready(t)
 				cfg := config.DefaultConfig()
 				tc.change(&cfg.Sources[0])
-				for run := range 2 { // it is named in every run, and costs no call the second time
+				for run := range 2 { // it is named in every run
 					w.cloud.calls = nil
 					result, err := w.agent.Up(t.Context(), cfg)
 					if err != nil {
@@ -164,8 +164,8 @@ func TestSettingsThatDoNotHold(t *testing.T) {
 					if !strings.Contains(notes, tc.note) || tc.note == "" && notes != "" {
 						t.Errorf("run %d: notes %q, want %q", run+1, notes, tc.note)
 					}
-					if run == 1 && len(w.cloud.calls) != 0 {
-						t.Errorf("calls %v, want none", w.cloud.calls)
+					if m := mutating(w.cloud.calls); len(m) != 0 {
+						t.Errorf("calls %v, want none that change anything", m)
 					}
 				}
 				result, err := w.agent.Status(t.Context(), cfg, StatusOptions{})
@@ -177,23 +177,130 @@ func TestSettingsThatDoNotHold(t *testing.T) {
 	}
 }
 
-// TestRemountBusy: an option that a writer prevents is named, and tried again by the next run.
+// TestRemountBusy: an option that a writer prevents is an error that names the writer; none of
+// the mounts is changed.
 func TestRemountBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t)
 		cfg := config.DefaultConfig()
 		cfg.Sources[0].MountOptions = append(cfg.Sources[0].MountOptions, "ro")
-		w.host.remountErr = fmt.Errorf("remount: %w", mountfs.ErrBusy)
-		result, err := w.agent.Up(t.Context(), cfg)
-		if err != nil || len(result.Sources[0].Notes) != 2 {
-			t.Errorf("%v, %v; want a note for each mount", result.Sources[0].Notes, err)
+		w.host.remountErr = map[string]error{theBind: fmt.Errorf("remount: %w", mountfs.ErrBusy)}
+		w.host.holders = map[uint32][]string{1: {"puma (pid 7)"}}
+		_, err := w.agent.Up(t.Context(), cfg)
+		if failure.ExitCode(err) != failure.ExitTemporary || !strings.Contains(failure.Hint(err), "stop puma (pid 7), or remove ro") {
+			t.Errorf("%v; %s", err, failure.Hint(err))
 		}
-		if _, err := w.agent.Status(t.Context(), cfg, StatusOptions{}); failure.ExitCode(err) != failure.ExitNotReady {
-			t.Errorf("status: %v, want not ready", err)
+		if w.host.options["/cp"] != "rw,noatime,nosuid,nodev" && w.host.options["/cp"] != "noatime,nosuid,nodev" {
+			t.Errorf("/cp has %s", w.host.options["/cp"])
 		}
 		w.host.remountErr = nil
 		if _, err := w.agent.Up(t.Context(), cfg); err != nil || w.host.options["/cp"] != "noatime,nosuid,nodev,ro" {
 			t.Errorf("%v, %v", w.host.options, err)
+		}
+	})
+}
+
+// TestFactsAreAsked: once the volume is changed as the note says, nothing says otherwise.
+func TestFactsAreAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		cfg := config.DefaultConfig()
+		cfg.Sources[0].Throughput = 250
+		for _, v := range w.cloud.volumes {
+			v.Throughput = 250
+		}
+		result, err := w.agent.Status(t.Context(), cfg, StatusOptions{})
+		if notes := result.Sources[0].Notes; err != nil || len(notes) != 0 {
+			t.Errorf("status: %q, %v", notes, err)
+		}
+		result, err = w.agent.Status(t.Context(), cfg, StatusOptions{Local: true})
+		if notes := result.Sources[0].Notes; err != nil || len(notes) != 1 || !strings.HasPrefix(notes[0], "when up last ran, ") {
+			t.Errorf("status --local: %q, %v", notes, err)
+		}
+		result, err = w.agent.Up(t.Context(), cfg)
+		if notes := result.Sources[0].Notes; err != nil || len(notes) != 0 {
+			t.Errorf("up: %q, %v", notes, err)
+		}
+		w.restart()
+		if _, err := w.agent.Up(t.Context(), cfg); err != nil || len(w.cloud.calls) != 0 {
+			t.Errorf("the next up: calls %v, %v", w.cloud.calls, err)
+		}
+	})
+}
+
+// TestDetachedWhileMounted: a volume that was detached by force leaves its mounts. Each command
+// says so, and down unmounts them.
+func TestDetachedWhileMounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		w.host.noDevice = true
+		for _, v := range w.cloud.volumes {
+			v.State, v.Attachments = ec2ops.VolumeAvailable, nil
+		}
+		for name, run := range map[string]func() error{
+			"up":   func() error { _, err := w.agent.Up(t.Context(), config.DefaultConfig()); return err },
+			"plan": func() error { _, err := w.agent.Plan(t.Context(), config.DefaultConfig()); return err },
+			"status": func() error {
+				_, err := w.agent.Status(t.Context(), config.DefaultConfig(), StatusOptions{})
+				return err
+			},
+		} {
+			if err := run(); err == nil || !strings.Contains(err.Error(), "was detached") || !strings.Contains(failure.Hint(err), "snapsource down, then snapsource up") {
+				t.Errorf("%s: %v; %s", name, err, failure.Hint(err))
+			}
+		}
+		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil || len(w.host.mounts) != 0 {
+			t.Errorf("down: mounts %v, %v", w.host.mounts, err)
+		}
+	})
+}
+
+// TestCoveredMountpoint: what is mounted over the mountpoint is named, and not the bind, which is
+// as it should be.
+func TestCoveredMountpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		w.host.covered = "/cp"
+		result, err := w.agent.Status(t.Context(), config.DefaultConfig(), StatusOptions{})
+		paths := result.Sources[0].Paths
+		if paths[0].Mounted || paths[0].Detail != "tmpfs (tmpfs) is mounted there instead" || !paths[1].Mounted || !strings.Contains(failure.Hint(err), "unmount") {
+			t.Errorf("%+v, %v; %s", paths, err, failure.Hint(err))
+		}
+		_, err = w.agent.Up(t.Context(), config.DefaultConfig())
+		if failure.ExitCode(err) != failure.ExitRefused || !strings.Contains(err.Error(), "/cp is the mountpoint of tmpfs") {
+			t.Errorf("up: %v", err)
+		}
+	})
+}
+
+// TestUnknownOption: it is found before anything is made or remounted.
+func TestUnknownOption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config.DefaultConfig()
+		cfg.Sources[0].MountOptions = []string{"nosuch"}
+		for name, w := range map[string]*world{"launch": withRelease(), "ready": ready(t)} {
+			if _, err := w.agent.Up(t.Context(), cfg); failure.ExitCode(err) != failure.ExitUsage || len(mutating(w.cloud.calls)) != 0 {
+				t.Errorf("%s: %v, calls %v", name, err, w.cloud.calls)
+			}
+		}
+	})
+}
+
+// TestRolesOfAnEarlierRun: other roles take the place of those that an earlier run put on the
+// instance, and down removes them also if none are configured any more.
+func TestRolesOfAnEarlierRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withRelease()
+		w.cloud.instanceTags["Roles"] = "cron" // by somebody else
+		cfg := config.DefaultConfig()
+		for _, roles := range []string{"app", "db"} {
+			cfg.Roles.Roles = []string{roles}
+			if _, err := w.agent.Up(t.Context(), cfg); err != nil || w.cloud.instanceTags["Roles"] != "cron,"+roles {
+				t.Errorf("%s: %v, %v", roles, w.cloud.instanceTags, err)
+			}
+		}
+		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil || w.cloud.instanceTags["Roles"] != "cron" {
+			t.Errorf("down: %v, %v", w.cloud.instanceTags, err)
 		}
 	})
 }

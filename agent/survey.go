@@ -30,7 +30,7 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 	}
-	if err := l.host.CheckWritable(); err != nil { // before a volume is made that it could not record
+	if err := l.checkHost(); err != nil {
 		return obs, err
 	}
 	once := l.limiter.First(ctx, l.Self)
@@ -67,7 +67,7 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 		}
 	}
 	s.Detail = obs.String()
-	if err := l.checkMountedElsewhere(obs); err != nil {
+	if err := l.checkMounts(obs); err != nil {
 		return obs, err
 	}
 	if err := checkTargets(obs.targets, obs.device); err != nil {
@@ -76,23 +76,55 @@ func (l *launch) survey(ctx context.Context) (obs observed, err error) {
 	return obs, l.checkParentMounts(obs.targets)
 }
 
-// checkMountedElsewhere refuses a volume that is mounted at another mountpoint than the
-// configured one: the setting has changed.
-func (l *launch) checkMountedElsewhere(obs observed) error {
-	if obs.device == nil {
-		return nil
-	}
-	mounts, err := l.host.Mounts()
-	if err != nil || mountfs.MountedAt(mounts, l.src.Mount, *obs.device) {
+// checkHost checks what this host must be able to do, before a volume is made: save a record, and
+// mount with the configured options.
+func (l *launch) checkHost() error {
+	if err := l.host.CheckWritable(); err != nil {
 		return err
 	}
-	for _, m := range mounts {
-		if m.Major == obs.device.Major && m.Minor == obs.device.Minor && m.Root == "/" {
-			return failure.Advise(fmt.Errorf("%w: %s is mounted at %s, not at %s as configured", failure.ErrRefused, obs.choice.volume.ID, m.Target, l.src.Mount),
-				"snapsource down, then snapsource up, mounts it there; or set mount to "+m.Target)
+	if len(mountfs.XFSOptions(l.src.MountOptions)) == 0 {
+		return nil
+	}
+	return l.host.CheckOptions(l.src.MountOptions)
+}
+
+// checkMounts refuses what only a down and up can correct: a volume that is mounted at another
+// mountpoint than the configured one, and one that was detached while it was mounted.
+func (l *launch) checkMounts(obs observed) error {
+	mounts, err := l.host.Mounts()
+	if err != nil {
+		return err
+	}
+	if obs.device != nil {
+		if at := mountedElsewhere(mounts, l.src.Mount, *obs.device); at != "" {
+			return failure.Advise(fmt.Errorf("%w: %s is mounted at %s, not at %s as configured", failure.ErrRefused, obs.choice.volume.ID, at, l.src.Mount), downAndUp)
 		}
+		return nil
+	}
+	known, err := l.host.LoadRecord(l.src.Name)
+	if err == nil && l.lostDevice(ec2ops.Volume{ID: known.Volume}) != nil {
+		return failure.Advise(fmt.Errorf("%w: %s was detached while it was mounted", failure.ErrRefused, known.Volume), downAndUp)
 	}
 	return nil
+}
+
+// downAndUp is the advice for what only a new mount corrects.
+const downAndUp = "run snapsource down, then snapsource up"
+
+// mountedElsewhere returns where a device's file system is mounted if not at the mountpoint; ""
+// if it is there, or nowhere.
+func mountedElsewhere(mounts []mountfs.Mount, mountpoint string, dev mountfs.Device) string {
+	elsewhere := ""
+	for _, m := range mounts {
+		if m.Major != dev.Major || m.Minor != dev.Minor || m.Root != "/" {
+			continue
+		}
+		if m.Target == mountpoint { // maybe covered
+			return ""
+		}
+		elsewhere = m.Target
+	}
+	return elsewhere
 }
 
 // recordedAt returns the id of the recorded volume if it is mounted at one of the targets, else "".
@@ -191,7 +223,7 @@ func checkTargets(targets []mountfs.Target, dev *mountfs.Device) error {
 		case mountfs.Occupied:
 			return fmt.Errorf("%w: %s is not empty", mountfs.ErrTarget, t.Path)
 		default:
-			return fmt.Errorf("%w: %s: %s", mountfs.ErrTarget, t.Path, t.Detail)
+			return failure.Advise(fmt.Errorf("%w: %s: %s", mountfs.ErrTarget, t.Path, t.Detail), "name the real directory in mount or bind, or remove what is at that path")
 		}
 	}
 	return nil

@@ -18,7 +18,12 @@ import (
 // stale, so it asks the kernel for the mounts and users of the device. It detaches nothing
 // that is in use.
 func (r *run) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error {
-	if err := r.unmount(ctx, v); err != nil {
+	return r.takeDownFrom(ctx, v, r.lostDevice(v), remove)
+}
+
+// takeDownFrom is takeDown for a volume whose device may be lost; see [run.lostDevice].
+func (r *run) takeDownFrom(ctx context.Context, v ec2ops.Volume, lost *mountfs.Device, remove bool) error {
+	if err := r.unmount(ctx, v, lost); err != nil {
 		return err
 	}
 	if err := r.detach(ctx, v); err != nil {
@@ -53,10 +58,16 @@ func (r *run) mountsOf(dev mountfs.Device) (list []mountfs.Mount, err error) {
 
 // unmountable lists the volume's mounts in unmount order. It fails if a mount is covered or
 // the file system is frozen: unmounted, it would stay frozen, and no mountpoint would be left
-// to thaw it by. dev is nil if the kernel shows no device.
-func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
-	if dev, err = r.deviceOf(v); err != nil || dev == nil {
+// to thaw it by. dev is nil if the kernel shows no device, and has lost none.
+func (r *run) unmountable(v ec2ops.Volume, lost *mountfs.Device) (dev *mountfs.Device, mounts []mountfs.Mount, err error) {
+	if dev, err = r.deviceOf(v); err != nil {
 		return nil, nil, err
+	}
+	if dev == nil {
+		dev = lost
+	}
+	if dev == nil {
+		return nil, nil, nil
 	}
 	if mounts, err = r.mountsOf(*dev); err != nil || len(mounts) == 0 {
 		return dev, nil, err
@@ -68,13 +79,31 @@ func (r *run) unmountable(v ec2ops.Volume) (dev *mountfs.Device, mounts []mountf
 	return dev, mounts, err
 }
 
+// lostDevice returns the recorded device of a volume that is still mounted although the kernel
+// no longer shows the device: the volume was detached by force. nil if that is not so. The
+// mount keeps the device's number from being used again.
+func (r *run) lostDevice(v ec2ops.Volume) *mountfs.Device {
+	known, err := r.host.LoadRecord(r.src.Name)
+	if err != nil || known.Volume != v.ID || known.Major == 0 {
+		return nil
+	}
+	if dev, err := r.deviceOf(v); err != nil || dev != nil {
+		return nil
+	}
+	dev := &mountfs.Device{Node: known.Node, Major: known.Major, Minor: known.Minor}
+	if mounts, err := r.mountsOf(*dev); err == nil && len(mounts) == 0 {
+		return nil
+	}
+	return dev
+}
+
 // unmount unmounts everything from the volume's device. If that fails, or the device is still
 // in use, for example by a container with its own mount namespace, it restores all mounts.
-func (r *run) unmount(ctx context.Context, v ec2ops.Volume) (err error) {
+func (r *run) unmount(ctx context.Context, v ec2ops.Volume, lost *mountfs.Device) (err error) {
 	s := r.Begin(report.Unmount)
 	defer s.End(&err)
 	s.Detail = "nothing is mounted"
-	dev, mounts, err := r.unmountable(v)
+	dev, mounts, err := r.unmountable(v, lost)
 	if err != nil || dev == nil {
 		return err
 	}

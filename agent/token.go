@@ -29,6 +29,10 @@ const (
 	// which create fails.
 	createAttempts = 3
 
+	// tellWait is the shortest wait for a deleted volume that a note explains: a launch takes
+	// some 3 s.
+	tellWait = 5 * time.Second
+
 	// tagListTimeout bounds polling the list by tags for a volume that was not found by its id.
 	tagListTimeout = 5 * time.Second
 )
@@ -50,9 +54,13 @@ func (l *launch) makeVolume(ctx context.Context, s *report.Running, c choice) (p
 	var lastErr error // why the last token was used up
 	for generation := 1; generation <= maxGenerations; generation++ {
 		o.spec.Token = ec2ops.Token(l.Self.InstanceID, l.Self.Zone, l.src.Name, generation)
+		began := time.Now()
 		p, err := l.createWithToken(ctx, s, o)
 		switch {
 		case errors.Is(err, errGone):
+			if waited := time.Since(began); waited >= tellWait {
+				l.Note(fmt.Sprintf("waited %s for EC2 to show the volume of an earlier request: it is deleted", waited.Round(time.Second)))
+			}
 			if lastErr = err; len(o.taken) == createAttempts {
 				return placed{}, o.reclaimedError()
 			}

@@ -71,7 +71,7 @@ func (l *launch) runUndo(ctx context.Context, action undoAction, id string) erro
 	}
 	switch action {
 	case undoMount:
-		return l.unmount(ctx, v)
+		return l.unmount(ctx, v, nil)
 	case undoAttachment:
 		return l.takeDown(ctx, v, false)
 	}

@@ -121,6 +121,15 @@ func explain(err error, sb Superblock, options []string) error {
 	return err
 }
 
+// CheckKnown returns ErrOption for the first option that the kernel's XFS does not know, or not
+// with its value. It mounts nothing. nil also means that the kernel does not say.
+func CheckKnown(options []string) error {
+	if o := unknownOption(XFSOptions(options)); o != "" {
+		return fmt.Errorf("%w: %q", ErrOption, o)
+	}
+	return nil
+}
+
 // unknownOption returns the first option that the kernel's XFS does not know, without
 // mounting anything; "" when it knows all or does not say.
 func unknownOption(options []string) string {

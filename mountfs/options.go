@@ -137,6 +137,16 @@ func OptionsDiffer(wanted []string, m Mount) (differences []string) {
 	return differences
 }
 
+// DescribeDifferences puts the result of [OptionsDiffer] in words: "lacks nosuid, has ro".
+func DescribeDifferences(differences []string) string {
+	var words []string
+	for _, d := range differences {
+		verb := map[byte]string{'+': "lacks ", '-': "has "}[d[0]]
+		words = append(words, verb+d[1:])
+	}
+	return strings.Join(words, ", ")
+}
+
 // FileSystemOptions returns the options that belong to the file system and not to a mount of
 // it. [Remount] does not change them.
 func FileSystemOptions(options []string) (list []string) {
@@ -147,6 +157,15 @@ func FileSystemOptions(options []string) (list []string) {
 		}
 	}
 	return list
+}
+
+// XFSOptions returns the options that only XFS knows.
+func XFSOptions(options []string) []string {
+	_, data, err := splitOptions(options)
+	if err != nil {
+		return nil
+	}
+	return data
 }
 
 // optionMax is far longer than any XFS option; all of them share one page.

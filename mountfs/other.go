@@ -48,6 +48,9 @@ func Wait(context.Context, Volume) (Device, error) {
 	return Device{}, unsupported("wait for a device")
 }
 
+// CheckKnown checks nothing.
+func CheckKnown([]string) error { return nil }
+
 // Remount needs Linux.
 func Remount(string, []string) error { return unsupported("remount") }
 

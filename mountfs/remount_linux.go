@@ -26,7 +26,7 @@ func Remount(target string, options []string) error {
 	defer dir.Close()
 	remount := func(flags uintptr, data string) error {
 		if err := unix.Mount("", procFD(int(dir.Fd())), "", flags, data); err != nil {
-			return &MountError{Op: "remount", Target: target, Flags: flags, Data: data, Err: err, Why: remountMeaning(err)}
+			return &MountError{Op: "remount", Target: target, Data: strings.Join(options, ","), Err: err, Why: remountMeaning(err)}
 		}
 		return nil
 	}

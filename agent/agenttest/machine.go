@@ -2,9 +2,9 @@ package agenttest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"maps"
 	"slices"
 	"sync"
@@ -209,6 +209,9 @@ func (m *Machine) MkfsPath() (string, error) { return "/sbin/mkfs.xfs", nil }
 // Revision implements [Host].
 func (m *Machine) Revision(string) string { return "" }
 
+// CheckOptions implements [Host].
+func (m *Machine) CheckOptions([]string) error { return nil }
+
 // CheckWritable implements [Host].
 func (m *Machine) CheckWritable() error { return nil }
 
@@ -218,7 +221,7 @@ func (m *Machine) LoadRecord(source string) (record.Record, error) {
 	defer m.mu.Unlock()
 	r, ok := m.records[source]
 	if !ok {
-		return r, errors.New("no record")
+		return r, fs.ErrNotExist
 	}
 	return r, nil
 }

@@ -172,7 +172,7 @@ func FuzzRoles(f *testing.F) {
 			return
 		}
 		have := map[string]string{r.RolesTag: theirs}
-		for k, v := range r.Put(have) {
+		for k, v := range r.Put(have, Roles{}) {
 			have[k] = v
 		}
 		all := SplitList(have[r.RolesTag])
@@ -181,7 +181,7 @@ func FuzzRoles(f *testing.F) {
 				t.Fatalf("%q beside %q gives %q", ours, theirs, have)
 			}
 		}
-		if again := r.Put(have); again[r.RolesTag] != have[r.RolesTag] || again[r.StagesTag] != have[r.StagesTag] {
+		if again := r.Put(have, Roles{}); again[r.RolesTag] != have[r.RolesTag] || again[r.StagesTag] != have[r.StagesTag] {
 			t.Fatalf("%q: once more sets %q", have, again)
 		}
 		set, remove := r.Remove(have)

@@ -40,12 +40,13 @@ func (r Roles) validate() error {
 // None reports whether no roles, stages or project are configured.
 func (r Roles) None() bool { return len(r.Roles) == 0 && len(r.Stages) == 0 && r.Project == "" }
 
-// Put returns the tags to set on an instance that has these tags. It keeps the roles that
-// others added.
-func (r Roles) Put(have map[string]string) map[string]string {
+// Put returns the tags to set on an instance that has these tags. It replaces what an earlier
+// run of ours put there, and keeps the roles that others added.
+func (r Roles) Put(have map[string]string, earlier Roles) map[string]string {
 	set := map[string]string{}
+	was := map[string][]string{earlier.RolesTag: earlier.Roles, earlier.StagesTag: earlier.Stages}
 	for key, ours := range map[string][]string{r.RolesTag: r.Roles, r.StagesTag: r.Stages} {
-		all := SplitList(have[key])
+		all := slices.DeleteFunc(SplitList(have[key]), func(v string) bool { return slices.Contains(was[key], v) && !slices.Contains(ours, v) })
 		for _, v := range ours {
 			if !slices.Contains(all, v) {
 				all = append(all, v)
@@ -59,6 +60,25 @@ func (r Roles) Put(have map[string]string) map[string]string {
 		set[r.ProjectTag] = r.Project
 	}
 	return set
+}
+
+// With returns these roles and those of an earlier run, where the keys of their tags are the same.
+func (r Roles) With(earlier Roles) Roles {
+	add := func(key, was string, list, more []string) []string {
+		list = slices.Clone(list)
+		for _, v := range more {
+			if key == was && !slices.Contains(list, v) {
+				list = append(list, v)
+			}
+		}
+		return list
+	}
+	r.Roles = add(r.RolesTag, earlier.RolesTag, r.Roles, earlier.Roles)
+	r.Stages = add(r.StagesTag, earlier.StagesTag, r.Stages, earlier.Stages)
+	if r.Project == "" && r.ProjectTag == earlier.ProjectTag {
+		r.Project = earlier.Project
+	}
+	return r
 }
 
 // Remove returns the tags to set and those to remove, with their values, so that an instance

@@ -44,12 +44,12 @@ func TestPutAndTakeOffRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tags := maps.Clone(tc.have)
-			maps.Copy(tags, ours.Put(tags))
+			maps.Copy(tags, ours.Put(tags, Roles{}))
 			if !maps.Equal(tags, tc.after) {
 				t.Errorf("put: %v, want %v", tags, tc.after)
 			}
 			again := maps.Clone(tags)
-			if maps.Copy(again, ours.Put(tags)); !maps.Equal(again, tags) {
+			if maps.Copy(again, ours.Put(tags, Roles{})); !maps.Equal(again, tags) {
 				t.Errorf("put again: %v", again)
 			}
 			set, remove := ours.Remove(tags)

@@ -2,7 +2,9 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"snapsource/agent/failure"
@@ -62,7 +64,14 @@ func (s *snapshot) mountedPaths() (r record.Record, paths []report.Path, err err
 		err := fmt.Errorf("%w: %s is not ready here: %s", failure.ErrTemporary, s.source.Name, why)
 		return r, nil, failure.Advise(err, "run snapsource up first")
 	}
-	if r, err = s.Host.LoadRecord(s.source.Name); err != nil || r.Ready.IsZero() || r.Instance != s.run.Self.InstanceID {
+	r, err = s.Host.LoadRecord(s.source.Name)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return r, nil, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return notReady("the record of the last launch can't be read: " + failure.Line(err))
+	}
+	if err != nil || r.Ready.IsZero() || r.Instance != s.run.Self.InstanceID {
 		return notReady("no launch has finished since this instance was booted")
 	}
 	dev, err := s.Host.Find(r.Wants())

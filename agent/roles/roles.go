@@ -54,15 +54,16 @@ func (r Roles) fromMetadata(ctx context.Context) (map[string]string, bool) {
 	return r.Tags.OwnTags(ctx, []string{r.Wanted.RolesTag, r.Wanted.StagesTag, r.Wanted.ProjectTag})
 }
 
-// Put adds the roles and reports whether it tagged the instance. With force it tags even if
-// EC2 shows the roles: they may have been removed a moment ago.
-func (r Roles) Put(ctx context.Context, dev *mountfs.Device, force bool) (changed bool, err error) {
+// Put adds the roles, in place of those of an earlier run, and reports whether it tagged the
+// instance. With force it tags even if EC2 shows the roles: they may have been removed a moment
+// ago.
+func (r Roles) Put(ctx context.Context, dev *mountfs.Device, earlier config.Roles, force bool) (changed bool, err error) {
 	defer r.Run.InEC2()()
 	have, err := r.Now(ctx, dev)
 	if err != nil {
 		return false, err
 	}
-	put := r.Wanted.Put(have)
+	put := r.Wanted.Put(have, earlier)
 	for key, value := range put {
 		force = force || have[key] != value
 	}
