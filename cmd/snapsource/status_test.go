@@ -47,7 +47,7 @@ snapsource up --size 8 --mount-option noexec
 findmnt -no OPTIONS /home/deploy/codepen
 df --output=size -BM /cp | tail -1`)
 	wantAll(out, "has 6 GiB, not 8 GiB as configured: aws ec2 modify-volume", "is attached as /dev/sdf, not /dev/sdk: snapsource down, then up",
-		"(grown from 6 GiB to 8 GiB)", "remounted:", "rw,noexec,relatime")
+		"(grown from 6 GiB to 8 GiB)", "remounted with noexec", "rw,noexec,relatime")
 
 	out = s.run("web-1", `
 snapsource up # after the reboot
