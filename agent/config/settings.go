@@ -136,31 +136,31 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 	return c, nil
 }
 
-// LoadRoles returns the roles' settings of the file and the environment, like [Load]. Settings of
-// sources do not matter.
-func LoadRoles(file string, environ []string) (Roles, error) {
+// LoadRun returns the configuration with the run's settings of the file and the environment, like
+// [Load]. Settings of sources do not matter. Only the roles' settings are checked.
+func LoadRun(file string, environ []string) (Config, error) {
 	c := DefaultConfig()
 	read, text, err := loadFile(&c, file)
 	if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
 	env, err := fromEnviron(environ)
 	if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
 	for _, s := range Settings() {
 		if vs := env[s.Name]; !s.OfSource && len(vs) > 0 {
 			if err := s.set(&c, nil, vs); err != nil {
-				return Roles{}, fmt.Errorf("%s: %w", s.Env(), err)
+				return Config{}, fmt.Errorf("%s: %w", s.Env(), err)
 			}
 		}
 	}
 	if err := c.Roles.validate(); err != nil && read != "" {
-		return Roles{}, fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
+		return Config{}, fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
 	} else if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
-	return c.Roles, nil
+	return c, nil
 }
 
 // override applies the environment and then the flags to c.

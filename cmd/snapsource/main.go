@@ -39,6 +39,7 @@ type program struct {
 
 	verbose bool
 	json    bool             // the command's output is JSON
+	settled bool             // json is as the settings have it
 	result  func(header) any // the document of the command's work, once it has begun
 	last    lastRun          // whose metrics are written
 }
@@ -56,7 +57,9 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	c, runErr := root.ExecuteContextC(ctx)
-	p.json = p.json || runErr != nil && wantsJSON(args, os.Environ())
+	if runErr != nil && !p.settled {
+		p.json = p.wantsJSON(c, args, os.Environ())
+	}
 	runErr = interruption(ctx, runErr, nextRun(c.Name()))
 	if runErr != nil {
 		p.report(runErr, stderr)
