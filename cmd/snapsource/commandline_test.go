@@ -49,6 +49,9 @@ func TestMistyped(t *testing.T) {
 		"reject snap-0123":                    `"snap-0123" is not the id of a snapshot`,
 		"reject vol-0123456789abcdef0":        "is not the id of a snapshot",
 		"reject":                              "usage: snapsource reject SNAPSHOT|latest",
+		"completion":                          "name the shell, one of bash, ",
+		"completion basj":                     `"basj" is not one of bash, fish, powershell, zsh; did you mean bash?`,
+		"completion bash now":                 `completion bash takes no argument "now"`,
 		"version --output yaml":               `"yaml" is neither text nor json`,
 		"snapshots --region us_west_2":        "is not the name of a region",
 		"hosts --role app --region us_west":   "is not the name of a region",
@@ -121,6 +124,24 @@ func TestHelp(t *testing.T) {
 		c, _, err := root.Find([]string{command})
 		if err != nil || c.Flags().Lookup("size") == nil {
 			t.Errorf("%s does not accept --size: %v", command, err)
+		}
+	}
+}
+
+// TestUnwritable: a result that can't be written is one error, which says where to look.
+func TestUnwritable(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	atWorkstation(t, fake.EC2URL)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, line := range []string{"completion bash", "completion zsh", "completion fish", "completion powershell", "help", "up --help", "version", "--version", "snapshots", "prune"} {
+		var said bytes.Buffer
+		code := run(t.Context(), host{}, strings.Fields(line), full, &said)
+		if code != 75 || strings.Count(said.String(), "snapsource: ") != 1 || !strings.Contains(said.String(), "the result could not be written: write /dev/full: no space left on device\n  to do: check where stdout goes") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said.String())
 		}
 	}
 }
