@@ -217,7 +217,7 @@ func TestSnapshotsList(t *testing.T) {
 		t.Fatalf("%s%s", out, said)
 	}
 	contains(t, lines[1], "60 min", "5 GiB", "completed", "3f2a9c1d0b7e ", "i-0123456789abcdef0", strings.Repeat("fast ", 20), "takes this one")
-	contains(t, lines[2], "3 days", "does not: rejected 2026-11-24T00:00:00Z bad")
+	contains(t, lines[2], "3 days", "does not: rejected 2026-11-24 00:00 UTC: bad")
 	_, out, _ = say(t, "snapshots --output json")
 	contains(t, out, `"revision": "3f2a9c1d0b7e4a55"`, `"instance": "i-0123456789abcdef0"`, `"description": "fast `, `"why_not": "rejected `)
 }

@@ -84,8 +84,16 @@ func printPruned(w io.Writer, list []releases.Pruned, undeleted string) {
 	printColumns(w, rows, uncut)
 }
 
-// age formats how long something has existed: "3 days", "5 h", "12 min".
+// age formats how long something has existed, in a sentence: [shortAge], or "less than a minute".
 func age(d time.Duration) string {
+	if d < time.Minute {
+		return "less than a minute"
+	}
+	return shortAge(d)
+}
+
+// shortAge formats how long something has existed, in a column: "3 days", "5 h", "12 min".
+func shortAge(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", int(d.Hours()/24))

@@ -67,7 +67,7 @@ func snapshotRow(r releases.Release, now time.Time) []string {
 	if !r.Chosen {
 		what = "does not: " + r.WhyNot
 	}
-	return []string{r.Snapshot, r.Start.UTC().Format(stamp), age(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
+	return []string{r.Snapshot, r.Start.UTC().Format(stamp), shortAge(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
 		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, r.Description, what}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -92,15 +93,20 @@ func (t *table) finishPlan(s *report.Source) {
 		return
 	}
 	for _, a := range s.Actions {
-		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
+		t.resultRow(string(a.Step), a.What)
 	}
+}
+
+// resultRow prints a row of a result: a name and what there is of it.
+func (t *table) resultRow(name, value string) {
+	printHanging(t.out, fmt.Sprintf("  %-*s ", stepIndent-3, name), value)
 }
 
 func (t *table) finishStatus(s *report.Source) {
 	t.header(s.Source, s.Instance, s.Zone)
 	row := func(name, value string) {
 		if value != "" {
-			printEscaped(t.out, "  %-10s %s\n", name, value)
+			t.resultRow(name, value)
 		}
 	}
 	state := string(s.State)

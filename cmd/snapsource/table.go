@@ -187,7 +187,7 @@ func (t *table) step(e report.Event) {
 		detail = "failed"
 	}
 	for _, line := range stepLines(e.Step, plain(detail), e.Took, terminalWidth(t.out)) {
-		printEscaped(t.out, "%s\n", line)
+		printUnwrapped(t.out, "%s\n", line)
 	}
 }
 
