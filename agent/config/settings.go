@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -178,7 +179,7 @@ func ofFile(read string, text []byte, err error, env, flags map[string][]string)
 	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
 		return err
 	}
-	return fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
+	return fmt.Errorf("%s: %w", read, redact(byLine(err, text), scalarsOf(text)))
 }
 
 // apply applies the values of one layer to c.
@@ -257,6 +258,9 @@ func lastOf(lists ...[]string) string {
 
 func setNumber(to *int32, v string) error {
 	n, err := strconv.ParseInt(v, 10, 32)
+	if errors.Is(err, strconv.ErrRange) {
+		return Usagef("%q is out of range", v)
+	}
 	if err != nil {
 		return Usagef("%q is not a whole number", v)
 	}

@@ -131,7 +131,10 @@ func (h *hosts) prepare(c *cobra.Command) error {
 		return config.Usage(fmt.Sprintf("--output: %q is none of text, json, ansible", h.output))
 	}
 	for _, f := range h.filters {
-		name, value, _ := strings.Cut(f, "=")
+		name, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return config.Usagef("--filter: %q is not NAME=VALUE", f)
+		}
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
 	h.program.watch.allow("read the configuration", configTimeout, endGrace)
