@@ -250,6 +250,8 @@ func TestRejectAndPromote(t *testing.T) {
 		{"reject " + rejectedOne, 0, rejectedOne + " is rejected already, nothing is changed; a launch takes " + newest},
 		{"promote " + newest, 0, newest + " is eligible already, nothing is changed; a launch now takes " + newest},
 		{"promote " + newest + " --source shop", 64, newest + " is a snapshot of codepen-app, not of shop; name its source with --source"},
+		{"promote snap-01234567890abcdef", 64, "there is no snapshot snap-01234567890abcdef in this account and region (us-west-2)\n  to do: snapsource snapshots lists those of the source; --region chooses another region\n"},
+		{"reject snap-01234567890abcdef", 64, "there is no snapshot snap-01234567890abcdef in this account and region (us-west-2)\n"},
 		{"promote " + rejectedOne, 0, rejectedOne + " is eligible; a launch now takes " + newest},
 		{"reject latest", 0, newest + " is rejected; a launch now takes " + rejectedOne},
 		{"reject latest", 64, newest + " was rejected less than a minute ago; to reject " + rejectedOne + " as well, name it"},
