@@ -288,6 +288,18 @@ func TestAccount(t *testing.T) {
 		t.Setenv(unset, "")
 	}
 	check("--profile ops")
+	for _, line := range []string{"snapshots --profile ops --region eu-nowhere-1", "hosts --role app --profile ops --region eu-nowhere-1", "prune --profile ops --region eu-nowhere-1"} {
+		if code, _, said := say(t, line); code != 64 || !strings.Contains(said, "not 'eu-nowhere-1'\n  to do: choose another region with AWS_REGION, or with --region") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said)
+		}
+	}
+	t.Setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:1")
+	for _, line := range []string{"snapshots --profile ops --timeout 1s", "hosts --role app --profile ops --timeout 1s"} {
+		if code, _, said := say(t, line); code != 75 || !strings.Contains(said, ": connection refused at http://127.0.0.1:1: not done within 1s\n") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said)
+		}
+	}
+	t.Setenv("AWS_ENDPOINT_URL_EC2", fake.EC2URL)
 	t.Setenv("AWS_PROFILE", "ops")
 	t.Setenv("AWS_REGION", "eu-west-1")
 	check("--region us-west-2")

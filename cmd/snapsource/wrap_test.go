@@ -61,7 +61,9 @@ func TestWrapped(t *testing.T) {
 		"prune": func(w io.Writer) {
 			printPruned(w, []releases.Pruned{{ID: "snap-0123456789abcdef0", Reason: long, Age: time.Hour, SizeGiB: 5}}, "will be deleted")
 		},
-		"reject": func(w io.Writer) { printRejected(w, releases.Rejected{Snapshot: "snap-1"}, "is rejected; a launch now takes") },
+		"reject": func(w io.Writer) {
+			printRejected(w, releases.Rejected{Snapshot: "snap-1"}, "is rejected; a launch now takes")
+		},
 		"blocks": func(w io.Writer) { printBlocks(w, [][]string{{"ID", "WHY"}, {"snap-1", long}}) },
 	} {
 		var pipe bytes.Buffer
