@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Sentinel errors, by consequence for the caller. Every error of a call is an [*APIError]
@@ -29,6 +33,9 @@ var (
 	ErrKMS = fmt.Errorf("%w: the KMS key can't be used", ErrDenied)
 	// ErrSettings: the environment or the SDK's files have settings that can't be used.
 	ErrSettings = errors.New("AWS settings")
+	// ErrRegion: AWS has no such region, or the endpoint is that of another one. It is an
+	// ErrSettings.
+	ErrRegion = fmt.Errorf("%w: the region", ErrSettings)
 	// ErrNoCredentials: there are no AWS credentials to sign the call.
 	ErrNoCredentials = errors.New("no AWS credentials")
 	// ErrNoRole: this is an instance, and it has no role. It is an ErrNoCredentials.
@@ -84,7 +91,11 @@ type APIError struct {
 	Err      error  // the SDK's error
 }
 
-// Error returns the action, the resource, and AWS's error code and message.
+// codeless is the SDK's error code for a response that has none, such as a proxy's.
+const codeless = "UnknownError"
+
+// Error returns the action, the resource, and AWS's error code and message, which has no final
+// period: more text may follow.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	_, action, _ := strings.Cut(e.Action, ":")
@@ -92,11 +103,12 @@ func (e *APIError) Error() string {
 	if e.Resource != "" {
 		b.WriteString(" " + e.Resource)
 	}
+	message := strings.TrimSuffix(e.Message, ".")
 	switch {
-	case e.Code != "":
-		fmt.Fprintf(&b, ": %s: %s", e.Code, e.Message)
-	case e.Message != "":
-		fmt.Fprintf(&b, ": %s", e.Message)
+	case e.Code != "" && e.Code != codeless:
+		fmt.Fprintf(&b, ": %s: %s", e.Code, message)
+	case message != "":
+		fmt.Fprintf(&b, ": %s", message)
 	default:
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
@@ -201,17 +213,19 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 			// that it does not know yet.
 			e.Kind = ErrTemporary
 		}
-		if early {
+		switch {
+		case !early || errors.Is(e.Kind, ErrTemporary):
+		case refusal == UnknownKey:
+			e.Kind = ErrCredentials // its advice helps against both
+		default:
 			e.Kind = ErrTemporary
+		}
+		if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && e.Code == codeless {
+			e.Message = fmt.Sprintf("HTTP %d from %s", response.HTTPStatusCode(), serviceName(action))
 		}
 		return e
 	}
-	e.Message = innermost(err)
-	if answer, ok := errors.AsType[*metadataError](err); ok {
-		e.Message = metadataReason(answer.status, answer.err)
-	} else if isTimeout(err) {
-		e.Message = "no response"
-	}
+	e.Message = noAnswerReason(err)
 	switch from := credentialsOf(err); {
 	case from == "":
 	case refusal != nil && !early, from == fromElsewhere && !interrupted(err), strings.Contains(err.Error(), metadataDisabled):
@@ -225,7 +239,61 @@ func translate(action, resource string, err error, refusal *Refusal, early bool)
 	return e
 }
 
+// serviceName returns the name of an action's service, for a person.
+func serviceName(action string) string {
+	if strings.HasPrefix(action, "autoscaling:") {
+		return "Auto Scaling"
+	}
+	return "EC2"
+}
+
+// noAnswerReason says for a person why there was no response that can be used.
+func noAnswerReason(err error) string {
+	if answer, ok := errors.AsType[*metadataError](err); ok {
+		return metadataReason(answer.status, answer.err)
+	}
+	request, sent := errors.AsType[*url.Error](err)
+	switch {
+	case isTimeout(err):
+		return "no response"
+	case sent:
+		return requestReason(request.Error())
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "an incomplete response"
+	case errors.As(err, new(*smithy.DeserializationError)) && !errors.As(err, new(*net.OpError)):
+		return "a malformed response"
+	}
+	return innermost(err)
+}
+
+// failedRequest matches net/http's errors: Get "http://127.0.0.1:1/latest": dial tcp
+// 127.0.0.1:1: connect: connection refused.
+var failedRequest = regexp.MustCompile(`^[A-Z][a-z]+ "(https?://([^/"]+))[^"]*": (.*)$`)
+
+// requestReason says for a person why a request failed: "connection refused at
+// http://127.0.0.1:1".
+func requestReason(text string) string {
+	m := failedRequest.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	cause := m[3][strings.LastIndex(m[3], ": ")+1:]
+	if cause = strings.TrimSpace(cause); cause == "no such host" {
+		return "there is no host " + m[2] + "; check the region, and the DNS"
+	}
+	return cause + " at " + m[1]
+}
+
+// scopedElsewhere reports whether AWS refuses a call because of its region. The code is that of
+// bad credentials. (IAM user guide, "Troubleshoot Signature Version 4 signing")
+func scopedElsewhere(message string) bool {
+	return strings.Contains(strings.ToLower(message), "scoped to a valid region")
+}
+
 func kindOf(code, message string, fault smithy.ErrorFault) error {
+	if scopedElsewhere(message) {
+		return ErrRegion
+	}
 	if kind, ok := kinds[code]; ok {
 		if code == "InvalidParameterValue" && strings.Contains(message, "already in use") {
 			return ErrDeviceNameTaken // a generic code; only the message tells
@@ -250,7 +318,7 @@ func kindOf(code, message string, fault smithy.ErrorFault) error {
 		return ErrTemporary
 	}
 	// With a proxy's error page or an empty body the SDK has no error code.
-	if code == "" || code == "UnknownError" {
+	if code == "" || code == codeless {
 		return ErrTemporary
 	}
 	return ErrPermanent

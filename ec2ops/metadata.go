@@ -110,7 +110,7 @@ func pollMetadata[Out any](ctx context.Context, c *Client, waiting func(reason s
 			}
 		}
 		if sleepErr := pause.sleep(ctx); sleepErr != nil {
-			return out, fmt.Errorf("%w: the instance metadata service: %w (%w)", ErrTemporary, last, sleepErr)
+			return out, &temporaryError{fmt.Errorf("the instance metadata service: %w: %w", last, sleepErr)}
 		}
 	}
 }
@@ -127,8 +127,14 @@ func metadataReason(status int, err error) string {
 	if _, cause, sent := strings.Cut(reason, "request send failed, "); sent {
 		reason = cause // the SDK's prefix has no information
 	}
-	return reason
+	return requestReason(reason)
 }
+
+// temporaryError is an error with its own text that is an [ErrTemporary].
+type temporaryError struct{ error }
+
+// Unwrap returns the kind and the cause.
+func (e *temporaryError) Unwrap() []error { return []error{ErrTemporary, e.error} }
 
 // refusedByMetadata returns the refusal for a response to the request for a token, or for
 // something that every instance has.

@@ -159,7 +159,7 @@ func (c *Client) refusalOf(err error) *Refusal {
 		return nil
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
+	if !ok || scopedElsewhere(api.ErrorMessage()) {
 		return nil
 	}
 	return refusalByCode(api.ErrorCode())

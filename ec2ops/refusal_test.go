@@ -203,13 +203,18 @@ var callRefusals = []refusalTest{
 	{fault: "status=metadata-role:404", want: ec2ops.ErrNoCredentials, row: ec2ops.NoRole},
 	{fault: "error=DescribeSnapshots:UnauthorizedOperation", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrDenied},
 	{fault: "status=metadata-role:404", limit: 5 * time.Second, want: ec2ops.ErrTemporary, not: ec2ops.ErrNoCredentials},
+	{fault: "error=DescribeSnapshots:AuthFailure", limit: 40 * time.Second, want: ec2ops.ErrCredentials, says: "AuthFailure: DescribeSnapshots was made to fail by a fault: "},
+	{fault: "error=DescribeSnapshots:InvalidClientTokenId", limit: 40 * time.Second, want: ec2ops.ErrCredentials, not: ec2ops.ErrDenied},
+	{fault: "status=DescribeSnapshots:503", limit: 5 * time.Second, want: ec2ops.ErrTemporary, says: "HTTP 503 from EC2: "},
+	{fault: "status=DescribeSnapshots:502", limit: 5 * time.Second, want: ec2ops.ErrTemporary, says: "HTTP 502 from EC2: "},
+	{fault: "garble=DescribeSnapshots", limit: 5 * time.Second, want: ec2ops.ErrTemporary, says: "a malformed response: "},
 }
 
 // TestCallRefusals: the same for calls to EC2.
 func TestCallRefusals(t *testing.T) {
 	useEnv(t, ec2test.MemoryEnv(ec2test.DefaultRegion))
 	for _, tc := range callRefusals {
-		tc.says = "DescribeSnapshots tagged Name=app: "
+		tc.says = "DescribeSnapshots tagged Name=app: " + tc.says
 		t.Run(fmt.Sprint(tc.fault, tc.limit), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, c := inMemory(t, tc.fault)

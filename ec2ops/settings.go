@@ -35,8 +35,12 @@ func variableWith(value, elsewhere string, names ...string) string {
 func explainSettings(err error) error {
 	bundle := os.Getenv("AWS_CA_BUNDLE")
 	switch missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); {
-	case ok && missing.Profile == os.Getenv("AWS_PROFILE"):
-		return &settingsError{fmt.Sprintf("AWS_PROFILE=%s: there is no such profile in %s", missing.Profile, cmp.Or(os.Getenv("AWS_CONFIG_FILE"), "~/.aws/config"))}
+	case ok:
+		named := "profile " + missing.Profile
+		if missing.Profile == os.Getenv("AWS_PROFILE") {
+			named = "AWS_PROFILE=" + missing.Profile
+		}
+		return &settingsError{fmt.Sprintf("%s: there is no such profile in %s", named, cmp.Or(os.Getenv("AWS_CONFIG_FILE"), "~/.aws/config"))}
 	case strings.Contains(err.Error(), "CA bundle"):
 		return &settingsError{variableWith(bundle, "ca_bundle", "AWS_CA_BUNDLE") + " has no certificate in PEM format"}
 	}

@@ -30,7 +30,7 @@ source_profile = missing
 	}
 	for name, tc := range map[string]struct{ env, want string }{
 		"no such profile":    {"AWS_PROFILE=nope", "AWS_PROFILE=nope: there is no such profile in " + file},
-		"of another profile": {"AWS_PROFILE=on", "of profile missing"},
+		"of another profile": {"AWS_PROFILE=on", "profile missing: there is no such profile in "},
 		"no CA bundle":       {"AWS_CA_BUNDLE=/nope", "AWS_CA_BUNDLE=/nope: no such file or directory"},
 		"an empty CA bundle": {"AWS_CA_BUNDLE=" + junk, "AWS_CA_BUNDLE=" + junk + " has no certificate"},
 		"retry mode":         {"AWS_RETRY_MODE=often", "AWS_RETRY_MODE"},

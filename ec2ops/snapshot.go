@@ -88,7 +88,7 @@ func hadNoEffect(err error) bool {
 	switch e.Code {
 	case "":
 		return errors.Is(err, ErrNoCredentials)
-	case "InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "UnknownError":
+	case "InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", codeless:
 		return false
 	}
 	_, known := kinds[e.Code]

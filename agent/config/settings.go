@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -136,31 +137,31 @@ func Load(file string, environ []string, flags map[string][]string) (Config, err
 	return c, nil
 }
 
-// LoadRoles returns the roles' settings of the file and the environment, like [Load]. Settings of
-// sources do not matter.
-func LoadRoles(file string, environ []string) (Roles, error) {
+// LoadRun returns the configuration with the run's settings of the file and the environment, like
+// [Load]. Settings of sources do not matter. Only the roles' settings are checked.
+func LoadRun(file string, environ []string) (Config, error) {
 	c := DefaultConfig()
 	read, text, err := loadFile(&c, file)
 	if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
 	env, err := fromEnviron(environ)
 	if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
 	for _, s := range Settings() {
 		if vs := env[s.Name]; !s.OfSource && len(vs) > 0 {
 			if err := s.set(&c, nil, vs); err != nil {
-				return Roles{}, fmt.Errorf("%s: %w", s.Env(), err)
+				return Config{}, fmt.Errorf("%s: %w", s.Env(), err)
 			}
 		}
 	}
 	if err := c.Roles.validate(); err != nil && read != "" {
-		return Roles{}, fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
+		return Config{}, fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
 	} else if err != nil {
-		return Roles{}, err
+		return Config{}, err
 	}
-	return c.Roles, nil
+	return c, nil
 }
 
 // override applies the environment and then the flags to c.
@@ -178,7 +179,7 @@ func ofFile(read string, text []byte, err error, env, flags map[string][]string)
 	if read == "" || without.override(env, flags) == nil && fmt.Sprint(without.Validate()) == err.Error() {
 		return err
 	}
-	return fmt.Errorf("%s: %w", read, redact(err, scalarsOf(text)))
+	return fmt.Errorf("%s: %w", read, redact(byLine(err, text), scalarsOf(text)))
 }
 
 // apply applies the values of one layer to c.
@@ -257,6 +258,9 @@ func lastOf(lists ...[]string) string {
 
 func setNumber(to *int32, v string) error {
 	n, err := strconv.ParseInt(v, 10, 32)
+	if errors.Is(err, strconv.ErrRange) {
+		return Usagef("%q is out of range", v)
+	}
 	if err != nil {
 		return Usagef("%q is not a whole number", v)
 	}

@@ -50,21 +50,25 @@ func TestMistypedSecret(t *testing.T) {
 	}
 }
 
-// TestLoadRoles: the tags by which instances are found come from the file and the environment;
+// TestLoadRun: the tags by which instances are found come from the file and the environment;
 // settings of sources do not matter.
-func TestLoadRoles(t *testing.T) {
+func TestLoadRun(t *testing.T) {
 	file := write(t, "roles-tag: FileRoles\nstages-tag: FileStages\nsources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n")
-	got, err := LoadRoles(file, []string{"SNAPSOURCE_STAGES_TAG=EnvStages", "SNAPSOURCE_MOUNT=/c"})
+	c, err := LoadRun(file, []string{"SNAPSOURCE_STAGES_TAG=EnvStages", "SNAPSOURCE_MOUNT=/c", "SNAPSOURCE_OUTPUT=json"})
+	got := c.Roles
+	if c.Output != OutputJSON {
+		t.Errorf("output %q", c.Output)
+	}
 	if err != nil || got.RolesTag != "FileRoles" || got.StagesTag != "EnvStages" || got.ProjectTag != "Project" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := LoadRoles(file, []string{"SNAPSOURCE_ROLE_TAGS=x"}); err == nil || !strings.Contains(err.Error(), "SNAPSOURCE_ROLE_TAGS") {
+	if _, err := LoadRun(file, []string{"SNAPSOURCE_ROLE_TAGS=x"}); err == nil || !strings.Contains(err.Error(), "SNAPSOURCE_ROLE_TAGS") {
 		t.Errorf("an unknown variable: %v", err)
 	}
-	if _, err := LoadRoles(file+".missing", nil); err == nil {
+	if _, err := LoadRun(file+".missing", nil); err == nil {
 		t.Error("a missing file is no error")
 	}
-	if _, err := LoadRoles(write(t, "roles-tag: 'aws:x'\n"), nil); err == nil {
+	if _, err := LoadRun(write(t, "roles-tag: 'aws:x'\n"), nil); err == nil {
 		t.Error("a bad key is no error")
 	}
 }

@@ -191,8 +191,8 @@ func (s *snapshot) complete(ctx context.Context, t *report.Taken) (err error) {
 	last := -1
 	snap, err := s.Cloud.WaitSnapshot(ctx, t.Snapshot, func(now ec2ops.Snapshot) {
 		percent, err := strconv.Atoi(strings.TrimSuffix(now.Progress, "%"))
-		if err != nil || percent == last { // at first EC2 reports none
-			return
+		if err != nil || percent == last || now.State == ec2ops.SnapshotCompleted {
+			return // at first EC2 reports none; the end is no progress
 		}
 		last = percent
 		step.Progress(t.Snapshot+" is "+now.State, percent)

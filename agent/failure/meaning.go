@@ -82,6 +82,8 @@ func judgeHost(err error) (v verdict, known bool) {
 		return verdict{"unknown", ExitUnknown, ""}, true
 	case is(err, ErrUsage):
 		return verdict{"usage", ExitUsage, ""}, true
+	case is(err, ec2ops.ErrRegion):
+		return verdict{"usage", ExitUsage, "choose another region with AWS_REGION, or with --region where the command has it; on an instance none has to be set"}, true
 	case is(err, ec2ops.ErrSettings):
 		return verdict{"usage", ExitUsage, "correct the variable, or the profile in ~/.aws/config, that the message names"}, true
 	case is(err, mountfs.ErrNoMkfs):

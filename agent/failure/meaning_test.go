@@ -26,6 +26,7 @@ func TestVerdicts(t *testing.T) {
 		{nil, "", ExitDone, ""},
 		{ErrUsage, "usage", ExitUsage, ""},
 		{ec2ops.ErrSettings, "usage", ExitUsage, "~/.aws/config"},
+		{ec2ops.ErrRegion, "usage", ExitUsage, "AWS_REGION"},
 		{mountfs.ErrNoMkfs, "no_mkfs", ExitUsage, "xfsprogs"},
 		{mountfs.ErrNoXFS, "no_xfs", ExitUsage, "kernel"},
 		{mountfs.ErrOption, "mount_option", ExitUsage, "mount-option"},

@@ -82,10 +82,10 @@ func isBackup(s ec2ops.Snapshot) bool {
 
 // Ineligible says why a launch can't use a snapshot; "" if it can.
 func Ineligible(source string, s ec2ops.Snapshot) string {
-	reason, rejected := s.Tags[ec2ops.TagRejected]
+	_, rejected := s.Tags[ec2ops.TagRejected]
 	switch {
 	case rejected:
-		return strings.TrimSpace("rejected " + reason)
+		return rejection(s)
 	case isBackup(s):
 		return "its tags are copied from a volume"
 	case s.Tags[ec2ops.TagName] != source && s.Tags[ec2ops.TagSource] == source:

@@ -131,6 +131,17 @@ func Rejection(source, reason string, now time.Time) map[string]string {
 	}
 }
 
+// rejection says when and why a snapshot was rejected, as far as its tag does: "rejected
+// 2026-11-24 02:50 UTC: breaks the login".
+func rejection(s ec2ops.Snapshot) string {
+	text := s.Tags[ec2ops.TagRejected]
+	if at, known := rejectedAt(s); known {
+		_, reason, _ := strings.Cut(text, " ")
+		text = strings.TrimSuffix(at.UTC().Format("2006-01-02 15:04 UTC")+": "+reason, ": ")
+	}
+	return strings.TrimSpace("rejected " + text)
+}
+
 // rejectedAt returns when a snapshot was rejected, if its tag says so.
 func rejectedAt(s ec2ops.Snapshot) (time.Time, bool) {
 	text, _, _ := strings.Cut(s.Tags[ec2ops.TagRejected], " ")

@@ -123,13 +123,23 @@ func (c Catalogue) find(ctx context.Context, cloud Cloud, id string) (ec2ops.Sna
 	owner := cmp.Or(s.Tags[ec2ops.TagSource], s.Tags[ec2ops.TagCandidate], s.Tags[ec2ops.TagName])
 	switch {
 	case !known:
-		return ec2ops.Snapshot{}, failure.New(failure.ErrNoSnapshot, fmt.Sprintf("this account has no snapshot %s in this region", id))
+		return ec2ops.Snapshot{}, noSuchSnapshot(cloud, id)
 	case owner == c.source: // the lists did not have it yet
 		return s, nil
 	case owner == "":
 		return ec2ops.Snapshot{}, config.Usagef("%s is no snapshot of %s: it has no tag that names a source", id, c.source)
 	}
 	return ec2ops.Snapshot{}, config.Usagef("%s is a snapshot of %s, not of %s; name its source with --source", id, owner, c.source)
+}
+
+// noSuchSnapshot is the error of an id that no snapshot has. It names the region if the cloud does.
+func noSuchSnapshot(cloud Cloud, id string) error {
+	in := ""
+	if of, ok := cloud.(interface{ Region() string }); ok && of.Region() != "" {
+		in = " (" + of.Region() + ")"
+	}
+	return failure.Advise(config.Usagef("there is no snapshot %s in this account and region%s", id, in),
+		"snapsource snapshots lists those of the source; --region chooses another region")
 }
 
 const (

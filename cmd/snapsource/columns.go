@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -15,7 +16,7 @@ const uncut = -1
 const columnGap = 2
 
 // printColumns prints rows of columns. On a terminal one column is cut so that the rows fit, as
-// far as that is possible.
+// far as that is possible; if none is, the last one is wrapped.
 func printColumns(w io.Writer, rows [][]string, cutColumn int) {
 	for i, row := range rows {
 		for j := range row {
@@ -32,13 +33,18 @@ func printColumns(w io.Writer, rows [][]string, cutColumn int) {
 	}
 	for _, row := range rows {
 		var line strings.Builder
-		for j, text := range row {
-			line.WriteString(text)
-			if j < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[j]+columnGap-utf8.RuneCountInString(text)))
-			}
+		last := len(row) - 1
+		for j, text := range row[:last] {
+			line.WriteString(text + strings.Repeat(" ", widths[j]+columnGap-utf8.RuneCountInString(text)))
 		}
-		printEscaped(w, "%s\n", strings.TrimRight(line.String(), " "))
+		switch {
+		case row[last] == "":
+			printUnwrapped(w, "%s\n", strings.TrimRight(line.String(), " "))
+		case cutColumn == uncut:
+			printHanging(w, line.String(), row[last])
+		default:
+			printUnwrapped(w, "%s\n", line.String()+row[last])
+		}
 	}
 }
 
@@ -69,7 +75,7 @@ func printBlocks(w io.Writer, rows [][]string) {
 		printEscaped(w, "%s\n", row[0])
 		for j, text := range row[1:] {
 			if text != "" {
-				printEscaped(w, "  %-*s  %s\n", first, header[j+1], text)
+				printHanging(w, fmt.Sprintf("  %-*s  ", first, header[j+1]), text)
 			}
 		}
 	}
@@ -125,4 +131,23 @@ func wrap(text string, room int) (lines []string) {
 		line += word
 	}
 	return append(lines, line)
+}
+
+// wrapLines wraps each line of a text that is longer than a width, 0 for any, at words. It goes
+// on two columns further right than the line begins.
+func wrapLines(text string, width int) string {
+	if width == 0 {
+		return text
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if utf8.RuneCountInString(line) <= width {
+			continue
+		}
+		rest := strings.TrimLeft(line, " ")
+		indent := line[:len(line)-len(rest)]
+		parts := wrap(rest, max(width-len(indent)-2, 1))
+		lines[i] = indent + strings.Join(parts, "\n"+indent+"  ")
+	}
+	return strings.Join(lines, "\n")
 }

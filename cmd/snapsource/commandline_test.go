@@ -49,11 +49,27 @@ func TestMistyped(t *testing.T) {
 		"reject snap-0123":                    `"snap-0123" is not the id of a snapshot`,
 		"reject vol-0123456789abcdef0":        "is not the id of a snapshot",
 		"reject":                              "usage: snapsource reject SNAPSHOT|latest",
+		"completion":                          "name the shell, one of bash, ",
+		"completion basj":                     `"basj" is not one of bash, fish, powershell, zsh; did you mean bash?`,
+		"completion bash now":                 `completion bash takes no argument "now"`,
+		"snapshot --output ansible":           `--output: "ansible" is none of text, json, id`,
+		"status --output id":                  `output: "id" is neither text nor json`,
+		"prune --keep x":                      `--keep: "x" is not a whole number`,
+		"prune --keep 99999999999999999999":   `--keep: "99999999999999999999" is out of range`,
+		"up --size 99999999999":               `--size: "99999999999" is out of range`,
+		"prune --require-at-least 1.5":        `--require-at-least: "1.5" is not a whole number`,
+		"snapshot --freeze-timeout 5":         `--freeze-timeout: "5" is not a duration such as 90s or 10m`,
+		"hosts --timeout soon":                `--timeout: "soon" is not a duration`,
+		"snapshot --wait=perhaps":             `--wait: "perhaps" is neither true nor false`,
+		"snapshot --keep 0":                   "--keep must be 1 or more",
+		"snapshot --keep -1":                  "--keep must be 1 or more",
+		"hosts --role x --filter x":           `--filter: "x" is not NAME=VALUE`,
+		"hosts --role x --filter x=":          `--filter: "x=" is not NAME=VALUE`,
 		"version --output yaml":               `"yaml" is neither text nor json`,
 		"snapshots --region us_west_2":        "is not the name of a region",
 		"hosts --role app --region us_west":   "is not the name of a region",
-		"hosts --role app --profile nosuch":   "nosuch",
-		"snapshots --profile nosuch":          "nosuch",
+		"hosts --role app --profile nosuch":   "profile nosuch: there is no such profile in /dev/null",
+		"snapshots --profile nosuch":          "profile nosuch: there is no such profile in /dev/null",
 		"hosts --role app --config /nonesuch": "/nonesuch",
 	} {
 		code, out, said := say(t, line)
@@ -121,6 +137,24 @@ func TestHelp(t *testing.T) {
 		c, _, err := root.Find([]string{command})
 		if err != nil || c.Flags().Lookup("size") == nil {
 			t.Errorf("%s does not accept --size: %v", command, err)
+		}
+	}
+}
+
+// TestUnwritable: a result that can't be written is one error, which says where to look.
+func TestUnwritable(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	atWorkstation(t, fake.EC2URL)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, line := range []string{"completion bash", "completion zsh", "completion fish", "completion powershell", "help", "up --help", "version", "--version", "snapshots", "prune"} {
+		var said bytes.Buffer
+		code := run(t.Context(), host{}, strings.Fields(line), full, &said)
+		if code != 75 || strings.Count(said.String(), "snapsource: ") != 1 || !strings.Contains(said.String(), "the result could not be written: write /dev/full: no space left on device\n  to do: check where stdout goes") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said.String())
 		}
 	}
 }
@@ -196,7 +230,7 @@ func TestSnapshotsList(t *testing.T) {
 		t.Fatalf("%s%s", out, said)
 	}
 	contains(t, lines[1], "60 min", "5 GiB", "completed", "3f2a9c1d0b7e ", "i-0123456789abcdef0", strings.Repeat("fast ", 20), "takes this one")
-	contains(t, lines[2], "3 days", "does not: rejected 2026-11-24T00:00:00Z bad")
+	contains(t, lines[2], "3 days", "does not: rejected 2026-11-24 00:00 UTC: bad")
 	_, out, _ = say(t, "snapshots --output json")
 	contains(t, out, `"revision": "3f2a9c1d0b7e4a55"`, `"instance": "i-0123456789abcdef0"`, `"description": "fast `, `"why_not": "rejected `)
 }
@@ -216,6 +250,8 @@ func TestRejectAndPromote(t *testing.T) {
 		{"reject " + rejectedOne, 0, rejectedOne + " is rejected already, nothing is changed; a launch takes " + newest},
 		{"promote " + newest, 0, newest + " is eligible already, nothing is changed; a launch now takes " + newest},
 		{"promote " + newest + " --source shop", 64, newest + " is a snapshot of codepen-app, not of shop; name its source with --source"},
+		{"promote snap-01234567890abcdef", 64, "there is no snapshot snap-01234567890abcdef in this account and region (us-west-2)\n  to do: snapsource snapshots lists those of the source; --region chooses another region\n"},
+		{"reject snap-01234567890abcdef", 64, "there is no snapshot snap-01234567890abcdef in this account and region (us-west-2)\n"},
 		{"promote " + rejectedOne, 0, rejectedOne + " is eligible; a launch now takes " + newest},
 		{"reject latest", 0, newest + " is rejected; a launch now takes " + rejectedOne},
 		{"reject latest", 64, newest + " was rejected less than a minute ago; to reject " + rejectedOne + " as well, name it"},
@@ -252,6 +288,18 @@ func TestAccount(t *testing.T) {
 		t.Setenv(unset, "")
 	}
 	check("--profile ops")
+	for _, line := range []string{"snapshots --profile ops --region eu-nowhere-1", "hosts --role app --profile ops --region eu-nowhere-1", "prune --profile ops --region eu-nowhere-1"} {
+		if code, _, said := say(t, line); code != 64 || !strings.Contains(said, "not 'eu-nowhere-1'\n  to do: choose another region with AWS_REGION, or with --region") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said)
+		}
+	}
+	t.Setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:1")
+	for _, line := range []string{"snapshots --profile ops --timeout 1s", "hosts --role app --profile ops --timeout 1s"} {
+		if code, _, said := say(t, line); code != 75 || !strings.Contains(said, ": connection refused at http://127.0.0.1:1: not done within 1s\n") {
+			t.Errorf("%s: exit code %d\n%s", line, code, said)
+		}
+	}
+	t.Setenv("AWS_ENDPOINT_URL_EC2", fake.EC2URL)
 	t.Setenv("AWS_PROFILE", "ops")
 	t.Setenv("AWS_REGION", "eu-west-1")
 	check("--region us-west-2")

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"io"
 	"os"
 	"strings"
 
@@ -26,27 +27,39 @@ func (p *program) newAsker(c *cobra.Command) *asker {
 	return a
 }
 
-// asks reports whether there is somebody to ask: stdin and stdout are terminals, and the output
-// is for people.
+// asks reports whether there is somebody to ask: stdin is a terminal, the question can be seen
+// on another stream, and the output is for people.
 func (a *asker) asks() bool {
 	in, ok := a.c.InOrStdin().(*os.File)
-	return !a.yes && !a.program.json && ok && term.IsTerminal(int(in.Fd())) && terminal(a.c.OutOrStdout()) != nil
+	return !a.yes && !a.program.json && ok && term.IsTerminal(int(in.Fd())) && terminal(a.to()) != nil
+}
+
+// to returns where the question, and what it is about, are printed: stdout, or stderr if stdout
+// is no terminal but a file or a pipe.
+func (a *asker) to() io.Writer {
+	if out := a.c.OutOrStdout(); terminal(out) != nil {
+		return out
+	}
+	return a.c.ErrOrStderr()
 }
 
 // confirm asks whether to continue. Without consent it returns an error, also if ctx ends first.
 func (a *asker) confirm(ctx context.Context) error {
-	printEscaped(a.c.OutOrStdout(), "continue? [y/N] ")
+	printEscaped(a.to(), "continue? [y/N] ")
 	answered := make(chan string, 1)
 	go func() { // ends with the program
 		answer, _ := bufio.NewReader(a.c.InOrStdin()).ReadString('\n') // an error is no consent
-		answered <- strings.ToLower(strings.TrimSpace(answer))
+		answered <- answer
 	}()
 	select {
 	case <-ctx.Done():
-		printEscaped(a.c.OutOrStdout(), "\n")
+		printEscaped(a.to(), "\n")
 		return &unanswered{context.Cause(ctx)}
 	case answer := <-answered:
-		if answer == "y" || answer == "yes" {
+		if !strings.HasSuffix(answer, "\n") { // Ctrl-D
+			printEscaped(a.to(), "\n")
+		}
+		if answer = strings.ToLower(strings.TrimSpace(answer)); answer == "y" || answer == "yes" {
 			return nil
 		}
 		return brief(failure.ErrTemporary, "not confirmed; nothing is changed")

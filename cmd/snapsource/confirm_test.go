@@ -41,8 +41,16 @@ func terminalPair(t *testing.T) (tty, person *os.File) {
 }
 
 // atTerminal runs a command line on a terminal. Somebody gives the answer when asked to
-// continue; "^C" is a signal.
+// continue; "^C" is a signal, "^D" the end of the input.
 func atTerminal(t *testing.T, line, answer string) (code int, seen, said string) {
+	t.Helper()
+	var stderr bytes.Buffer
+	code, seen = typed(t, line, answer, func(tty *os.File) (io.Writer, io.Writer) { return tty, &stderr })
+	return code, seen, stderr.String()
+}
+
+// typed is atTerminal with other streams for the output than the terminal.
+func typed(t *testing.T, line, answer string, streams func(tty *os.File) (stdout, stderr io.Writer)) (code int, seen string) {
 	t.Helper()
 	tty, person := terminalPair(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -57,19 +65,22 @@ func atTerminal(t *testing.T, line, answer string) (code int, seen, said string)
 			if !strings.HasSuffix(shown.String(), "[y/N] ") {
 				continue
 			}
-			if answer == "^C" {
+			switch answer {
+			case "^C":
 				cancel(stopped("SIGINT"))
-			} else {
+			case "^D":
+				_, _ = io.WriteString(person, "\x04")
+			default:
 				_, _ = io.WriteString(person, answer+"\n")
 			}
 		}
 	})
-	var stderr bytes.Buffer
-	code = (&program{stdin: tty}).run(ctx, strings.Fields(line), tty, &stderr)
+	stdout, stderr := streams(tty)
+	code = (&program{stdin: tty}).run(ctx, strings.Fields(line), stdout, stderr)
 	_, _ = io.WriteString(person, "\n") // ends a read that still waits for an answer
 	tty.Close()
 	reader.Wait()
-	return code, shown.String(), stderr.String()
+	return code, shown.String()
 }
 
 // TestConfirm: on a terminal, what takes something away asks first; --yes and scripts are not
@@ -109,6 +120,42 @@ func TestConfirm(t *testing.T) {
 		if test.asked && !strings.Contains(seen, "will be ") {
 			t.Errorf("%s does not say what it will do:\n%s", test.line, seen)
 		}
+	}
+}
+
+// TestConfirmInPipe: with stdout in a pipe the question, and what it is about, are on stderr.
+// Where nobody sees either, nobody is asked.
+func TestConfirmInPipe(t *testing.T) {
+	store := ec2test.NewMemory()
+	fake := ec2test.New(t, ec2test.Options{Store: store})
+	atWorkstation(t, fake.EC2URL)
+	for _, test := range []struct {
+		line, answer string
+		code         int
+		out          string
+	}{
+		{"prune --keep 1", "n", 75, ""},
+		{"prune --keep 1", "y", 0, "deleted"},
+		{"reject latest --allow-none", "^D", 75, ""},
+		{"reject latest --allow-none", "y", 0, "is rejected"},
+	} {
+		addTwo(t, store)
+		var pipe bytes.Buffer
+		code, seen := typed(t, test.line, test.answer, func(tty *os.File) (io.Writer, io.Writer) { return &pipe, tty })
+		if code != test.code || !strings.Contains(pipe.String(), test.out) || test.out == "" && pipe.Len() > 0 || strings.Contains(pipe.String(), "will be") {
+			t.Errorf("%s, %s: exit code %d\n%s", test.line, test.answer, code, pipe.String())
+		}
+		if question := strings.Index(seen, "continue? [y/N] "); question < 0 || !strings.Contains(seen[:question], " will be ") || strings.Contains(seen, "[y/N] snapsource") {
+			t.Errorf("%s, %s: on the terminal there is\n%q", test.line, test.answer, seen)
+		}
+	}
+	addTwo(t, store)
+	var pipe bytes.Buffer
+	if code, seen := typed(t, "prune --keep 1", "n", func(*os.File) (io.Writer, io.Writer) { return &pipe, &pipe }); code != 0 || strings.Contains(seen, "continue?") {
+		t.Errorf("with both in pipes: exit code %d\n%s%s", code, seen, pipe.String())
+	}
+	if _, seen, _ := atTerminal(t, "prune --keep 1", ""); !strings.Contains(seen, "nothing to prune") {
+		t.Errorf("with nothing to do:\n%s", seen)
 	}
 }
 

@@ -94,21 +94,51 @@ func (p *program) document(c *cobra.Command, err error) any {
 	return p.result(h)
 }
 
-// wantsJSON reports whether a command line that could not be loaded asks for JSON.
-func wantsJSON(args, environ []string) bool {
-	output := ""
+// wantsJSON reports whether a command that has failed before its output was settled is to print
+// JSON: by the flag, else the environment, else the file, as far as these can be read.
+func (p *program) wantsJSON(c *cobra.Command, args, environ []string) bool {
+	output, file := lastValue(args, "output"), lastValue(args, "config")
+	if output == nil && c.HasParent() && c.Flags().Lookup("output") == nil {
+		return false // it prints text only, also when it succeeds
+	}
 	for _, kv := range environ {
-		if value, found := strings.CutPrefix(kv, "SNAPSOURCE_OUTPUT="); found {
-			output = value
+		key, value, _ := strings.Cut(kv, "=")
+		switch {
+		case value == "":
+		case key == outputVariable && output == nil:
+			output = &value
+		case key == config.EnvConfigFile && file == nil:
+			file = &value
 		}
 	}
+	if output != nil {
+		return *output == config.OutputJSON
+	}
+	if c.HasParent() && c.Flags().Lookup("config") == nil {
+		return false // it reads no file
+	}
+	if file == nil {
+		file = new(string)
+	}
+	p.watch.allow("read the configuration", configTimeout, endGrace)
+	return config.FileWantsJSON(*file)
+}
+
+// outputVariable is the setting "output" in the environment.
+const outputVariable = "SNAPSOURCE_OUTPUT"
+
+// lastValue returns the last value of a flag in a command line that may be invalid; nil for none.
+func lastValue(args []string, flag string) (last *string) {
 	for i, arg := range args {
-		if value, found := strings.CutPrefix(arg, "--output="); found {
-			output = value
+		if arg == "--" {
+			break
 		}
-		if arg == "--output" && i+1 < len(args) {
-			output = args[i+1]
+		if value, found := strings.CutPrefix(arg, "--"+flag+"="); found {
+			last = &value
+		}
+		if arg == "--"+flag && i+1 < len(args) {
+			last = &args[i+1]
 		}
 	}
-	return output == config.OutputJSON
+	return last
 }

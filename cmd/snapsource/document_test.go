@@ -4,11 +4,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"snapsource/agent/report"
+	"snapsource/ec2ops/ec2test"
 )
 
 // schemaOf compiles the schema of the documents.
@@ -139,22 +145,109 @@ snapsource prune --keep 1 # null 0
 }
 
 func TestWantsJSON(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "json.yaml")
+	if err := os.WriteFile(file, []byte("output: json\nnosuch: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
+		command       string
 		args, environ []string
 		want          bool
 	}{
-		"nothing":            {nil, nil, false},
-		"a flag":             {[]string{"up", "--output", "json"}, nil, true},
-		"with =":             {[]string{"up", "--output=json", "--sise", "3"}, nil, true},
-		"the environment":    {[]string{"up"}, []string{"SNAPSOURCE_OUTPUT=json"}, true},
-		"the flag wins":      {[]string{"up", "--output=text"}, []string{"SNAPSOURCE_OUTPUT=json"}, false},
-		"the last one":       {[]string{"up", "--output=text", "--output", "json"}, nil, true},
-		"a flag at the end":  {[]string{"up", "--output"}, nil, false},
-		"another setting":    {[]string{"up"}, []string{"SNAPSOURCE_OUTPUTS=json"}, false},
-		"another flag's end": {[]string{"up", "--my-output=json"}, nil, false},
+		"nothing":                  {"up", nil, nil, false},
+		"a flag":                   {"up", []string{"--output", "json"}, nil, true},
+		"with =":                   {"up", []string{"--output=json", "--sise", "3"}, nil, true},
+		"the environment":          {"up", nil, []string{"SNAPSOURCE_OUTPUT=json"}, true},
+		"the flag wins":            {"up", []string{"--output=text"}, []string{"SNAPSOURCE_OUTPUT=json"}, false},
+		"the last one":             {"up", []string{"--output=text", "--output", "json"}, nil, true},
+		"a flag at the end":        {"up", []string{"--output"}, nil, false},
+		"after the flags":          {"up", []string{"--", "--output=json"}, nil, false},
+		"another setting":          {"up", nil, []string{"SNAPSOURCE_OUTPUTS=json"}, false},
+		"another flag's end":       {"up", []string{"--my-output=json"}, nil, false},
+		"a file":                   {"up", []string{"--config", file}, nil, true},
+		"a file by variable":       {"hosts", nil, []string{"SNAPSOURCE_CONFIG=" + file}, true},
+		"an empty variable":        {"hosts", nil, []string{"SNAPSOURCE_OUTPUT=", "SNAPSOURCE_CONFIG=" + file}, true},
+		"the variable wins":        {"up", []string{"--config=" + file}, []string{"SNAPSOURCE_OUTPUT=text"}, false},
+		"an id":                    {"snapshot", []string{"--config=" + file, "--output=id"}, nil, false},
+		"no command":               {"", nil, []string{"SNAPSOURCE_CONFIG=" + file}, true},
+		"a command without files":  {"version", nil, []string{"SNAPSOURCE_CONFIG=" + file}, false},
+		"its variable":             {"version", nil, []string{"SNAPSOURCE_OUTPUT=json"}, true},
+		"a command of text only":   {"install", nil, []string{"SNAPSOURCE_OUTPUT=json"}, false},
+		"which is asked for other": {"install", []string{"--output=json"}, nil, true},
 	} {
-		if got := wantsJSON(tc.args, tc.environ); got != tc.want {
+		p := &program{}
+		c, _, err := rootCommand(p).Find(strings.Fields(tc.command))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.wantsJSON(c, tc.args, tc.environ); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestDocumentByFile: where the file or the environment asks for JSON there is always a document,
+// and its exit code is the program's.
+func TestDocumentByFile(t *testing.T) {
+	fake := ec2test.New(t, ec2test.Options{})
+	fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": "app"}})
+	atWorkstation(t, fake.EC2URL)
+	schema := schemaOf(t)
+	file := func(name, text string) string {
+		name = filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	valid := file("valid.yaml", "output: json\n")
+	two := file("two.yaml", "output: json\nsources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n")
+	unknown := file("unknown.yaml", "output: json\nhunter2: x\n")
+	broken := file("broken.yaml", "output: json\nmount: 'hunter2\n")
+	check := func(line string, code int) {
+		t.Helper()
+		got, out, said := say(t, line)
+		var document struct{ Error *report.Problem }
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
+		if err == nil {
+			err = errors.Join(schema.Validate(value), json.Unmarshal([]byte(out), &document))
+		}
+		exit := 0
+		if document.Error != nil {
+			exit = document.Error.Exit
+		}
+		if err != nil || got != code || exit != code || strings.Contains(out+said, "hunter2") {
+			t.Errorf("%s: exit code %d, want %d; in the document %d; %v\n%s%s", line, got, code, exit, err, out, said)
+		}
+	}
+	for line, code := range map[string]int{
+		"snapshots --config " + two: 64, "reject latest --config " + two: 64, "prune --config " + two: 64, "up --mount /x --config " + two: 64,
+		"reject --config " + valid: 64, "snapshots --config " + valid: 0, "snapshots --sise 3 --config " + valid: 64, "status now --config " + valid: 64,
+		"prune --keep 0 --config " + valid: 64, "hosts --config " + valid: 64,
+		"hosts --role app --config " + valid: 0, "hosts --role zzz --config " + valid: 75, "hosts --role app --config " + unknown: 64,
+	} {
+		check(line, code)
+	}
+	for _, command := range []string{"status", "up", "snapshots", "reject latest", "promote snap-01234567890abcdef", "prune", "plan", "down", "snapshot"} {
+		check(command+" --config "+unknown, 64)
+		check(command+" --config "+broken, 64)
+	}
+	t.Setenv("SNAPSOURCE_CONFIG", valid)
+	if _, out, _ := say(t, "hosts --list"); !strings.Contains(out, "_meta") {
+		t.Errorf("an inventory for Ansible is\n%s", out)
+	}
+	if code, out, said := say(t, "hosts --list --region us_west"); code != 64 || out != "" {
+		t.Errorf("a failed inventory: %d\n%s%s", code, out, said)
+	}
+	if _, out, _ := say(t, "hosts --role app --output text"); strings.Contains(out, "{") {
+		t.Errorf("the flag does not win:\n%s", out)
+	}
+	t.Setenv("SNAPSOURCE_CONFIG", "")
+	t.Setenv("SNAPSOURCE_OUTPUT", "json")
+	for line, code := range map[string]int{"version": 0, "version now": 64, "hosts --role app": 0, "hosts --role zzz": 75, "snapshots": 0, "nosuch": 64} {
+		check(line, code)
+	}
+	if _, out, _ := say(t, "version --output text"); strings.Contains(out, "{") {
+		t.Errorf("the flag does not win:\n%s", out)
 	}
 }

@@ -48,7 +48,7 @@ func (a *asker) confirmDelete(ctx context.Context, source string, volumes []ec2o
 		if v.SnapshotID == "" {
 			from = "which began blank"
 		}
-		printEscaped(a.c.OutOrStdout(), "%s: %s, %d GiB, %s, will be unmounted, detached and deleted with what is on it\n", source, v.ID, v.SizeGiB, from)
+		printEscaped(a.to(), "%s: %s, %d GiB, %s, will be unmounted, detached and deleted with what is on it\n", source, v.ID, v.SizeGiB, from)
 	}
 	if err := a.confirm(ctx); err != nil {
 		return fmt.Errorf("%s: %w", source, err)

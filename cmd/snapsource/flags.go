@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,24 @@ func flagError(c *cobra.Command, err error) error {
 		name := "--" + unknown.GetSpecifiedName()
 		return config.Usage("unknown flag: " + name + cmp.Or(config.DidYouMean(name, flagNames(c)), "; see "+c.CommandPath()+" --help"))
 	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return config.Usagef("--%s: %q %s", invalid.GetFlag().Name, invalid.GetValue(), whyInvalid(invalid))
+	}
 	return config.Usage(fmt.Sprintf("%v; see %s --help", err, c.CommandPath()))
+}
+
+// whyInvalid says what a flag's value is not, in the words of the settings.
+func whyInvalid(err error) string {
+	number, ok := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !ok:
+		return "is not a duration such as 90s or 10m" // all other flags accept any text
+	case number.Func == "ParseBool":
+		return "is neither true nor false"
+	case errors.Is(number, strconv.ErrRange):
+		return "is out of range"
+	}
+	return "is not a whole number"
 }
 
 // flagNames are the flags that the help of a command lists.

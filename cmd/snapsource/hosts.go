@@ -21,7 +21,7 @@ func hostsCommand(p *program) *cobra.Command {
 		Long: `Hosts prints the addresses of the running instances that have a role, one per
 line, oldest instance first. It works on any machine with AWS credentials and a
 region (AWS_REGION, AWS_PROFILE, ~/.aws/config). Of snapsource's configuration, if
-there is one, it reads only the keys of the tags.
+there is one, it reads only the keys of the tags, and whether output is json.
 
 If an instance has no address of the requested kind, another one is printed:
   private-ip   then private-dns, public-dns, public-ip
@@ -121,6 +121,7 @@ func (h *hosts) run(c *cobra.Command, _ []string) error {
 func (h *hosts) prepare(c *cobra.Command) error {
 	if h.list || h.host != "" {
 		h.output = outputAnsible
+		h.program.useJSON(c, false)
 	}
 	switch h.output {
 	case config.OutputText, config.OutputJSON:
@@ -130,14 +131,21 @@ func (h *hosts) prepare(c *cobra.Command) error {
 		return config.Usage(fmt.Sprintf("--output: %q is none of text, json, ansible", h.output))
 	}
 	for _, f := range h.filters {
-		name, value, _ := strings.Cut(f, "=")
+		name, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return config.Usagef("--filter: %q is not NAME=VALUE", f)
+		}
 		h.query.Filters = append(h.query.Filters, ec2ops.Filter{Name: name, Value: value})
 	}
 	h.program.watch.allow("read the configuration", configTimeout, endGrace)
-	tags, err := config.LoadRoles(config.File(h.file), os.Environ())
+	cfg, err := config.LoadRun(config.File(h.file), os.Environ())
 	if err != nil {
 		return err
 	}
+	if cfg.Output == config.OutputJSON && h.output != outputAnsible && !c.Flags().Changed("output") {
+		h.output = config.OutputJSON
+	}
+	tags := cfg.Roles
 	h.query.RolesTag, h.query.StagesTag, h.query.ProjectTag = tags.RolesTag, tags.StagesTag, tags.ProjectTag
 	for flag, key := range map[string]*string{"roles-tag": &h.query.RolesTag, "stages-tag": &h.query.StagesTag, "project-tag": &h.query.ProjectTag} {
 		if f := c.Flags().Lookup(flag); f.Changed {

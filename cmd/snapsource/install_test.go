@@ -23,6 +23,7 @@ func TestInstallCommand(t *testing.T) {
 		{"install --before ../puma.service --root " + root, failure.ExitUsage, "", `invalid name: "../puma.service"`},
 		{"install --root image", failure.ExitUsage, "", `--root "image" is not an absolute path`},
 		{"install --root " + root + "/no", failure.ExitUsage, "", "there is no such directory"},
+		{"uninstall --root " + root + "/no", failure.ExitUsage, "", "there is no such directory"},
 		{"install puma.service", failure.ExitUsage, "", `takes no argument "puma.service"`},
 		{"uninstall --root " + root, failure.ExitDone, "removed " + root + "/etc/systemd/system/puma.service.d/50-snapsource.conf\n", ""},
 		{"uninstall --root " + root, failure.ExitDone, "nothing to do\n", ""},

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -39,6 +40,7 @@ type program struct {
 
 	verbose bool
 	json    bool             // the command's output is JSON
+	settled bool             // json is as the settings have it
 	result  func(header) any // the document of the command's work, once it has begun
 	last    lastRun          // whose metrics are written
 }
@@ -55,8 +57,14 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	root.SetIn(p.stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	strictCompletion(root)
 	c, runErr := root.ExecuteContextC(ctx)
-	p.json = p.json || runErr != nil && wantsJSON(args, os.Environ())
+	if unwritten := stdout.failure(); unwritten != nil && errors.Is(runErr, unwritten) {
+		runErr = nil // it is reported below
+	}
+	if runErr != nil && !p.settled {
+		p.json = p.wantsJSON(c, args, os.Environ())
+	}
 	runErr = interruption(ctx, runErr, nextRun(c.Name()))
 	if runErr != nil {
 		p.report(runErr, stderr)
@@ -66,7 +74,7 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 		writeJSON(stdout, p.document(c, runErr))
 	}
 	if writeErr := stdout.failure(); writeErr != nil {
-		unwritten := resultError(writeErr, runErr == nil && !readsOnly(c.Name()))
+		unwritten := resultError(writeErr, c.Name(), runErr == nil && !readsOnly(c.Name()))
 		p.report(unwritten, stderr)
 		code = cmp.Or(code, failure.ExitCode(unwritten))
 	}
@@ -75,12 +83,24 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 }
 
 // resultError is the error of a result that could not be written.
-func resultError(err error, done bool) error {
-	text := "the result could not be written"
+func resultError(err error, command string, done bool) error {
+	text, advice := "the result could not be written", "check where stdout goes, for example a full disk; then run it again"
 	if done {
 		text = "the work is done, but " + text
+		advice = "check where stdout goes, for example a full disk; " + whereShown(command)
 	}
-	return brief(failure.ErrTemporary, text+": "+failure.Line(err))
+	return failure.Advise(failure.New(failure.ErrTemporary, text+": "+failure.Line(err)), advice)
+}
+
+// whereShown says how to see the result of a command that has changed something.
+func whereShown(command string) string {
+	switch command {
+	case "up", "init", "down":
+		return "snapsource status shows the result"
+	case "install", "uninstall":
+		return "systemctl status snapsource shows the result"
+	}
+	return "snapsource snapshots shows the result"
 }
 
 // report prints an error: as a JSON log line if the command's output is JSON.

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 )
@@ -56,7 +57,7 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), cfg.Timeout)
+		ctx, cancel := failure.WithDeadline(c.Context(), cfg.Timeout)
 		defer cancel()
 		s.program.watch.allow(c.Name(), cfg.Timeout, endGrace)
 		s.program.useJSON(c, cfg.Output == config.OutputJSON)

@@ -166,7 +166,7 @@ func newClient(ctx context.Context, log *zap.Logger, o ec2ops.Options) (*ec2ops.
 
 // useJSON says whether the command's output is JSON.
 func (p *program) useJSON(c *cobra.Command, yes bool) {
-	if p.json = yes; yes {
+	if p.json, p.settled = yes, true; yes {
 		p.watch.useJSON(c.Name())
 	}
 }

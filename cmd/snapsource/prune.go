@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -36,12 +37,14 @@ being created, or anything of another account or source.`,
 		if o.Keep < 1 || o.Floor < 0 {
 			return config.Usage("--keep must be 1 or more, and --require-at-least not negative")
 		}
+		asked := false
 		if ask.asks() {
 			o.Confirm = func(list []releases.Pruned) error {
-				printPruned(op.c, list, "will be deleted")
 				if len(list) == 0 {
 					return nil
 				}
+				asked = true
+				printPruned(ask.to(), list, "will be deleted")
 				return ask.confirm(ctx)
 			}
 		}
@@ -53,12 +56,12 @@ being created, or anything of another account or source.`,
 		if o.DryRun {
 			undeleted = "would be deleted"
 		}
-		asked := o.Confirm != nil && !slices.ContainsFunc(list, func(p releases.Pruned) bool { return p.Deleted })
-		if !asked { // else the list is printed already
-			printPruned(op.c, list, undeleted)
-			if len(list) == 0 && err == nil {
-				printEscaped(op.c.OutOrStdout(), "nothing to prune\n")
-			}
+		refused := asked && err != nil && !slices.ContainsFunc(list, func(p releases.Pruned) bool { return p.Deleted || p.Kept != "" })
+		if !refused { // else the list is printed already
+			printPruned(op.c.OutOrStdout(), list, undeleted)
+		}
+		if len(list) == 0 && err == nil {
+			printEscaped(op.c.OutOrStdout(), "nothing to prune\n")
 		}
 		return err
 	})
@@ -66,7 +69,7 @@ being created, or anything of another account or source.`,
 }
 
 // printPruned prints a table of what is, or would be, deleted.
-func printPruned(c *cobra.Command, list []releases.Pruned, undeleted string) {
+func printPruned(w io.Writer, list []releases.Pruned, undeleted string) {
 	var rows [][]string
 	for _, p := range list {
 		what := undeleted
@@ -78,11 +81,19 @@ func printPruned(c *cobra.Command, list []releases.Pruned, undeleted string) {
 		}
 		rows = append(rows, []string{p.ID, what, fmt.Sprintf("%d GiB", p.SizeGiB), age(p.Age) + " old", p.Reason})
 	}
-	printColumns(c.OutOrStdout(), rows, uncut)
+	printColumns(w, rows, uncut)
 }
 
-// age formats how long something has existed: "3 days", "5 h", "12 min".
+// age formats how long something has existed, in a sentence: [shortAge], or "less than a minute".
 func age(d time.Duration) string {
+	if d < time.Minute {
+		return "less than a minute"
+	}
+	return shortAge(d)
+}
+
+// shortAge formats how long something has existed, in a column: "3 days", "5 h", "12 min".
+func shortAge(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", int(d.Hours()/24))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func snapshotRow(r releases.Release, now time.Time) []string {
 	if !r.Chosen {
 		what = "does not: " + r.WhyNot
 	}
-	return []string{r.Snapshot, r.Start.UTC().Format(stamp), age(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
+	return []string{r.Snapshot, r.Start.UTC().Format(stamp), shortAge(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
 		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, r.Description, what}
 }
 
@@ -89,7 +90,7 @@ instances keep their release: roll the deployment back there as well.`,
 	s.operate(c, snapshotArgument, func(ctx context.Context, op *operator, args []string) error {
 		if ask.asks() {
 			o.Confirm = func(r releases.Rejected) error {
-				printRejected(op.c, r, "will be rejected; a launch then takes")
+				printRejected(ask.to(), r, "will be rejected; a launch then takes")
 				return ask.confirm(ctx)
 			}
 		}
@@ -104,19 +105,19 @@ instances keep their release: roll the deployment back there as well.`,
 		if out.Already {
 			what = "is rejected already, nothing is changed; a launch takes"
 		}
-		printRejected(op.c, out, what)
+		printRejected(op.c.OutOrStdout(), out, what)
 		return nil
 	})
 	return c
 }
 
 // printRejected prints what is rejected, and what a launch takes instead.
-func printRejected(c *cobra.Command, r releases.Rejected, what string) {
+func printRejected(w io.Writer, r releases.Rejected, what string) {
 	with := ""
 	if len(r.Copies) > 0 {
 		with = " (with its copies " + strings.Join(r.Copies, ", ") + ")"
 	}
-	printEscaped(c.OutOrStdout(), "%s%s %s %s\n", r.Snapshot, with, what, orNothing(r.Next))
+	printEscaped(w, "%s%s %s %s\n", r.Snapshot, with, what, orNothing(r.Next))
 }
 
 // orNothing is what a launch takes.

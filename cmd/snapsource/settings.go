@@ -91,6 +91,9 @@ func (s *settings) addQuiet(c *cobra.Command) {
 
 // load combines flags, environment and file.
 func (s *settings) load() (config.Config, error) {
+	if given := s.values["output"]; s.offersID && len(given) > 0 && !slices.Contains([]string{config.OutputText, config.OutputJSON}, given[len(given)-1]) {
+		return config.Config{}, config.Usagef("--output: %q is none of text, json, id", given[len(given)-1])
+	}
 	s.program.watch.allow("read the configuration", configTimeout, endGrace)
 	return config.Load(config.File(s.file), os.Environ(), s.values)
 }

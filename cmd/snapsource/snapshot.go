@@ -40,6 +40,9 @@ during the freeze, so stdout and stderr may be files in the Source.`,
 	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
 	nameValues(c, "keep", "N")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if f.Changed("keep") && o.Keep < 1 {
+			return config.Usage("--keep must be 1 or more; without it nothing is pruned")
+		}
 		var err error
 		if o.Tags, err = parseTags(*tags); err != nil {
 			return err

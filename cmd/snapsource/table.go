@@ -6,11 +6,9 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"snapsource/agent/config"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 )
@@ -27,6 +25,7 @@ type table struct {
 	mu       sync.Mutex
 	headed   string // the source whose header is printed
 	identity ec2ops.Identity
+	pending  []report.Event // notes that wait for the header of their source
 	running  *report.Event
 	stop     chan struct{}
 	stopped  sync.WaitGroup
@@ -115,9 +114,7 @@ func (t *table) event(e report.Event) {
 			t.step(e)
 		}
 	case report.Noted:
-		if t.command != "status" { // finish prints it below the table
-			t.note(e)
-		}
+		t.note(e)
 	}
 }
 
@@ -143,7 +140,8 @@ func (t *table) waiting(e report.Event) {
 	}
 }
 
-// note prints a note. Each source's are below its header, or name it.
+// note prints a note. Each source's are below its header, or name it. One that precedes the
+// instance's identity waits for the header.
 func (t *table) note(e report.Event) {
 	if t.show == showNothing {
 		return
@@ -151,13 +149,31 @@ func (t *table) note(e report.Event) {
 	t.clear()
 	detail := e.Detail
 	switch {
+	case t.show == showAll && !t.printsSteps():
+		return // finish prints it with the result
 	case e.Source == "":
-	case t.show == showAll && t.printsSteps():
+	case t.show == showAll:
+		if t.identity.InstanceID == "" {
+			t.pending = append(t.pending, e)
+			return
+		}
 		t.head(e.Source)
 	case t.several:
 		detail = e.Source + ": " + detail
 	}
-	printEscaped(t.out, "  note: %s\n", detail)
+	t.printNote(detail)
+}
+
+func (t *table) printNote(text string) { printEscaped(t.out, "  note: %s\n", text) }
+
+// printPending prints the notes that wait for the header of a source, which is printed.
+func (t *table) printPending(source string) {
+	t.pending = slices.DeleteFunc(t.pending, func(e report.Event) bool {
+		if e.Source == source {
+			t.printNote(e.Detail)
+		}
+		return e.Source == source
+	})
 }
 
 // step prints a step that has ended.
@@ -171,7 +187,7 @@ func (t *table) step(e report.Event) {
 		detail = "failed"
 	}
 	for _, line := range stepLines(e.Step, plain(detail), e.Took, terminalWidth(t.out)) {
-		printEscaped(t.out, "%s\n", line)
+		printUnwrapped(t.out, "%s\n", line)
 	}
 }
 
@@ -179,6 +195,7 @@ func (t *table) step(e report.Event) {
 func (t *table) head(source string) {
 	if source != t.headed {
 		t.header(source, t.identity.InstanceID, t.identity.Zone)
+		t.printPending(source)
 	}
 }
 
@@ -189,148 +206,4 @@ func (t *table) header(source, instance, zone string) {
 		return
 	}
 	printEscaped(t.out, "%s on %s, %s\n", source, instance, zone)
-}
-
-// finish prints the result.
-func (t *table) finish(r report.Report) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.show != showAll {
-		return
-	}
-	for _, s := range r.Sources {
-		switch t.command {
-		case "plan":
-			t.finishPlan(s)
-		case "status":
-			t.finishStatus(s)
-			for _, note := range s.Notes {
-				printEscaped(t.out, "  note: %s\n", note)
-			}
-		case "snapshot":
-			t.finishSnapshot(s)
-		default:
-			t.finishUp(s)
-		}
-	}
-}
-
-// subject is the source as the subject of a line.
-func (t *table) subject(s *report.Source) string {
-	if t.several {
-		return "Source " + s.Source
-	}
-	return "Source"
-}
-
-func (t *table) finishUp(s *report.Source) {
-	switch {
-	case s.Error != nil:
-	case t.command == "down":
-		printEscaped(t.out, "%s is down: %s\n", t.subject(s), span(s.Took))
-	case s.Changed:
-		printEscaped(t.out, "%s is ready: %s, of which EC2 %s\n", t.subject(s), span(s.Took), span(s.EC2))
-		if t.command == "init" && s.Snapshot == "" {
-			t.next(s)
-		}
-	default:
-		t.nothingToDo(s)
-	}
-}
-
-// next prints what to do with a Source that is still empty.
-func (t *table) next(s *report.Source) {
-	into, named := s.Mountpoint(), ""
-	if len(s.Paths) > 1 {
-		into = s.Paths[1].Path
-	}
-	if s.Source != config.DefaultSource().Name {
-		named = " --source " + s.Source
-	}
-	printEscaped(t.out, "next: write the first release into %s, then snapsource snapshot --wait%s\n", into, named)
-}
-
-func (t *table) nothingToDo(s *report.Source) {
-	t.header(s.Source, s.Instance, s.Zone)
-	printEscaped(t.out, "%s is ready: %s at %s, nothing to do\n", t.subject(s), s.Volume, s.Mountpoint())
-}
-
-func (t *table) finishPlan(s *report.Source) {
-	if s.Error == nil && len(s.Actions) == 0 {
-		t.nothingToDo(s)
-		return
-	}
-	t.header(s.Source, s.Instance, s.Zone)
-	for _, a := range s.Actions {
-		printEscaped(t.out, "  %-10s %s\n", a.Step, a.What)
-	}
-}
-
-func (t *table) finishStatus(s *report.Source) {
-	t.header(s.Source, s.Instance, s.Zone)
-	row := func(name, value string) {
-		if value != "" {
-			printEscaped(t.out, "  %-10s %s\n", name, value)
-		}
-	}
-	state := string(s.State)
-	if s.Ready != nil && s.State == report.StateReady {
-		state += " since " + utc(*s.Ready)
-	}
-	row("state", state)
-	row("release", releaseOf(s))
-	switch {
-	case s.Newer != nil:
-		row("newer", strings.Join(nonEmpty(s.Newer.Snapshot+", "+s.Newer.State, utc(s.Newer.Start), revisionOf(s.Newer.Revision)), ", "))
-	case s.Compared:
-		row("newer", "none")
-	}
-	row("volume", strings.Join(nonEmpty(s.Volume, s.VolumeState), ", "))
-	if s.Node != "" {
-		row("device", strings.Join(nonEmpty(s.Device, "here "+s.Node), ", "))
-	} else {
-		row("device", s.Device)
-	}
-	for _, p := range s.Paths {
-		name, what := "mount", p.Path
-		if p.Root != "/" {
-			name, what = "bind", strings.TrimPrefix(p.Root, "/")+" at "+p.Path
-		}
-		if p.Mounted {
-			what += ", " + strings.Join(p.Options, ",")
-		}
-		if p.Detail != "" {
-			what += ": " + p.Detail
-		}
-		row(name, what)
-	}
-}
-
-// releaseOf describes the release on a source's volume.
-func releaseOf(s *report.Source) string {
-	switch {
-	case s.Volume == "":
-		return ""
-	case s.Snapshot == "":
-		return strings.Join(nonEmpty("none, it began blank", revisionOf(s.Revision)), ", ")
-	case s.Start == nil:
-		return strings.Join(nonEmpty(s.Snapshot, revisionOf(s.Revision)), ", ")
-	}
-	return strings.Join(nonEmpty(s.Snapshot, age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
-}
-
-// revisionOf formats a revision for people, "" for none.
-func revisionOf(revision string) string {
-	if revision == "" {
-		return ""
-	}
-	return "revision " + revision[:min(len(revision), 12)]
-}
-
-// utc formats a time for people.
-func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
-
-// nonEmpty returns the texts that are not empty.
-func nonEmpty(texts ...string) []string {
-	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }

@@ -149,3 +149,34 @@ func TestInterruption(t *testing.T) {
 		}
 	}
 }
+
+// TestNotesOfAReadySource: there is one header, with the instance, above the notes, which precede
+// the result; also where the record of an earlier run is all that names the instance.
+func TestNotesOfAReadySource(t *testing.T) {
+	ready := &report.Source{Source: "app", State: report.StateReady, Instance: "i-1", Zone: "us-west-2c", Volume: "vol-1",
+		Paths: []report.Path{{Path: "/cp", Root: "/"}}, Notes: []string{"size: 5 GiB"}}
+	const header = "app on i-1, us-west-2c\n"
+	for command, want := range map[string]string{
+		"up":     header + "  note: size: 5 GiB\nSource is ready: vol-1 at /cp, nothing to do\n",
+		"plan":   header + "  note: size: 5 GiB\nSource is ready: vol-1 at /cp, nothing to do\n",
+		"status": header + "  state      ready\n  release    none, it began blank\n  volume     vol-1\n  mount      /cp\n  note: size: 5 GiB\n",
+	} {
+		var out bytes.Buffer
+		table := newTable(&out, command)
+		table.event(report.Event{Source: "app", Phase: report.Noted, Detail: "size: 5 GiB"})
+		table.finish(report.Report{Sources: []*report.Source{ready}})
+		table.close()
+		if out.String() != want {
+			t.Errorf("%s:\n%s\nwant\n%s", command, out.String(), want)
+		}
+	}
+	var out bytes.Buffer
+	table := newTable(&out, "up")
+	table.event(report.Event{Source: "app", Phase: report.Noted, Detail: "early"})
+	table.event(report.Event{Source: "app", Step: report.Identify, Phase: report.Failed, Err: errors.New("x")})
+	table.finish(report.Report{Sources: []*report.Source{{Source: "app", Error: &report.Problem{}}}})
+	table.close()
+	if got := strings.Join(strings.Fields(out.String()), " "); got != "app note: early identify failed 0 ms" {
+		t.Errorf("without an identity: %q", got)
+	}
+}

@@ -13,8 +13,36 @@ import (
 
 // printEscaped is [fmt.Fprintf] for people. It escapes all arguments with [plain]: tags, states,
 // errors and addresses come from others, and might imitate a line or column of ours or
-// control the terminal. JSON is not escaped.
+// control the terminal. JSON is not escaped. On a terminal, long lines are wrapped at words.
 func printEscaped(w io.Writer, format string, args ...any) {
+	_, _ = io.WriteString(w, wrapLines(escaped(format, args...), terminalWidth(w))) // errors are ignored
+}
+
+// printUnwrapped is [printEscaped] for a line whose columns would not survive another wrap than
+// the terminal's.
+func printUnwrapped(w io.Writer, format string, args ...any) {
+	_, _ = io.WriteString(w, escaped(format, args...)) // errors are ignored
+}
+
+// printHanging prints a label and a text. On a terminal a long text has several lines, each
+// begins below the first.
+func printHanging(w io.Writer, label, text string) {
+	label, text = plain(label), plain(text)
+	width := terminalWidth(w)
+	indent := utf8.RuneCountInString(label)
+	if width == 0 || width < indent+leastHanging {
+		printEscaped(w, "%s\n", label+text)
+		return
+	}
+	lines := wrap(text, width-indent)
+	_, _ = io.WriteString(w, label+strings.Join(lines, "\n"+strings.Repeat(" ", indent))+"\n") // errors are ignored
+}
+
+// leastHanging is the least width in which a text is wrapped below itself.
+const leastHanging = 20
+
+// escaped is [fmt.Sprintf] with all arguments escaped by [plain].
+func escaped(format string, args ...any) string {
 	for i, arg := range args {
 		switch arg := arg.(type) {
 		case error:
@@ -25,7 +53,7 @@ func printEscaped(w io.Writer, format string, args ...any) {
 			args[i] = plain(arg.String())
 		}
 	}
-	fmt.Fprintf(w, format, args...) // errors are ignored
+	return fmt.Sprintf(format, args...)
 }
 
 // plainLines escapes each line of a log for people with [plain].

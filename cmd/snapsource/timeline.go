@@ -97,7 +97,7 @@ func (t *table) row(indent string, r row, whole time.Duration) {
 	for _, p := range r.parts {
 		total += p.took
 	}
-	printEscaped(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
+	printUnwrapped(t.out, "%s %s %9s\n", name, bar(r.mark, r.parts, whole), span(total))
 }
 
 // bar draws parts of the whole, each at least one character wide.

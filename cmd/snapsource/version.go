@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -58,11 +59,14 @@ func versionCommand(p *program) *cobra.Command {
 	nameValues(c, "output", "text|json")
 	complete(c, "output", func() []string { return []string{config.OutputText, config.OutputJSON} })
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if !c.Flags().Changed("output") && os.Getenv(outputVariable) == config.OutputJSON {
+			*output = config.OutputJSON
+		}
 		switch *output {
 		case config.OutputText:
 			printVersion(c.OutOrStdout())
 		case config.OutputJSON:
-			p.json = true
+			p.useJSON(c, true)
 			p.result = func(h header) any { return versionDocument{h, thisBuild()} }
 		default:
 			return config.Usage(fmt.Sprintf("--output: %q is neither text nor json", *output))
