@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"snapsource/agent/admission"
@@ -62,8 +63,9 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 		}
 		return 1
 	}
-	slices.SortStableFunc(live, func(a, b ec2ops.Volume) int {
-		return cmp.Or(cmp.Compare(here(a), here(b)), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	sort.SliceStable(live, func(i, j int) bool {
+		a, b := live[i], live[j]
+		return cmp.Or(cmp.Compare(here(a), here(b)), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	v := live[0]
 	if here(v) != 0 && len(v.Attachments) > 0 && v.State == ec2ops.VolumeInUse {

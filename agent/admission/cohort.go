@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"time"
 
 	"snapsource/ec2ops"
@@ -24,8 +25,9 @@ func cohortOf(self ec2ops.Launch, launches []ec2ops.Launch, weight float64) coho
 	if !slices.ContainsFunc(launches, isSelf) {
 		launches = append(launches, self) // EC2 does not list it yet
 	}
-	slices.SortStableFunc(launches, func(a, b ec2ops.Launch) int {
-		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank")))
+	sort.SliceStable(launches, func(i, j int) bool {
+		a, b := launches[i], launches[j]
+		return cmp.Or(a.At.Truncate(launchWindow).Compare(b.At.Truncate(launchWindow)), cmp.Compare(fraction(a.ID, "rank"), fraction(b.ID, "rank"))) < 0
 	})
 	own, first, end := slices.IndexFunc(launches, isSelf), 0, 0
 	for attachedBy := (time.Time{}); end < len(launches); end++ { // attachedBy: when EC2 can have attached the volumes of all earlier launches

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -175,8 +176,9 @@ func Servers(ctx context.Context, cloud Instances, q ServerQuery) ([]Server, []L
 
 // match splits the instances into those that match and those that do not.
 func (q ServerQuery) match(hosts []ec2ops.Host) (servers []Server, leftOut []LeftOut) {
-	slices.SortStableFunc(hosts, func(a, b ec2ops.Host) int {
-		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID))
+	sort.SliceStable(hosts, func(i, j int) bool {
+		a, b := hosts[i], hosts[j]
+		return cmp.Or(a.Launched.Compare(b.Launched), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	owner := map[string]string{} // of an address: the instance's id
 	for _, h := range hosts {

@@ -2,7 +2,7 @@ package releases
 
 import (
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 
 	"snapsource/agent/failure"
@@ -21,7 +21,7 @@ func (c Catalogue) noSnapshot(ineligible []ec2ops.Snapshot) error {
 			fmt.Errorf("%w of %s: this account has no snapshot with the tag Name=%s in this region", failure.ErrNoSnapshot, c.source, c.source),
 			"check the source's name and the region; if there never was a snapshot, snapsource init makes the first volume")
 	}
-	slices.SortStableFunc(ineligible, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
+	sort.SliceStable(ineligible, func(i, j int) bool { return c.byAge(ineligible[j], ineligible[i]) < 0 })
 	var list []string
 	for _, s := range ineligible[:min(len(ineligible), shownIneligible)] {
 		list = append(list, fmt.Sprintf("%s (%s UTC) is %s", s.ID, c.taken(s).UTC().Format("2006-01-02 15:04"), Ineligible(c.source, s)))

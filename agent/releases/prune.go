@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"snapsource/agent/failure"
@@ -116,7 +117,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	}
 	c := Of(source, all)
 	newestFirst := func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) }
-	slices.SortStableFunc(eligible, newestFirst)
+	sort.SliceStable(eligible, func(i, j int) bool { return newestFirst(eligible[i], eligible[j]) < 0 })
 	oldestKept := eligible[keep-1]
 	var list []Pruned
 	for _, s := range all {
@@ -136,7 +137,9 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 			list = append(list, Pruned{ID: s.ID, Reason: reason, Age: now.Sub(s.Start), SizeGiB: s.SizeGiB})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	sort.SliceStable(list, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(list[j].Age, list[i].Age), cmp.Compare(list[i].ID, list[j].ID)) < 0
+	})
 	return list
 }
 
@@ -152,6 +155,8 @@ func orphans(source string, all []ec2ops.Volume, alive map[string]bool, now time
 		}
 		list = append(list, Pruned{ID: v.ID, Reason: owner + " no longer exists", Age: now.Sub(v.Created), SizeGiB: v.SizeGiB})
 	}
-	slices.SortStableFunc(list, func(a, b Pruned) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.ID, b.ID)) })
+	sort.SliceStable(list, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(list[j].Age, list[i].Age), cmp.Compare(list[i].ID, list[j].ID)) < 0
+	})
 	return list
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func List(ctx context.Context, cloud Tagged, source string) ([]Release, error) {
 func (c Catalogue) list() []Release {
 	chosen, noneErr := c.Newest()
 	all := slices.Clone(c.snapshots)
-	slices.SortStableFunc(all, func(a, b ec2ops.Snapshot) int { return c.byAge(b, a) })
+	sort.SliceStable(all, func(i, j int) bool { return c.byAge(all[j], all[i]) < 0 })
 	var releases []Release
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress,

@@ -3,7 +3,7 @@ package report
 import (
 	"cmp"
 	"errors"
-	"slices"
+	"sort"
 	"time"
 
 	"snapsource/ec2ops"
@@ -39,7 +39,7 @@ type span struct{ from, to time.Duration }
 
 // ownTime returns how much of a run's duration is covered by none of the spans.
 func ownTime(took time.Duration, spans []span) time.Duration {
-	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	sort.SliceStable(spans, func(i, j int) bool { return cmp.Compare(spans[i].from, spans[j].from) < 0 })
 	rest, at := took, time.Duration(0) // everything before at is counted
 	for _, s := range spans {
 		from, to := max(s.from, at), min(s.to, took)
@@ -70,8 +70,8 @@ func (r Report) AddCalls(calls []ec2ops.Call) {
 				others = append(others, span{c.Sent.Sub(s.Began), c.Answered.Sub(s.Began)})
 			}
 		}
-		slices.SortStableFunc(s.Calls, func(a, b Call) int { return cmp.Compare(a.Start, b.Start) })
-		slices.SortStableFunc(s.Waits, func(a, b Wait) int { return cmp.Compare(a.Start, b.Start) })
+		sort.SliceStable(s.Calls, func(i, j int) bool { return cmp.Compare(s.Calls[i].Start, s.Calls[j].Start) < 0 })
+		sort.SliceStable(s.Waits, func(i, j int) bool { return cmp.Compare(s.Waits[i].Start, s.Waits[j].Start) < 0 })
 		for _, w := range s.Waits {
 			if w.On != OnCalls { // the calls themselves are counted above
 				others = append(others, span{w.Start, w.Start + w.Took})

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,22 +29,9 @@ type build struct {
 	Arch    string `json:"arch"`
 }
 
-// thisBuild is what the linker stamped in, or else what go build did.
+// thisBuild is what the linker stamped in.
 func thisBuild() build {
-	b := build{version, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Commit = cmp.Or(b.Commit, s.Value)
-		case "vcs.time":
-			b.Date = cmp.Or(b.Date, s.Value)
-		}
-	}
-	return b
+	return build{version, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
 }
 
 func versionCommand(p *program) *cobra.Command {
