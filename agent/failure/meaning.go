@@ -37,8 +37,8 @@ type verdict struct {
 	hint string
 }
 
-// again is the advice for most temporary errors.
-const again = "run it again; it continues where it stopped"
+// Again is the advice for most temporary errors.
+const Again = "run it again; it continues where it stopped"
 
 // judge maps an error to its verdict; of several independent failures, to that of the one
 // that decides.
@@ -139,12 +139,12 @@ func judgeAWS(err error) verdict {
 	case is(err, mountfs.ErrBusy):
 		return verdict{"busy", ExitTemporary, "release it, as the message says, then run it again; it continues where it stopped"}
 	case is(err, context.Canceled):
-		return verdict{"interrupted", ExitTemporary, again}
+		return verdict{"interrupted", ExitTemporary, Again}
 	case is(err, ec2ops.ErrThrottled):
-		return verdict{"throttled", ExitTemporary, again}
+		return verdict{"throttled", ExitTemporary, Again}
 	case is(err, ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrNotFound, ec2ops.ErrVolumeInUse,
 		mountfs.ErrNoDevice, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded):
-		return verdict{"temporary", ExitTemporary, again}
+		return verdict{"temporary", ExitTemporary, Again}
 	}
 	return verdict{"bug", ExitBug, "unexpected error; please report it with the output of -v to " + ReportTo}
 }

@@ -65,7 +65,7 @@ func (p *program) run(ctx context.Context, args []string, out, err io.Writer) in
 	if runErr != nil && !p.settled {
 		p.json = p.wantsJSON(c, args, os.Environ())
 	}
-	runErr = interruption(ctx, runErr, nextRun(c.Name()))
+	runErr = adviceFor(c.Name(), interruption(ctx, runErr, nextRun(c.Name())))
 	if runErr != nil {
 		p.report(runErr, stderr)
 	}

@@ -121,6 +121,21 @@ func TestSeveralSources(t *testing.T) {
 	}
 }
 
+// TestAdviceOfReaders: a command that only reads has nothing to continue.
+func TestAdviceOfReaders(t *testing.T) {
+	for command, want := range map[string]string{"snapshots": "run it again", "prune": failure.Again} {
+		err := adviceFor(command, failure.Several(ec2ops.ErrTemporary, ec2ops.ErrTemporary))
+		for _, failed := range failure.Branches(err) {
+			if failure.Hint(failed) != want || failure.ExitCode(failed) != failure.ExitTemporary {
+				t.Errorf("%s: %q, exit code %d", command, failure.Hint(failed), failure.ExitCode(failed))
+			}
+		}
+	}
+	if err := adviceFor("snapshots", nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInterruption: a signal's errors become one line; others stay.
 func TestInterruption(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
