@@ -26,6 +26,7 @@ func FuzzMountAt(f *testing.F) {
 	f.Add("30 31 7:1 / /cp rw - xfs a rw\n31 30 7:2 / /cp rw - xfs b rw\n", "/cp")
 	f.Add("30 30 7:1 /a\\040b /c\\134p rw shared:1 master:2 - xfs /dev/loop1 rw,nouuid\n", "/c\\p")
 	f.Add("x", "/")
+	f.Add("30 22 7:1 / /cp rw - xfs a rw\n", "")
 	f.Fuzz(func(t *testing.T, text, target string) {
 		mounts, err := readMounts(text)
 		if err != nil {
@@ -34,9 +35,17 @@ func FuzzMountAt(f *testing.F) {
 		at := func(m Mount) bool { return m.Target == target }
 		m, ok := MountAt(mounts, target)
 		if !ok {
-			// None there, or each covers another, which no kernel says.
-			for _, m := range mounts {
-				if at(m) && !slices.ContainsFunc(mounts, func(o Mount) bool { return at(o) && o.Parent == m.ID && o.ID != o.Parent }) {
+			// None there, or each is hidden. Of mounts inside others that is not checked here.
+			outermost := func(m Mount) bool {
+				return m.Parent == m.ID || !slices.ContainsFunc(mounts, func(o Mount) bool { return o.ID == m.Parent })
+			}
+			for i, m := range mounts {
+				hidden := false
+				for j, o := range mounts {
+					over := o.Parent == m.ID && o.ID != m.ID || outermost(o) && i != j
+					hidden = hidden || over && isBelow(target, o.Target)
+				}
+				if at(m) && isBelow(target, m.Target) && outermost(m) && !hidden {
 					t.Fatalf("%+v was not found", m)
 				}
 			}

@@ -1,6 +1,9 @@
 package mountfs
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Mount is a line of /proc/self/mountinfo.
 type Mount struct {
@@ -16,7 +19,10 @@ type Mount struct {
 // MountAt returns the mount that is visible at target, which must be absolute and clean.
 func MountAt(mounts []Mount, target string) (Mount, bool) {
 	m := MountAbove(mounts, target)
-	return m, m.Target == target
+	if m.Target != target || !slices.Contains(mounts, m) { // nothing contains the path
+		return Mount{}, false
+	}
+	return m, true
 }
 
 // MountedAt says whether the topmost mount at target is the device's XFS itself, not a bind
