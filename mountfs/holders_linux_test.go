@@ -35,24 +35,7 @@ func TestHolders(t *testing.T) {
 	}
 	check("nobody", "")
 
-	file, err := os.Create(filepath.Join(at, "file"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const self = "this command itself (its working directory, or a file that it has open)"
-	check("an open file", self)
-	if _, err := file.WriteString("text"); err != nil {
-		t.Fatal(err)
-	}
-	text, err := unix.Mmap(int(file.Fd()), 0, 4, unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
-	check("a mapped file", self)
-	if err := unix.Munmap(text); err != nil {
-		t.Fatal(err)
-	}
+	holdFile(t, at, check)
 
 	worker := exec.CommandContext(t.Context(), "sleep", "60")
 	worker.Dir = at
@@ -78,6 +61,29 @@ func TestHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("nobody again", "")
+}
+
+// holdFile opens a file of a mount, then only maps it, and checks what is said.
+func holdFile(t *testing.T, at string, check func(what, want string)) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(at, "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const self = "this command itself (its working directory, or a file that it has open)"
+	check("an open file", self)
+	if _, err := file.WriteString("text"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := unix.Mmap(int(file.Fd()), 0, 4, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	check("a mapped file", self)
+	if err := unix.Munmap(text); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestKeptBy: which mounts stay in another namespace.

@@ -157,10 +157,11 @@ func TestChosenSnapshotIsPruned(t *testing.T) {
 	contains(t, <-done, "no longer exists; choosing again", "release 2\n")
 }
 
+const whatIsMounted = "\nfindmnt -no FSTYPE /cp || echo nothing mounted"
+
 // TestDownAsksTheKernel: nothing is detached that is mounted or used, whatever EC2 lists.
 func TestDownAsksTheKernel(t *testing.T) {
 	t.Parallel()
-	const facts = "\nfindmnt -no FSTYPE /cp || echo nothing mounted"
 	detached := func(s *sandbox) (n int) {
 		for _, c := range s.calls("web-2") {
 			if c.Action == "DetachVolume" && c.OK() {
@@ -173,7 +174,7 @@ func TestDownAsksTheKernel(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
 		s.run("web-2", "snapsource up")
-		out := s.run("web-2", "snapsource up >/dev/null\nsnapsource down"+facts, "--fault", "unattached=DescribeVolumes#2@5s")
+		out := s.run("web-2", "snapsource up >/dev/null\nsnapsource down"+whatIsMounted, "--fault", "unattached=DescribeVolumes#2@5s")
 		contains(t, out, "nothing mounted", "Source is down")
 		for _, v := range s.volumes("codepen-app") {
 			if v.Attachment != nil && v.Attachment.InstanceID == instanceID(s, "web-2") && v.Attachment.DetachAsked.IsZero() {
@@ -185,7 +186,7 @@ func TestDownAsksTheKernel(t *testing.T) {
 		t.Parallel()
 		s := deployed(t)
 		s.run("web-2", "snapsource up")
-		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+facts+"\nexit $code", "--fault", "unattached=DescribeVolumes#2@20s")
+		out, code := s.try("web-2", "snapsource up >/dev/null\ncd /cp\nsnapsource down\ncode=$?"+whatIsMounted+"\nexit $code", "--fault", "unattached=DescribeVolumes#2@20s")
 		if contains(t, out, "is used by sh (pid ", "xfs"); code != 75 || detached(s) != 0 {
 			t.Errorf("exit code %d, %d detached\n%s", code, detached(s), out)
 		}
@@ -198,7 +199,7 @@ snapsource up --role app >/dev/null
 unshare -m --propagation private sleep 20 &
 sleep 0.5
 snapsource down --role app
-code=$?`+facts+`
+code=$?`+whatIsMounted+`
 cat /home/deploy/codepen/RELEASE
 snapsource hosts --role app
 kill $!
@@ -212,7 +213,7 @@ exit $code`)
 		t.Parallel()
 		s := deployed(t)
 		s.thawAfter()
-		out, code := s.try("web-2", "snapsource up --role app >/dev/null\nfsfreeze -f /cp\nsnapsource down --role app\ncode=$?"+facts+
+		out, code := s.try("web-2", "snapsource up --role app >/dev/null\nfsfreeze -f /cp\nsnapsource down --role app\ncode=$?"+whatIsMounted+
 			"\nsnapsource hosts --role app\nfsfreeze -u /cp\nsnapsource down --role app || exit 1\nexit $code")
 		if contains(t, out, "it is already frozen", "fsfreeze --unfreeze /cp", "xfs", "127.77.", "Source is down"); code != 75 || detached(s) != 1 {
 			t.Errorf("exit code %d, %d detached\n%s", code, detached(s), out)

@@ -76,13 +76,8 @@ func (s *sandbox) document(schema *jsonschema.Schema, command, text string) (doc
 	return document
 }
 
-// TestDocuments: whatever a command prints with --output json is one document of the schema, of
-// that command, also after an error of any kind.
-func TestDocuments(t *testing.T) {
-	t.Parallel()
-	schema := schemaOf(t)
-	s := newSandbox(t)
-	s.documents(schema, "web-1", `
+// firstInstance is what is run where there is no snapshot yet.
+const firstInstance = `
 snapsource status # not_ready 1
 snapsource status --local # not_ready 1
 snapsource plan --if-none blank # null 0
@@ -109,7 +104,15 @@ snapsource hosts --role app # null 0
 snapsource prune --dry-run # null 0
 snapsource version # null 0
 AWS_ENDPOINT_URL_EC2=http://127.0.0.1:1 snapsource snapshots --timeout 2s # temporary 75
-`)
+`
+
+// TestDocuments: whatever a command prints with --output json is one document of the schema, of
+// that command, also after an error of any kind.
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	schema := schemaOf(t)
+	s := newSandbox(t)
+	s.documents(schema, "web-1", firstInstance)
 	documents := s.documents(schema, "web-2", `
 snapsource up # null 0
 snapsource up --timeline # null 0
@@ -186,6 +189,16 @@ func TestWantsJSON(t *testing.T) {
 	}
 }
 
+// configuration writes a file and returns its name.
+func configuration(t *testing.T, name, text string) string {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // TestDocumentByFile: where the file or the environment asks for JSON there is always a document,
 // and its exit code is the program's.
 func TestDocumentByFile(t *testing.T) {
@@ -193,17 +206,10 @@ func TestDocumentByFile(t *testing.T) {
 	fake.LaunchWith("web-1", ec2test.LaunchOptions{Tags: ec2test.Tags{"Roles": "app"}})
 	atWorkstation(t, fake.EC2URL)
 	schema := schemaOf(t)
-	file := func(name, text string) string {
-		name = filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return name
-	}
-	valid := file("valid.yaml", "output: json\n")
-	two := file("two.yaml", "output: json\nsources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n")
-	unknown := file("unknown.yaml", "output: json\nhunter2: x\n")
-	broken := file("broken.yaml", "output: json\nmount: 'hunter2\n")
+	valid := configuration(t, "valid.yaml", "output: json\n")
+	two := configuration(t, "two.yaml", "output: json\nsources:\n- {source: a, mount: /a, binds: []}\n- {source: b, device: /dev/sdg, mount: /b, binds: []}\n")
+	unknown := configuration(t, "unknown.yaml", "output: json\nhunter2: x\n")
+	broken := configuration(t, "broken.yaml", "output: json\nmount: 'hunter2\n")
 	check := func(line string, code int) {
 		t.Helper()
 		got, out, said := say(t, line)
