@@ -94,7 +94,7 @@ func (r *run) removeRoles(ctx context.Context, tags map[string]string, added boo
 	ours.Wanted = ours.Wanted.With(r.earlierRoles())
 	s.Detail = "no roles to remove"
 	if !ours.Wanted.None() {
-		s.Detail = strings.TrimSpace("roles removed: " + strings.Join(ours.Wanted.Roles, ","))
+		s.Detail = strings.TrimSuffix("roles removed: "+strings.Join(ours.Wanted.Roles, ","), ": ")
 	}
 	known, err := r.host.LoadRecord(r.src.Name)
 	recent := added || err == nil && roles.Recent(known)

@@ -139,6 +139,22 @@ func TestDetachedWhileMounted(t *testing.T) {
 	})
 }
 
+// TestDeviceNumberOfAnother: another disk that now has the number of the recorded device is left
+// alone.
+func TestDeviceNumberOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t)
+		w.host.noDevice = true
+		for _, v := range w.cloud.volumes {
+			v.State, v.Attachments = ec2ops.VolumeAvailable, nil
+		}
+		w.host.mounts = map[string]uint32{"/data": w.host.mounts["/cp"]}
+		if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), false); err != nil || w.host.mounts["/data"] == 0 {
+			t.Errorf("down: mounts %v, %v", w.host.mounts, err)
+		}
+	})
+}
+
 // TestCoveredMountpoint: what is mounted over the mountpoint is named, and not the bind, which is
 // as it should be.
 func TestCoveredMountpoint(t *testing.T) {

@@ -68,14 +68,15 @@ func (r *run) status(ctx context.Context, o StatusOptions) error {
 func (r *run) noteDrift(ctx context.Context, here local, o StatusOptions) {
 	notes := driftOfVolume(r.src, here.record)
 	if len(notes) > 0 {
-		facts, err := here.record.Facts, error(nil)
+		asked := false
 		if !o.Local {
-			facts, err = r.currentFacts(ctx, here.record.Volume)
+			if facts, err := r.currentFacts(ctx, here.record.Volume); err == nil {
+				here.record.Facts, asked = facts, true
+				notes = driftOfVolume(r.src, here.record)
+			}
 		}
-		if here.record.Facts = facts; err == nil && !o.Local {
-			notes = driftOfVolume(r.src, here.record)
-		} else {
-			for i := range notes {
+		for i := range notes {
+			if !asked {
 				notes[i] = "when up last ran, " + notes[i]
 			}
 		}

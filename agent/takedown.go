@@ -81,7 +81,8 @@ func (r *run) unmountable(v ec2ops.Volume, lost *mountfs.Device) (dev *mountfs.D
 
 // lostDevice returns the recorded device of a volume that is still mounted although the kernel
 // no longer shows the device: the volume was detached by force. nil if that is not so. The
-// mount keeps the device's number from being used again.
+// mount keeps the device's number from being used again, but after an unmount another disk may
+// have it. So the file system must be at the source's mountpoint.
 func (r *run) lostDevice(v ec2ops.Volume) *mountfs.Device {
 	known, err := r.host.LoadRecord(r.src.Name)
 	if err != nil || known.Volume != v.ID || known.Major == 0 {
@@ -91,7 +92,11 @@ func (r *run) lostDevice(v ec2ops.Volume) *mountfs.Device {
 		return nil
 	}
 	dev := &mountfs.Device{Node: known.Node, Major: known.Major, Minor: known.Minor}
-	if mounts, err := r.mountsOf(*dev); err == nil && len(mounts) == 0 {
+	all, err := r.host.Mounts()
+	here := slices.ContainsFunc(all, func(m mountfs.Mount) bool {
+		return m.Target == r.src.Mount && m.Root == "/" && m.Major == dev.Major && m.Minor == dev.Minor
+	})
+	if err != nil || !here {
 		return nil
 	}
 	return dev
