@@ -9,6 +9,7 @@ import (
 	"snapsource/agent/record"
 	"snapsource/agent/report"
 	"snapsource/agent/roles"
+	"snapsource/agent/warm"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -18,6 +19,7 @@ type Agent struct {
 	Cloud  Cloud
 	Host   Host
 	Events func(report.Event) // receives every event; never called concurrently
+	Warm   Warmer // for a launch hook that waits for the hot set
 	// Confirm, when set, is called before Down deletes these volumes. Its error ends Down before
 	// anything is changed.
 	Confirm func(ctx context.Context, source string, volumes []ec2ops.Volume) error
@@ -74,6 +76,7 @@ type Host struct {
 	Mounter
 	Mounted
 	record.Store
+	Warmings
 }
 
 // Devices are the kernel's block devices.
@@ -110,6 +113,21 @@ type Mounted interface {
 	CheckNotFrozen(path string) error
 	// Revision returns the revision of the release in a Source directory, "" for none.
 	Revision(dir string) string
+}
+
+// Warmer reads the blocks of a mounted volume. [*warm.Warm] is the real one.
+type Warmer interface {
+	Read(ctx context.Context, run *report.Run, at warm.Mounted, o warm.Options) error
+}
+
+// Warmings are how far the blocks of the sources' volumes have been read. [record.Dir] is the
+// real store.
+type Warmings interface {
+	LoadWarming(source string) (record.Warming, error)
+	// WarmingRuns reports whether a process reads them.
+	WarmingRuns(source string) bool
+	// EndWarming ends that process.
+	EndWarming(ctx context.Context, source string) error
 }
 
 // Watch waits for a volume's device node.

@@ -134,7 +134,7 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *
 	if err := l.noteStart(ctx, at.volume); err != nil {
 		return at, nil, err
 	}
-	if err := l.completeHook(ctx, s); err != nil {
+	if err := l.completeHook(ctx, s, m); err != nil {
 		return at, nil, err
 	}
 	if err := l.saveRecord(m); err != nil {
@@ -224,8 +224,12 @@ func (l *launch) keepHookAlive(ctx context.Context) {
 
 // completeHook completes the launch hook once all sources are ready. It updates the records
 // of the sources that were ready before.
-func (l *launch) completeHook(ctx context.Context, s *report.Running) error {
-	if !l.hook.Pending() || l.otherNotReady() != "" {
+func (l *launch) completeHook(ctx context.Context, s *report.Running, m mounted) error {
+	if !l.hook.Pending() {
+		return nil
+	}
+	l.warmBeforeService(ctx, m)
+	if l.otherNotReady() != "" {
 		return nil
 	}
 	defer l.InEC2()()

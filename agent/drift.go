@@ -106,6 +106,7 @@ func factsOf(v ec2ops.Volume) record.Facts {
 	return record.Facts{
 		SizeGiB: v.SizeGiB, Type: v.Type, IOPS: v.IOPS, Throughput: v.Throughput,
 		Encrypted: v.Encrypted, KMSKey: v.KMSKey, Tags: v.Tags,
+		FastRestored: v.FastRestored, InitializationRate: v.InitializationRate,
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // NewHost returns the host that this process runs on, with its lock and records in dir; see
 // [record.RunDir].
-func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, kernel{}, dir} }
+func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, kernel{}, dir, dir} }
 
 // kernel implements [Devices], [Mounter] and [Mounted] by mountfs.
 type kernel struct{}

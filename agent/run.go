@@ -21,10 +21,12 @@ type run struct {
 	cloud Cloud
 	host  Host
 	roles roles.Roles
+
+	warmer Warmer
 }
 
 func (a *Agent) run(r *report.Run, cfg config.Config, src config.Source) run {
-	return run{r, cfg, src, a.Cloud, a.Host, roles.Roles{Wanted: cfg.Roles, Tags: a.Cloud.Tags, Run: r}}
+	return run{r, cfg, src, a.Cloud, a.Host, roles.Roles{Wanted: cfg.Roles, Tags: a.Cloud.Tags, Run: r}, a.Warm}
 }
 
 // launch is a run of up, init, plan or status.

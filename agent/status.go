@@ -44,6 +44,7 @@ func (r *run) status(ctx context.Context, o StatusOptions) error {
 	if here.known {
 		r.Report.FromRecord(here.record)
 		r.Report.Revision = r.revision(here)
+		r.observeWarming()
 	}
 	if here.shutdown != nil {
 		r.Report.State = report.StateIncomplete

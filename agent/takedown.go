@@ -23,6 +23,7 @@ func (r *run) takeDown(ctx context.Context, v ec2ops.Volume, remove bool) error 
 
 // takeDownFrom is takeDown for a volume whose device may be lost; see [run.lostDevice].
 func (r *run) takeDownFrom(ctx context.Context, v ec2ops.Volume, lost *mountfs.Device, remove bool) error {
+	r.endWarming(ctx)
 	if err := r.unmount(ctx, v, lost); err != nil {
 		return err
 	}

@@ -56,6 +56,10 @@ type Volume struct {
 	Age         time.Duration // at the response of [Client.CreateVolume], by EC2's clock; 0 otherwise
 	Encrypted   bool
 	KMSKey      string // its ARN, if EC2 reports it
+
+	FastRestored       bool  // by fast snapshot restore: all blocks are loaded
+	InitializationRate int32 // MiB/s at which EC2 loads the snapshot's blocks; 0: none is provisioned
+
 	Tags        map[string]string
 	Attachments []Attachment
 }
@@ -146,6 +150,7 @@ func (c *Client) CreateVolume(ctx context.Context, s VolumeSpec) (Volume, error)
 		SnapshotID: aws.ToString(out.SnapshotId), SizeGiB: aws.ToInt32(out.Size), Type: string(out.VolumeType),
 		IOPS: aws.ToInt32(out.Iops), Throughput: aws.ToInt32(out.Throughput),
 		Created: aws.ToTime(out.CreateTime), Age: ageOf(out), Encrypted: aws.ToBool(out.Encrypted), KMSKey: aws.ToString(out.KmsKeyId),
+		FastRestored: aws.ToBool(out.FastRestored), InitializationRate: aws.ToInt32(out.VolumeInitializationRate),
 		Tags: tagMap(out.Tags), Attachments: attachmentsOf(out.Attachments),
 	}, nil
 }
@@ -251,6 +256,7 @@ func volumeOf(v types.Volume) Volume {
 		SnapshotID: aws.ToString(v.SnapshotId), SizeGiB: aws.ToInt32(v.Size), Type: string(v.VolumeType),
 		IOPS: aws.ToInt32(v.Iops), Throughput: aws.ToInt32(v.Throughput),
 		Created: aws.ToTime(v.CreateTime), Encrypted: aws.ToBool(v.Encrypted), KMSKey: aws.ToString(v.KmsKeyId),
+		FastRestored: aws.ToBool(v.FastRestored), InitializationRate: aws.ToInt32(v.VolumeInitializationRate),
 		Tags: tagMap(v.Tags), Attachments: attachmentsOf(v.Attachments),
 	}
 }

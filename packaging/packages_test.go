@@ -80,6 +80,7 @@ func bookworm(t *testing.T) string {
 var files = []string{
 	"/etc/snapsource.yaml",
 	"/usr/bin/snapsource",
+	"/usr/lib/systemd/system/snapsource-warm.service",
 	"/usr/lib/systemd/system/snapsource.service",
 	"/usr/share/bash-completion/completions/snapsource",
 	"/usr/share/doc/snapsource/copyright",

@@ -19,7 +19,7 @@ var (
 )
 
 // Installation is the set of snapsource's files in one host's /etc/systemd/system: its
-// unit, unless a package has one, and two drop-ins for each unit that waits for the Source.
+// units, unless a package has them, and two drop-ins for each unit that waits for the Source.
 type Installation struct {
 	Root    string                                               // "/", or an image's directory
 	Program string                                               // its absolute path there
@@ -95,10 +95,14 @@ func (t tree) wanted(before []string) ([]file, error) {
 		if err != nil {
 			return nil, err
 		}
+		warm, err := WarmUnit(t.Program)
+		if err != nil {
+			return nil, err
+		}
 		if err := t.checkProgram(); err != nil {
 			return nil, err
 		}
-		files = append(files, file{filepath.Join(unitDir, UnitName), text})
+		files = append(files, file{filepath.Join(unitDir, UnitName), text}, file{filepath.Join(unitDir, WarmUnitName), warm})
 	}
 	for _, name := range before {
 		if err := checkName(name); err != nil {
@@ -226,7 +230,7 @@ func (t tree) disable(ctx context.Context) error {
 
 // find returns our unchanged files, and those that were changed since.
 func (t tree) find() (ours, left []string, err error) {
-	paths := []string{filepath.Join(unitDir, UnitName)}
+	paths := []string{filepath.Join(unitDir, UnitName), filepath.Join(unitDir, WarmUnitName)}
 	for _, pattern := range []string{
 		filepath.Join("*.d", dropIn),
 		filepath.Join(UnitName+".d", startsPrefix+"*"+startsSuffix),

@@ -2,6 +2,7 @@
 package systemd
 
 import (
+	"os"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -21,6 +22,10 @@ func Status(words ...string) {
 
 // Ready reports to systemd that the service has done its work.
 func Ready() { notify(daemon.SdNotifyReady) }
+
+// Watches reports whether this process is the main process of a unit of ours: then the units
+// that follow it do what is left to do.
+func Watches() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
 // notify ignores errors: a lost notification must not keep a Source from being mounted, and
 // systemd detects the end of a oneshot service by its exit code.

@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// UnitName is the name of snapsource's unit.
-const UnitName = "snapsource.service"
+// UnitName is the name of snapsource's unit, and WarmUnitName of the one that reads the volume
+// afterwards.
+const (
+	UnitName     = "snapsource.service"
+	WarmUnitName = "snapsource-warm.service"
+)
 
 // packagedProgram is the program's path in packages.
 const packagedProgram = "/usr/bin/snapsource"
@@ -16,12 +20,20 @@ const packagedProgram = "/usr/bin/snapsource"
 //go:embed snapsource.service
 var unit string
 
+//go:embed snapsource-warm.service
+var warmUnit string
+
 // Unit returns the text of snapsource's unit for the program's absolute path.
-func Unit(program string) (string, error) {
+func Unit(program string) (string, error) { return unitOf(unit, program) }
+
+// WarmUnit is [Unit] for the one that reads the volume.
+func WarmUnit(program string) (string, error) { return unitOf(warmUnit, program) }
+
+func unitOf(text, program string) (string, error) {
 	if !plainPath.MatchString(program) {
 		return "", fmt.Errorf("%w: the program's path %q can't stand in a unit: use /, letters, digits and . _ + - only", ErrName, program)
 	}
-	return strings.Replace(unit, "\nExecStart="+packagedProgram+" ", "\nExecStart="+program+" ", 1), nil
+	return strings.Replace(text, "\nExecStart="+packagedProgram+" ", "\nExecStart="+program+" ", 1), nil
 }
 
 // plainPath excludes characters with a meaning in ExecStart: blanks, quotes, %, $, \ and
@@ -41,8 +53,8 @@ func checkName(name string) error {
 	switch {
 	case len(name) > unitNameMax || !unitName.MatchString(name):
 		return fmt.Errorf("%w: %q is not the name of a unit, as puma.service and sidekiq@1.service are", ErrName, name)
-	case name == UnitName:
-		return fmt.Errorf("%w: %s can't wait for itself", ErrName, name)
+	case name == UnitName || name == WarmUnitName:
+		return fmt.Errorf("%w: %s is snapsource's own", ErrName, name)
 	}
 	return nil
 }

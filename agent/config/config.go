@@ -27,6 +27,9 @@ type Config struct {
 	Metrics string        // file for Prometheus; "" for none
 
 	LifecycleHook string // of the instance's Auto Scaling group; "" for none
+
+	Warm              string // what is read of the volume after a launch: WarmNone, …
+	WarmBeforeService bool   // the launch hook waits until the hot set is read
 }
 
 // Roles are the roles by which deployments find the instance, and the keys of their tags. The
@@ -54,6 +57,14 @@ const (
 	StaleWarn   = "warn"   // prints a note
 	StaleWait   = "wait"   // starts over on the newest one
 	StaleFail   = "fail"   // deletes its volume and fails; the next run takes the newest one
+)
+
+// Values of Config.Warm: what is read of a volume after a launch, so that EBS has loaded it before
+// the application asks for it.
+const (
+	WarmNone = "none"
+	WarmHot  = "hot" // the hot set
+	WarmAll  = "all" // all that the file system uses, the hot set first
 )
 
 // DefaultConfigFile is read by default; it need not exist.
@@ -97,6 +108,7 @@ func DefaultConfig() Config {
 		Stale:   StaleWarn,
 		Timeout: 10 * time.Minute,
 		Output:  OutputText,
+		Warm:    WarmHot,
 	}
 }
 
@@ -153,6 +165,16 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains([]string{StaleIgnore, StaleWarn, StaleWait, StaleFail}, c.Stale) {
 		return Usagef("stale: %q is none of ignore, warn, wait, fail", c.Stale)
+	}
+	if c.Warm != WarmNone && c.Warm != WarmHot && c.Warm != WarmAll {
+		return Usagef("warm: %q is none of none, hot, all", c.Warm)
+	}
+	switch {
+	case !c.WarmBeforeService:
+	case c.Warm == WarmNone:
+		return Usagef("warm-before-service: with warm none nothing is read")
+	case c.LifecycleHook == "":
+		return Usagef("warm-before-service: needs lifecycle-hook, which is what waits")
 	}
 	if c.Output != OutputText && c.Output != OutputJSON {
 		return Usagef("output: %q is neither text nor json", c.Output)

@@ -92,6 +92,7 @@ func (d Dir) SaveRecord(r Record) error {
 
 // DropRecord removes the record of a source, if there is one.
 func (d Dir) DropRecord(source string) error {
+	d.removeWarming(source)
 	err := os.Remove(d.file(source))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

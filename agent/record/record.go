@@ -45,6 +45,10 @@ type Facts struct {
 	Throughput int32             `json:"throughput,omitempty"` // MiB/s
 	Encrypted  bool              `json:"encrypted"`
 	KMSKey     string            `json:"kms_key,omitempty"` // its ARN
+
+	FastRestored       bool  `json:"fast_restored,omitempty"`       // by fast snapshot restore
+	InitializationRate int32 `json:"initialization_rate,omitempty"` // MiB/s; 0: none is provisioned
+
 	Tags       map[string]string `json:"tags,omitempty"`
 }
 

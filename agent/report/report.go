@@ -48,6 +48,7 @@ type Source struct {
 	EC2         time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
 	Own         time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
 	Taken       *Taken         `json:"taken,omitempty"` // the snapshot that this run took
+	Warm        *Warming       `json:"warm,omitempty"`  // how far the volume's blocks have been read, if any were
 	Steps       []FinishedStep `json:"steps"`
 	Calls       []Call         `json:"calls"`
 	Waits       []Wait         `json:"waits"`

@@ -30,6 +30,12 @@ const (
 	Delete   Step = "delete"   // the volume; for a snapshot, old ones
 )
 
+// The steps that read a volume whose blocks EBS has yet to load.
+const (
+	Hot  Step = "hot"  // the hot set
+	Used Step = "used" // what else the file system uses
+)
+
 // The steps of a snapshot, besides Identify, Survey and Create.
 const (
 	Flush    Step = "flush"  // dirty pages, while writers continue
@@ -56,6 +62,9 @@ func (r *Run) Begin(name Step) *Running {
 	r.emit(Event{Step: name, Phase: Started, At: s.start})
 	return s
 }
+
+// Took returns how long the step has taken so far.
+func (s *Running) Took() time.Duration { return time.Since(s.start) }
 
 // Waiting reports what the step waits for. It does nothing after the step has ended: calls of
 // the step may continue in the background.

@@ -15,20 +15,22 @@ import (
 	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
+	"snapsource/agent/warm"
 	"snapsource/mountfs"
 )
 
 func main() {
 	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
 	watch := newWatchdog()
-	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir)}, watch: watch}
+	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir), record.RunDir}, watch: watch}
 	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// host is the machine, for launches and for snapshots.
+// host is the machine, for launches, for snapshots, and for reading volumes.
 type host struct {
-	launch agent.Host
-	deploy deploy.Host
+	launch   agent.Host
+	deploy   deploy.Host
+	warmings warm.Store
 }
 
 // program is one run of a command line.
@@ -166,7 +168,7 @@ func rootCommand(p *program) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p),
+	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p), warmCommand(p),
 		installCommand(), uninstallCommand())
 	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p))
 	root.AddCommand(versionCommand(p))

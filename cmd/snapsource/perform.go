@@ -17,6 +17,7 @@ import (
 	"snapsource/agent/deploy"
 	"snapsource/agent/failure"
 	"snapsource/agent/report"
+	"snapsource/agent/warm"
 	"snapsource/ec2ops"
 	"snapsource/systemd"
 )
@@ -30,11 +31,15 @@ type parts struct {
 }
 
 func (p parts) agent() *agent.Agent {
-	return &agent.Agent{Cloud: agent.NewCloud(p.client), Host: p.host.launch, Events: p.events}
+	return &agent.Agent{Cloud: agent.NewCloud(p.client), Host: p.host.launch, Events: p.events, Warm: p.warm()}
 }
 
 func (p parts) deploy() *deploy.Deploy {
 	return &deploy.Deploy{Cloud: p.client, Releases: p.client, Host: p.host.deploy, Events: p.events, Hold: p.hold}
+}
+
+func (p parts) warm() *warm.Warm {
+	return &warm.Warm{Kernel: warm.Host{}, Store: p.host.warmings, Events: p.events}
 }
 
 // work is the work of a command.
@@ -49,7 +54,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 		return err
 	}
 	p := s.program
-	p.watch.allow(c.Name(), cfg.Timeout, graces[c.Name()])
+	p.watch.allow(c.Name(), limit(c.Name(), cfg), graces[c.Name()])
 	p.useJSON(c, cfg.Output == config.OutputJSON)
 	log := newLog(c.ErrOrStderr(), p.json, p.verbose)
 	table := s.newTable(c, cfg)
@@ -70,6 +75,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	}
 	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
+		s.warmInBackground(cfg, result)
 	}
 	if p.result = func(h header) any { return sourcesDocument{h, result} }; p.json {
 		return err
@@ -171,10 +177,19 @@ func (p *program) useJSON(c *cobra.Command, yes bool) {
 	}
 }
 
+// limit returns how long a command may take, 0 for any time: warm reads for hours if the volume
+// is large, and gives up by itself if the device does not respond.
+func limit(command string, cfg config.Config) time.Duration {
+	if command == "warm" {
+		return 0
+	}
+	return cfg.Timeout
+}
+
 // graces are how long each command may continue after its deadline or a signal.
 var graces = map[string]time.Duration{
 	"up": undoGrace, "init": undoGrace, "down": undoGrace, "snapshot": lookupGrace,
-	"plan": endGrace, "status": endGrace,
+	"plan": endGrace, "status": endGrace, "warm": endGrace,
 }
 
 // writeJSON writes a document. The stream keeps the error of the write.

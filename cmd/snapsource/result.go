@@ -30,6 +30,8 @@ func (t *table) finish(r report.Report) {
 			t.notes(s)
 		case "snapshot":
 			t.finishSnapshot(s)
+		case "warm":
+			t.finishWarm(s)
 		default:
 			t.finishUp(s)
 		}
@@ -127,6 +129,7 @@ func (t *table) finishStatus(s *report.Source) {
 	} else {
 		row("device", s.Device)
 	}
+	row("warm", warmth(s.Warm))
 	for _, p := range s.Paths {
 		name, what := "mount", p.Path
 		if p.Root != "/" {

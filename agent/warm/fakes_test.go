@@ -1,0 +1,163 @@
+package warm
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"snapsource/agent/config"
+	"snapsource/agent/hotset"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
+	"snapsource/mountfs"
+)
+
+// fakeDevice is a device whose blocks are cold: the first read of each takes a while, and only
+// so many are loaded at once.
+type fakeDevice struct {
+	slots   chan struct{}
+	latency func() time.Duration
+
+	mu           sync.Mutex
+	warm         map[int64]bool
+	loading      map[int64]bool
+	twice        int // blocks that two reads load side by side
+	most         int // reads in flight at once
+	now          int
+	read         []mountfs.Range
+	reads, bytes int64
+	others       int64 // reads of others for each of ours
+	fail         func(offset int64) error
+}
+
+func newFakeDevice(slots int, median time.Duration) *fakeDevice {
+	random := rand.New(rand.NewPCG(1, 2))
+	return &fakeDevice{
+		slots: make(chan struct{}, slots), warm: map[int64]bool{}, loading: map[int64]bool{},
+		latency: func() time.Duration { return median/2 + time.Duration(random.Int64N(int64(median))) },
+	}
+}
+
+func (d *fakeDevice) ReadAt(b []byte, offset int64) (int, error) {
+	at := offset / blockSize
+	d.mu.Lock()
+	if d.fail != nil {
+		if err := d.fail(offset); err != nil {
+			d.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			return 0, err
+		}
+	}
+	if d.now++; d.now > d.most {
+		d.most = d.now
+	}
+	cold := !d.warm[at]
+	if cold && d.loading[at] {
+		d.twice++
+	}
+	d.loading[at] = true
+	wait := d.latency()
+	d.mu.Unlock()
+	if cold {
+		d.slots <- struct{}{}
+		time.Sleep(wait)
+		<-d.slots
+	} else {
+		time.Sleep(time.Millisecond)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now--
+	d.warm[at] = true
+	d.read = append(d.read, mountfs.Range{Start: offset, Length: int64(len(b))})
+	d.reads += 1 + d.others
+	d.bytes += int64(len(b)) * (1 + d.others)
+	return len(b), nil
+}
+
+func (d *fakeDevice) Activity() (reads, bytes int64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reads, d.bytes, nil
+}
+
+func (d *fakeDevice) Close() error { return nil }
+
+const fakeSize = 5 << 30
+
+// fakeHost is a host with one source that is mounted.
+type fakeHost struct {
+	device   *fakeDevice
+	record   record.Record
+	space    mountfs.Space
+	hot      []mountfs.Range
+	now      record.Warming
+	claimed  bool
+	mounted  bool
+	detached bool
+}
+
+func newFakeHost(d *fakeDevice) *fakeHost {
+	return &fakeHost{device: d, mounted: true, record: record.Record{
+		Source: "codepen-app", Volume: "vol-1", Snapshot: "snap-1", Ready: time.Now(), Major: 259, Minor: 1,
+	}}
+}
+
+func (h *fakeHost) Find(mountfs.Volume) (mountfs.Device, error) {
+	if h.detached {
+		return mountfs.Device{}, mountfs.ErrNoDevice
+	}
+	return mountfs.Device{Node: "/dev/nvme1n1", Major: 259, Minor: 1, Size: fakeSize}, nil
+}
+
+func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
+	if !h.mounted {
+		return nil, nil
+	}
+	return []mountfs.Mount{{Target: "/cp", Root: "/", Major: 259, Minor: 1, FSType: "xfs"}}, nil
+}
+
+func (h *fakeHost) SpaceInUse(string) (mountfs.Space, error) { return h.space, nil }
+
+func (h *fakeHost) HotSet(string, int64) (hotset.Set, bool, error) {
+	return hotset.Set{Recorded: time.Unix(1, 0), Metadata: h.hot}, len(h.hot) > 0, nil
+}
+
+func (h *fakeHost) OpenReader(mountfs.Device) (Reader, error) { return h.device, nil }
+
+func (h *fakeHost) LoadRecord(source string) (record.Record, error) {
+	if source != h.record.Source {
+		return record.Record{}, fs.ErrNotExist
+	}
+	return h.record, nil
+}
+
+func (h *fakeHost) LoadWarming(string) (record.Warming, error) { return h.now, nil }
+
+func (h *fakeHost) SaveWarming(_ string, w record.Warming) error {
+	h.now = w
+	return nil
+}
+
+func (h *fakeHost) ClaimWarming(string) (func() error, error) {
+	if h.claimed {
+		return nil, mountfs.ErrBusy
+	}
+	h.claimed = true
+	return func() error { h.claimed = false; return nil }, nil
+}
+
+// run runs warm, and returns the report of the source.
+func (h *fakeHost) run(t *testing.T, o Options) (*report.Source, error) {
+	t.Helper()
+	w := &Warm{Kernel: h, Store: h, Events: func(report.Event) {}}
+	cfg := config.DefaultConfig()
+	result, err := w.Run(t.Context(), cfg, o)
+	if len(result.Sources) != 1 {
+		t.Fatal(errors.New("no report"))
+	}
+	return result.Sources[0], err
+}

@@ -1,0 +1,36 @@
+package warm
+
+import (
+	"snapsource/agent/hotset"
+	"snapsource/mountfs"
+)
+
+// Host is the host that this process runs on.
+type Host struct{}
+
+var _ Kernel = Host{}
+
+// Find implements [Kernel].
+func (Host) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find(v) }
+
+// Mounts implements [Kernel].
+func (Host) Mounts() ([]mountfs.Mount, error) { return mountfs.Mounts() }
+
+// SpaceInUse implements [Kernel].
+func (Host) SpaceInUse(mountpoint string) (mountfs.Space, error) {
+	return mountfs.SpaceInUse(mountpoint)
+}
+
+// HotSet implements [Kernel].
+func (Host) HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error) {
+	return hotset.Load(mountpoint, deviceSize)
+}
+
+// OpenReader implements [Kernel].
+func (Host) OpenReader(d mountfs.Device) (Reader, error) {
+	r, err := mountfs.OpenReader(d)
+	if err != nil {
+		return nil, err // not r: a nil pointer in an interface is not nil
+	}
+	return r, nil
+}

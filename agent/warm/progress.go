@@ -1,0 +1,77 @@
+package warm
+
+import (
+	"fmt"
+	"time"
+
+	"snapsource/agent/config"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
+)
+
+// progress is how far this run, and those that it continues, have read.
+type progress struct{ record.Warming }
+
+// done reports whether all of a mode was read.
+func (p progress) done(mode string) bool {
+	return !p.Ended.IsZero() && (p.Mode == mode || p.Mode == config.WarmAll)
+}
+
+// resume loads how far an earlier run has read this volume.
+func (s *warming) resume(mode string) {
+	w, err := s.Store.LoadWarming(s.Record.Source)
+	if err != nil || w.Volume != s.Record.Volume || s.options.Again {
+		w = record.Warming{Volume: s.Record.Volume, Began: time.Now()}
+	}
+	if (progress{w}).done(mode) {
+		s.now = progress{w}
+		return
+	}
+	w.Mode, w.Ended, w.Error = mode, time.Time{}, ""
+	s.now = progress{w}
+}
+
+// shown is the progress that a person sees.
+type shown struct {
+	step    *report.Running
+	percent int
+	at      time.Time
+}
+
+func newShown(step *report.Running) *shown { return &shown{step: step, percent: -1} }
+
+// showEvery is the shortest time between two reports of progress.
+const showEvery = time.Second
+
+// update reports the progress if it has changed.
+func (s *shown) update(a record.Amount, rate float64) {
+	percent := a.Percent()
+	if percent == s.percent || time.Since(s.at) < showEvery {
+		return
+	}
+	s.percent, s.at = percent, time.Now()
+	text := fmt.Sprintf("%s of %s, %s/s", size(a.Bytes), size(a.Total), size(int64(rate)))
+	if rate > 0 && a.Bytes < a.Total {
+		left := time.Duration(float64(a.Total-a.Bytes) / rate * float64(time.Second))
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	s.step.Progress(text, percent)
+}
+
+// describe says what a step has read.
+func describe(a record.Amount, took time.Duration, what string) string {
+	text := size(a.Bytes) + " " + what
+	if took > 0 {
+		text += fmt.Sprintf(", %s/s", size(int64(float64(a.Bytes)/took.Seconds())))
+	}
+	return text
+}
+
+// size formats bytes for people.
+func size(n int64) string {
+	const mib, gib = 1 << 20, 1 << 30
+	if n < gib {
+		return fmt.Sprintf("%.3g MiB", float64(n)/mib)
+	}
+	return fmt.Sprintf("%.3g GiB", float64(n)/gib)
+}

@@ -1,0 +1,312 @@
+package warm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"snapsource/agent/config"
+	"snapsource/agent/failure"
+	"snapsource/agent/hotset"
+	"snapsource/agent/record"
+	"snapsource/agent/report"
+	"snapsource/mountfs"
+)
+
+// Warm reads the volumes of an instance's sources.
+type Warm struct {
+	Kernel Kernel
+	Store  Store
+	Events func(report.Event) // receives every event; never called concurrently
+}
+
+// Kernel is what a pass needs of the host.
+type Kernel interface {
+	Find(v mountfs.Volume) (mountfs.Device, error)
+	Mounts() ([]mountfs.Mount, error)
+	SpaceInUse(mountpoint string) (mountfs.Space, error)
+	HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error)
+	OpenReader(d mountfs.Device) (Reader, error)
+}
+
+// Store keeps how far a volume has been read. [record.Dir] is the real one.
+type Store interface {
+	LoadRecord(source string) (record.Record, error)
+	LoadWarming(source string) (record.Warming, error)
+	SaveWarming(source string, w record.Warming) error
+	ClaimWarming(source string) (release func() error, err error)
+}
+
+// Options say what is read, and how fast.
+type Options struct {
+	Mode    string // config.WarmHot: the hot set; config.WarmAll: also what else is in use
+	RateMiB int64  // MiB a second at most; 0: no limit
+	Again   bool   // also what was read before
+}
+
+// Mounted is a volume whose file system is mounted.
+type Mounted struct {
+	Record     record.Record
+	Device     mountfs.Device
+	Mountpoint string
+}
+
+// Run reads the volume of every source that is mounted here. Reads that fail are counted and
+// reported; they are no error. The error wraps [failure.ErrTemporary] if a source is not mounted,
+// or its device does not respond.
+func (w *Warm) Run(ctx context.Context, cfg config.Config, o Options) (report.Report, error) {
+	return report.Each(cfg.Sources, w.Events, func(run *report.Run, src config.Source) error {
+		at, err := w.find(src.Name)
+		if err != nil {
+			return err
+		}
+		run.Report.FromRecord(at.Record)
+		run.Report.State = report.StateReady
+		return w.Read(ctx, run, at, o)
+	})
+}
+
+// Read is [Warm.Run] for one volume, as part of another command's run.
+func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options) error {
+	mode, why := decide(o.Mode, at.Record)
+	if why != "" {
+		run.Note(why)
+	}
+	if mode == config.WarmNone {
+		return nil
+	}
+	release, err := w.Store.ClaimWarming(at.Record.Source)
+	if errors.Is(err, mountfs.ErrBusy) {
+		run.Note("another process reads " + at.Record.Volume + " already; snapsource status shows how far it is")
+		return nil
+	}
+	if err != nil {
+		return failure.NotRoot(err)
+	}
+	defer release() //nolint:errcheck // the kernel releases it with the process at the latest
+	s := &warming{Warm: w, Mounted: at, run: run, options: o}
+	if s.resume(mode); s.now.done(mode) {
+		run.Note(at.Record.Volume + " was read before, until " + s.now.Ended.UTC().Format(time.RFC3339) + "; --again reads it once more")
+		return nil
+	}
+	return s.read(ctx, mode)
+}
+
+// decide returns what is to be read of a volume, and why it is less than what was asked for.
+func decide(mode string, r record.Record) (less, why string) {
+	switch {
+	case mode == config.WarmNone:
+		return config.WarmNone, ""
+	case r.Snapshot == "":
+		return config.WarmNone, r.Volume + " was created blank: none of its blocks has to be loaded"
+	case r.Facts.FastRestored:
+		return config.WarmNone, r.Volume + " was created by fast snapshot restore: its blocks are loaded"
+	case r.Facts.InitializationRate > 0 && mode == config.WarmAll:
+		return config.WarmHot, fmt.Sprintf("EC2 loads the blocks of %s at %d MiB/s, so only the hot set is read", r.Volume, r.Facts.InitializationRate)
+	}
+	return mode, ""
+}
+
+// find finds a source's device, and where its file system is mounted.
+func (w *Warm) find(source string) (at Mounted, err error) {
+	notReady := func(why string) (Mounted, error) {
+		err := fmt.Errorf("%w: %s is not mounted here: %s", failure.ErrTemporary, source, why)
+		return at, failure.Advise(err, "run snapsource up first")
+	}
+	at.Record, err = w.Store.LoadRecord(source)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && at.Record.Ready.IsZero():
+		return notReady("no launch has finished since this instance was booted")
+	case err != nil:
+		return at, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
+	}
+	if at.Device, err = w.Kernel.Find(at.Record.Wants()); err != nil {
+		return notReady(failure.Line(err))
+	}
+	mounts, err := w.Kernel.Mounts()
+	if err != nil {
+		return at, err
+	}
+	for _, m := range mounts {
+		if m.Root == "/" && m.Major == at.Device.Major && m.Minor == at.Device.Minor {
+			at.Mountpoint = m.Target
+		}
+	}
+	if at.Mountpoint == "" {
+		return notReady(at.Record.Volume + " is not mounted")
+	}
+	return at, nil
+}
+
+// warming is one run for one volume.
+type warming struct {
+	*Warm
+	Mounted
+	run     *report.Run
+	options Options
+
+	reader  Reader
+	now     progress
+	samples []sample
+}
+
+// read reads the hot set, and with config.WarmAll what else is in use.
+func (s *warming) read(ctx context.Context, mode string) (err error) {
+	if s.reader, err = s.Kernel.OpenReader(s.Device); err != nil {
+		return failure.NotRoot(err)
+	}
+	defer s.reader.Close()
+	s.run.Report.Warm = &report.Warming{}
+	defer func() { *s.run.Report.Warm = report.WarmingOf(s.now.Warming, false) }()
+	hot, err := s.readHot(ctx)
+	if err == nil && mode == config.WarmAll {
+		err = s.readUsed(ctx, hot)
+	}
+	if err != nil {
+		s.now.Error = failure.Line(err)
+	} else {
+		s.compare()
+		s.now.Ended = time.Now()
+	}
+	s.run.Report.Changed = true
+	if saveErr := s.save(); saveErr != nil {
+		err = failure.FollowedBy(err, saveErr)
+	}
+	return err
+}
+
+// readHot reads the hot set, and returns what is thereby read of the device.
+func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) {
+	step := s.run.Begin(report.Hot)
+	defer step.End(&err)
+	set, found, err := s.Kernel.HotSet(s.Mountpoint, s.Device.Size)
+	if err != nil {
+		s.run.Note("the hot set can't be used: " + failure.Line(err))
+	}
+	if err != nil || !found {
+		step.Detail = "no hot set is recorded"
+		return nil, nil
+	}
+	list := inOrderOfUse(set.DeviceRanges())
+	for _, u := range list {
+		all = append(all, u...)
+	}
+	all = mountfs.MergeRanges(all)
+	recorded := set.Recorded.UTC().Format(time.RFC3339Nano)
+	if s.now.HotSet != recorded {
+		s.now.HotSet, s.now.HotUnits, s.now.Hot = recorded, 0, record.Amount{}
+	}
+	s.now.Hot.Total = mountfs.TotalLength(all)
+	first := min(s.now.HotUnits, len(list))
+	err = s.pass(ctx, step, sequence(list[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = first + t.units })
+	step.Detail = describe(s.now.Hot, step.Took(), "of the hot set")
+	return all, err
+}
+
+// readUsed reads what is in use of the file system and is not read yet: the metadata, then the
+// data, then the log, which the kernel only writes.
+func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error) {
+	step := s.run.Begin(report.Used)
+	defer step.End(&err)
+	space, err := s.Kernel.SpaceInUse(s.Mountpoint)
+	if err != nil {
+		return failure.NotRoot(err)
+	}
+	parts := [][]mountfs.Range{space.Metadata, space.Data, space.Log}
+	var left int64
+	for i := range parts {
+		parts[i] = mountfs.SubtractRanges(parts[i], hot)
+		switch {
+		case i < s.now.Part:
+			parts[i] = nil
+		case i == s.now.Part:
+			parts[i] = mountfs.SubtractRanges(parts[i], []mountfs.Range{{Length: s.now.Upto}})
+		}
+		left += mountfs.TotalLength(parts[i])
+	}
+	s.now.Used.Total = s.now.Used.Bytes + left
+	for i := s.now.Part; i < len(parts) && err == nil; i++ {
+		if i != s.now.Part {
+			s.now.Part, s.now.Upto = i, 0
+		}
+		err = s.pass(ctx, step, inOrder(parts[i]), &s.now.Used, true, func(t tally) { s.now.Upto = max(s.now.Upto, t.end) })
+	}
+	step.Detail = describe(s.now.Used, step.Took(), "in use besides")
+	return err
+}
+
+// pass reads units, and keeps amount and the state up to date.
+func (s *warming) pass(ctx context.Context, step *report.Running, next units, amount *record.Amount, background bool, at func(tally)) error {
+	before, failed := amount.Bytes, s.now.Failed
+	shown := newShown(step)
+	p := &pass{
+		reader: s.reader, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
+		sample: s.note,
+		done: func(t tally) {
+			amount.Bytes, s.now.Failed, s.now.Rate = before+t.bytes, failed+t.failed, t.rate
+			if t.err != nil {
+				s.now.Error = failure.Line(t.err)
+			}
+			at(t)
+			shown.update(*amount, t.rate)
+			_ = s.save() // the next one, or the last, reports an error
+		},
+	}
+	t, err := p.run(ctx, next)
+	p.done(t)
+	if err != nil {
+		return fmt.Errorf("read %s of %s: %w", s.Device.Node, s.Record.Volume, err)
+	}
+	if n := t.failed; n > 0 {
+		s.run.Note(fmt.Sprintf("%d reads of %s failed: %s", n, s.Device.Node, failure.Line(t.err)))
+	}
+	return nil
+}
+
+func (s *warming) save() error {
+	s.now.Updated = time.Now()
+	return s.Store.SaveWarming(s.Record.Source, s.now.Warming)
+}
+
+// sample is the first read of a block.
+type sample struct {
+	offset int64
+	took   time.Duration
+}
+
+func (s *warming) note(offset int64, took time.Duration) {
+	if len(s.samples) < samplesMax {
+		s.samples = append(s.samples, sample{offset, took})
+	}
+}
+
+// compare reads the first blocks once more, to say how much faster that is now.
+func (s *warming) compare() {
+	if len(s.samples) == 0 {
+		return
+	}
+	b, free, err := mountfs.ReadBuffer(mountfs.ReadAlignment)
+	if err != nil {
+		return
+	}
+	defer free()
+	again := slices.Clone(s.samples)
+	for i := range again {
+		start := time.Now()
+		if _, err := s.reader.ReadAt(b, again[i].offset); err != nil {
+			return
+		}
+		again[i].took = time.Since(start)
+	}
+	s.now.Before, s.now.After = median(s.samples), median(again)
+}
+
+func median(samples []sample) time.Duration {
+	sorted := slices.Clone(samples)
+	slices.SortFunc(sorted, func(a, b sample) int { return cmp.Compare(a.took, b.took) })
+	return sorted[len(sorted)/2].took
+}
