@@ -35,9 +35,9 @@ func Geometry(mountpoint string) (XFSGeometry, error) {
 }
 
 func geometry(dir *os.File) (XFSGeometry, error) {
-	var b [256]byte // struct xfs_fsop_geom
-	if err := ioctl(dir, xfsIOCFSGeometry, unsafe.Pointer(&b)); err != nil {
-		return XFSGeometry{}, fmt.Errorf("XFS geometry of %s: %w", dir.Name(), err)
+	b, err := rawGeometry(dir)
+	if err != nil {
+		return XFSGeometry{}, err
 	}
 	native := binary.NativeEndian
 	return XFSGeometry{
@@ -46,6 +46,14 @@ func geometry(dir *os.File) (XFSGeometry, error) {
 		DataBlocks: native.Uint64(b[32:]),
 		UUID:       formatUUID(b[64:80]),
 	}, nil
+}
+
+// rawGeometry returns a struct xfs_fsop_geom.
+func rawGeometry(dir *os.File) (b [256]byte, err error) {
+	if err := ioctl(dir, xfsIOCFSGeometry, unsafe.Pointer(&b)); err != nil {
+		return b, fmt.Errorf("XFS geometry of %s: %w", dir.Name(), err)
+	}
+	return b, nil
 }
 
 // Grow grows the XFS at mountpoint to a device of deviceSize bytes, and returns its size in

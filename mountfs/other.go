@@ -5,6 +5,7 @@ package mountfs
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -146,3 +147,29 @@ func (*Below) ReadFile(string, int64) ([]byte, error) { return nil, unsupported(
 
 // Close does nothing.
 func (*Below) Close() error { return nil }
+
+// SpaceInUse needs Linux.
+func SpaceInUse(string) (Space, error) { return Space{}, unsupported("list the space in use") }
+
+// CachedRanges needs Linux.
+func CachedRanges(*os.File, int64) ([]Range, error) { return nil, unsupported("query the page cache") }
+
+// BlockRanges needs Linux.
+func BlockRanges(*os.File, []Range) ([]Range, error) {
+	return nil, unsupported("list the blocks of a file")
+}
+
+// Inodes finds inodes on the device.
+type Inodes struct{}
+
+// InodesOf needs Linux.
+func InodesOf(*os.File) (Inodes, error) { return Inodes{}, unsupported("find inodes") }
+
+// Range returns nothing.
+func (Inodes) Range(uint64) Range { return Range{} }
+
+// InodeRange needs Linux.
+func InodeRange(*os.File) (Range, error) { return Range{}, unsupported("find an inode") }
+
+// Preread needs Linux.
+func Preread(context.Context, Device) error { return unsupported("read ahead of a mount") }

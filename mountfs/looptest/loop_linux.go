@@ -48,6 +48,23 @@ func AttachReadOnly(t testing.TB, image string) (node string) {
 	return attach(t, image, unix.LO_FLAGS_READ_ONLY)
 }
 
+// AttachUncached is Attach without an image in the page cache: afterwards it holds there
+// exactly the pages of the image that were read from the device.
+func AttachUncached(t testing.TB, image string) (node string) {
+	t.Helper()
+	file, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// The loop device shares this open file: without readahead.
+	err = errors.Join(file.Sync(), unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED), unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_RANDOM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attachFile(t, file, 0)
+}
+
 // Device is Image and Attach in one.
 func Device(t testing.TB, size int64) (node, image string) {
 	t.Helper()
@@ -86,6 +103,15 @@ func attach(t testing.TB, image string, flags uint32) string {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	return attachFile(t, file, flags)
+}
+
+func attachFile(t testing.TB, file *os.File, flags uint32) string {
+	t.Helper()
+	mode := os.O_RDWR
+	if flags&unix.LO_FLAGS_READ_ONLY != 0 {
+		mode = os.O_RDONLY
+	}
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

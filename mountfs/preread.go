@@ -1,0 +1,151 @@
+package mountfs
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// ebsBlock is the unit in which EBS loads a volume from its snapshot: reading any byte loads the
+// block. (Amazon EBS direct APIs: snapshot blocks are 512 KiB)
+const ebsBlock = 512 << 10
+
+const (
+	// prereadMax bounds the reads before a mount, for file systems of thousands of allocation
+	// groups.
+	prereadMax = 1024
+	// prereadGroups is the number of groups whose headers are read; what is left of prereadMax
+	// is for the roots of their btrees.
+	prereadGroups = 512
+	// prereadLog is the number of reads of the log. The kernel searches the log's head by
+	// halves, so in a larger log it has only the last steps to wait for.
+	prereadLog = 256
+)
+
+// prereading collects the reads before a mount: one in each block of EBS.
+type prereading struct {
+	layout  layout
+	size    int64 // of the device, bytes
+	touched map[int64]bool
+	count   int
+}
+
+// add appends the reads for a range, unless its blocks are read already or there are too many.
+func (p *prereading) add(reads []Range, r Range) []Range {
+	for at := r.Start; at < r.End(); {
+		block := at / ebsBlock
+		next := min((block+1)*ebsBlock, r.End())
+		if !p.touched[block] && p.count < prereadMax {
+			p.touched[block] = true
+			p.count++
+			reads = append(reads, Range{at, next - at})
+		}
+		at = next
+	}
+	return reads
+}
+
+// first returns the reads that the superblock tells: the inodes of the root directory, the last
+// sector, which XFS reads to check the size (xfs_check_sizes in fs/xfs/xfs_mount.c), and the log.
+func (p *prereading) first(root uint64) (reads []Range) {
+	reads = p.add(reads, p.layout.cluster(root))
+	reads = p.add(reads, Range{p.layout.size() - p.layout.sectorSize, p.layout.sectorSize})
+	log := p.layout.log()
+	if log.Length == 0 {
+		return reads
+	}
+	begin, end := log.Start/ebsBlock, (log.End()-1)/ebsBlock
+	n := min(end-begin+1, prereadLog)
+	for i := range n {
+		block := begin
+		if n > 1 {
+			block += i * (end - begin) / (n - 1)
+		}
+		at := max(block*ebsBlock, log.Start)
+		reads = p.add(reads, Range{at, min(prereadLength, log.End()-at)})
+	}
+	return reads
+}
+
+// groups returns the headers to read, for their contents: one range for each group.
+func (p *prereading) groups() (headers []Range) {
+	for group := range min(p.layout.agCount, prereadGroups, int64(prereadMax-p.count)) {
+		r := p.layout.headers(group)
+		headers = append(headers, r)
+		p.count++
+		for block := r.Start / ebsBlock; block*ebsBlock < r.End(); block++ {
+			p.touched[block] = true
+		}
+	}
+	return headers
+}
+
+// Offsets of the roots in AGF and AGI, block numbers within the group: free space by block and by
+// size, reverse mappings, reference counts; inodes, free inodes. (struct xfs_agf and xfs_agi in
+// fs/xfs/libxfs/xfs_format.h)
+const (
+	agfMagic = "XAGF"
+	agiMagic = "XAGI"
+)
+
+var (
+	agfRoots = [...]int{16, 20, 24, 88}
+	agiRoots = [...]int{20, 328}
+)
+
+// roots appends the reads of the btree roots that a group's headers name.
+func (p *prereading) roots(reads []Range, group int64, headers []byte) []Range {
+	sector := int(p.layout.sectorSize)
+	if len(headers) < 3*sector {
+		return reads
+	}
+	read := func(header []byte, magic string, offsets []int) {
+		if string(header[:4]) != magic {
+			return
+		}
+		for _, at := range offsets {
+			block := int64(binary.BigEndian.Uint32(header[at:]))
+			if block > 0 && block < p.layout.agBlocks {
+				reads = p.add(reads, p.layout.clip(Range{p.layout.agBlock(group, block), p.layout.blockSize}))
+			}
+		}
+	}
+	read(headers[sector:2*sector], agfMagic, agfRoots[:])
+	read(headers[2*sector:3*sector], agiMagic, agiRoots[:])
+	return reads
+}
+
+// prereadLength is the size and alignment of a read: O_DIRECT needs that of a device's logical
+// block, at most 4 KiB.
+const prereadLength = 4 << 10
+
+// aligned widens a range to whole units of O_DIRECT, within a device of size bytes.
+func aligned(r Range, size int64) Range {
+	start := r.Start &^ (prereadLength - 1)
+	end := (r.End() + prereadLength - 1) &^ (prereadLength - 1)
+	return Range{start, min(end, size) - start}
+}
+
+// newPrereading reads the geometry in the superblock at the start of b. root is the number of the
+// root directory's inode.
+func newPrereading(b []byte, size int64) (p *prereading, root uint64, err error) {
+	sb, err := ParseSuperblock(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	be := binary.BigEndian
+	l := layout{
+		blockSize:  int64(sb.BlockSize),
+		sectorSize: int64(sb.SectorSize),
+		inodeSize:  int64(be.Uint16(b[0x68:])),
+		dataBlocks: int64(sb.DataBlocks),
+		agBlocks:   int64(sb.AGBlocks),
+		agCount:    int64(sb.AGCount),
+		logStart:   sb.LogStart,
+		logBlocks:  int64(be.Uint32(b[0x60:])),
+	}
+	if l.inodeSize < 256 || l.inodeSize > l.blockSize || l.inodeSize&(l.inodeSize-1) != 0 || l.size() > size {
+		return nil, 0, fmt.Errorf("%w: inodes of %d bytes, %d bytes", errGeometry, l.inodeSize, l.size())
+	}
+	// The superblock has been read.
+	return &prereading{layout: l, size: size, touched: map[int64]bool{0: true}, count: 1}, be.Uint64(b[0x38:]), nil
+}
