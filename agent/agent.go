@@ -19,7 +19,7 @@ type Agent struct {
 	Cloud  Cloud
 	Host   Host
 	Events func(report.Event) // receives every event; never called concurrently
-	Warm   Warmer // for a launch hook that waits for the hot set
+	Warm   Warmer             // for a launch hook that waits for the hot set
 	// Confirm, when set, is called before Down deletes these volumes. Its error ends Down before
 	// anything is changed.
 	Confirm func(ctx context.Context, source string, volumes []ec2ops.Volume) error

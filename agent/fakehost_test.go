@@ -42,6 +42,8 @@ type fakeHost struct {
 	revision         string
 	freezeErr        error
 	frozen           bool
+	warming          record.Warming
+	warmingRuns      bool
 	guardDies        time.Duration // after the freeze; 0: it does not
 }
 
@@ -292,3 +294,12 @@ func (h *fakeHost) SaveRecord(r record.Record) error {
 }
 
 func (h *fakeHost) DropRecord(source string) error { delete(h.records, source); return nil }
+
+func (h *fakeHost) LoadWarming(string) (record.Warming, error) { return h.warming, nil }
+
+func (h *fakeHost) WarmingRuns(string) bool { return h.warmingRuns }
+
+func (h *fakeHost) EndWarming(context.Context, string) error {
+	h.warmingRuns = false
+	return nil
+}

@@ -28,7 +28,7 @@ func newWorld() *world {
 	w.cloud.host, w.host.cloud = w.host, w.cloud
 	w.host.snapshotContents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{Label: "codepen-app", UUID: "a-foreign-uuid"}}
 	events := func(e report.Event) { w.events = append(w.events, e) }
-	w.agent = &Agent{Cloud: Cloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}, Host: Host{w.host, w.host, w.host, w.host}, Events: events}
+	w.agent = &Agent{Cloud: Cloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}, Host: Host{w.host, w.host, w.host, w.host, w.host}, Events: events}
 	w.deploy = &deploy.Deploy{Cloud: w.cloud, Releases: w.cloud, Host: w.host, Events: events}
 	return w
 }

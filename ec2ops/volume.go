@@ -44,18 +44,18 @@ type Attachment struct {
 
 // Volume is an EBS volume.
 type Volume struct {
-	ID          string
-	State       string // creating, available, in-use, deleting, deleted, error
-	Zone        string
-	SnapshotID  string // "" for a volume created blank
-	SizeGiB     int32
-	Type        string
-	IOPS        int32 // 0 for types that have none
-	Throughput  int32 // MiB/s; gp3 only, else 0
-	Created     time.Time
-	Age         time.Duration // at the response of [Client.CreateVolume], by EC2's clock; 0 otherwise
-	Encrypted   bool
-	KMSKey      string // its ARN, if EC2 reports it
+	ID         string
+	State      string // creating, available, in-use, deleting, deleted, error
+	Zone       string
+	SnapshotID string // "" for a volume created blank
+	SizeGiB    int32
+	Type       string
+	IOPS       int32 // 0 for types that have none
+	Throughput int32 // MiB/s; gp3 only, else 0
+	Created    time.Time
+	Age        time.Duration // at the response of [Client.CreateVolume], by EC2's clock; 0 otherwise
+	Encrypted  bool
+	KMSKey     string // its ARN, if EC2 reports it
 
 	FastRestored       bool  // by fast snapshot restore: all blocks are loaded
 	InitializationRate int32 // MiB/s at which EC2 loads the snapshot's blocks; 0: none is provisioned

@@ -114,8 +114,13 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The unit itself is in the repository, as packages have it.
-	golden(t, "installed.txt", said+"\n"+strings.NewReplacer(unit, "(the unit)\n", digest(unit), "(its digest)").Replace(installed))
+	warm, err := WarmUnit(h.Program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The units themselves are in the repository, as packages have them.
+	golden(t, "installed.txt", said+"\n"+strings.NewReplacer(unit, "(the unit)\n", digest(unit), "(its digest)",
+		warm, "(the unit that reads)\n", digest(warm), "(its digest)").Replace(installed))
 	if said := h.install("puma.service"); said != "nothing to do" || h.files() != installed {
 		t.Errorf("the second time:\n%s", said)
 	}
@@ -136,7 +141,7 @@ func TestInstallReplaces(t *testing.T) {
 	h := newHost(t)
 	h.install()
 	h.Program = "/usr/local/bin/snapsource"
-	want := "replaced /" + unitDir + "/" + UnitName + "\nran systemctl daemon-reload"
+	want := "replaced /" + unitDir + "/" + UnitName + "\nreplaced /" + unitDir + "/" + WarmUnitName + "\nran systemctl daemon-reload"
 	if said := h.install(); said != want || !strings.Contains(h.files(), "ExecStart=/usr/local/bin/snapsource up\n") {
 		t.Errorf("said %q, and there is\n%s", said, h.files())
 	}
@@ -270,7 +275,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.install("puma.service")
-	for _, unit := range []string{UnitName, "puma.service"} {
+	for _, unit := range []string{UnitName, WarmUnitName, "puma.service"} {
 		out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", "--root="+h.Root, unit).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("%s: %v\n%s", unit, err, out)
@@ -281,7 +286,7 @@ func TestVerify(t *testing.T) {
 // The mounts must be the host's: nothing may make a mount namespace. (What systemd
 // counts: exec_needs_mount_namespace in its source, version 256.)
 func TestNoMountNamespace(t *testing.T) {
-	for line := range strings.Lines(unit) {
+	for line := range strings.Lines(unit + warmUnit) {
 		key, _, ok := strings.Cut(line, "=")
 		if !ok || strings.HasPrefix(key, "#") {
 			continue

@@ -248,3 +248,12 @@ func (m *Machine) DropRecord(source string) error {
 	delete(m.records, source)
 	return nil
 }
+
+// LoadWarming implements [Host]. Nothing is known of a volume's blocks.
+func (m *Machine) LoadWarming(string) (record.Warming, error) { return record.Warming{}, nil }
+
+// WarmingRuns implements [Host].
+func (m *Machine) WarmingRuns(string) bool { return false }
+
+// EndWarming implements [Host].
+func (m *Machine) EndWarming(context.Context, string) error { return nil }

@@ -20,8 +20,11 @@ type Host interface {
 	agent.Mounter
 	agent.Mounted
 	record.Store
+	agent.Warmings
 	deploy.Host
 }
 
 // HostOf gives the host of a launch.
-func HostOf(h Host) agent.Host { return agent.Host{Devices: h, Mounter: h, Mounted: h, Store: h} }
+func HostOf(h Host) agent.Host {
+	return agent.Host{Devices: h, Mounter: h, Mounted: h, Store: h, Warmings: h}
+}

@@ -44,7 +44,7 @@ sources:
 	}
 	want := Config{
 		Roles:  Roles{RolesTag: "Roles", StagesTag: "Stages", ProjectTag: "Project"},
-		IfNone: "fail", Stale: "warn", Timeout: 3 * time.Minute, Output: "text",
+		IfNone: "fail", Stale: "warn", Timeout: 3 * time.Minute, Output: "text", Warm: "hot",
 		Sources: []Source{{
 			Name: "from-file", Device: "/dev/sdi", Mount: "/env",
 			Binds:   []Bind{{"a", "/srv/a"}, {"b", "/srv/b"}},

@@ -39,17 +39,17 @@ type Record struct {
 
 // Facts are what EC2 showed of the volume.
 type Facts struct {
-	SizeGiB    int32             `json:"size_gib"`
-	Type       string            `json:"type"`
-	IOPS       int32             `json:"iops,omitempty"`
-	Throughput int32             `json:"throughput,omitempty"` // MiB/s
-	Encrypted  bool              `json:"encrypted"`
-	KMSKey     string            `json:"kms_key,omitempty"` // its ARN
+	SizeGiB    int32  `json:"size_gib"`
+	Type       string `json:"type"`
+	IOPS       int32  `json:"iops,omitempty"`
+	Throughput int32  `json:"throughput,omitempty"` // MiB/s
+	Encrypted  bool   `json:"encrypted"`
+	KMSKey     string `json:"kms_key,omitempty"` // its ARN
 
 	FastRestored       bool  `json:"fast_restored,omitempty"`       // by fast snapshot restore
 	InitializationRate int32 `json:"initialization_rate,omitempty"` // MiB/s; 0: none is provisioned
 
-	Tags       map[string]string `json:"tags,omitempty"`
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // Applied are settings that take effect when the volume is attached or mounted, as they were

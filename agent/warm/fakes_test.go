@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -124,6 +125,10 @@ func (h *fakeHost) SpaceInUse(string) (mountfs.Space, error) { return h.space, n
 
 func (h *fakeHost) HotSet(string, int64) (hotset.Set, bool, error) {
 	return hotset.Set{Recorded: time.Unix(1, 0), Metadata: h.hot}, len(h.hot) > 0, nil
+}
+
+func (h *fakeHost) RecordHotSet(context.Context, string) (hotset.Summary, error) {
+	return hotset.Summary{}, nil
 }
 
 func (h *fakeHost) OpenReader(mountfs.Device) (Reader, error) { return h.device, nil }

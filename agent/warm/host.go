@@ -1,6 +1,8 @@
 package warm
 
 import (
+	"context"
+
 	"snapsource/agent/hotset"
 	"snapsource/mountfs"
 )
@@ -24,6 +26,11 @@ func (Host) SpaceInUse(mountpoint string) (mountfs.Space, error) {
 // HotSet implements [Kernel].
 func (Host) HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error) {
 	return hotset.Load(mountpoint, deviceSize)
+}
+
+// RecordHotSet implements [Kernel].
+func (Host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
+	return hotset.Record(ctx, mountpoint, hotset.Options{ByHand: true})
 }
 
 // OpenReader implements [Kernel].

@@ -28,7 +28,7 @@ const (
 // doubles the number while the throughput grows, and returns to the smaller one when it does
 // not. If it yields, it leaves more than half of the throughput to others while they read.
 type pacer struct {
-	yields bool // to the reads of others
+	yields bool  // to the reads of others
 	limit  int64 // bytes a second, 0 for none; set by the operator
 
 	inFlight int     // how many reads may be in flight

@@ -9,12 +9,12 @@ func TestPacer(t *testing.T) {
 		each, most float64 // throughput of one read in flight, and of all
 		least, max int     // reads in flight, once settled
 	}{
-		"32 are enough":    {5, 125, 32, 32},
-		"64 are enough":    {5, 300, 64, 64},
-		"128 are enough":   {5, 620, 128, 128},
-		"128 are too few":  {1, 10_000, 128, 128},
-		"one is enough":    {500, 125, 32, 32},
-		"nothing is read":  {0, 0, 2, 128},
+		"32 are enough":   {5, 125, 32, 32},
+		"64 are enough":   {5, 300, 64, 64},
+		"128 are enough":  {5, 620, 128, 128},
+		"128 are too few": {1, 10_000, 128, 128},
+		"one is enough":   {500, 125, 32, 32},
+		"nothing is read": {0, 0, 2, 128},
 	} {
 		p := newPacer(false, 0)
 		for range 12 {

@@ -38,9 +38,9 @@ type pass struct {
 	reader Reader
 	size   int64 // of the device
 	pacer  *pacer
-	idle   bool             // reads have the lowest I/O priority
-	done   func(tally)      // called after each window, and at the end
-	buffer func() []byte    // for one worker; freed at the end of the process
+	idle   bool                       // reads have the lowest I/O priority
+	done   func(tally)                // called after each window, and at the end
+	buffer func() []byte              // for one worker; freed at the end of the process
 	sample func(int64, time.Duration) // called for the first read of each of the first units
 }
 
@@ -50,20 +50,20 @@ type tally struct {
 	end    int64 // the end of the last of these on the device
 	bytes  int64 // read, of all
 	reads  int64
-	failed int64 // reads that failed
+	failed int64   // reads that failed
 	rate   float64 // bytes a second in the last window
-	err    error // of the last read that failed
+	err    error   // of the last read that failed
 }
 
 // read is the result of reading one unit.
 type read struct {
-	n             int // of the unit
-	end           int64
-	bytes, reads  int64
-	failed        int64
-	err           error
-	offset        int64 // of the first read
-	first         time.Duration
+	n            int // of the unit
+	end          int64
+	bytes, reads int64
+	failed       int64
+	err          error
+	offset       int64 // of the first read
+	first        time.Duration
 }
 
 // job is a unit for a worker.
@@ -201,7 +201,7 @@ func (r *running) take(got read) {
 // work reads units until there are no more. Each read needs a thread anyway; it has an I/O
 // priority of its own.
 func (r *running) work() {
-	runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+	runtime.LockOSThread()              // and not unlocked: the thread ends with the goroutine
 	_ = mountfs.LowerIOPriority(r.idle) // without it the pacer still yields
 	b, free, err := mountfs.ReadBuffer(chunkSize)
 	if err == nil {

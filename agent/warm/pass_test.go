@@ -73,6 +73,7 @@ func TestPassFailures(t *testing.T) {
 		if !errors.Is(err, failure.ErrTemporary) || got.failed > 2*failuresMax {
 			t.Errorf("detached: %+v, %v", got, err)
 		}
+		time.Sleep(time.Second) // the workers end with their reads
 	})
 }
 

@@ -31,6 +31,7 @@ type Kernel interface {
 	SpaceInUse(mountpoint string) (mountfs.Space, error)
 	HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error)
 	OpenReader(d mountfs.Device) (Reader, error)
+	RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error)
 }
 
 // Store keeps how far a volume has been read. [record.Dir] is the real one.

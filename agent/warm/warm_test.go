@@ -174,5 +174,6 @@ func TestDetachedMeanwhile(t *testing.T) {
 		if !errors.Is(err, failure.ErrTemporary) || got.Warm.State != report.WarmingEnded || got.Warm.Error == "" || got.Warm.Failed == 0 {
 			t.Errorf("%+v, %v", got.Warm, err)
 		}
+		time.Sleep(time.Second) // the workers end with their reads
 	})
 }

@@ -22,7 +22,7 @@ import (
 func main() {
 	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
 	watch := newWatchdog()
-	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir), record.RunDir}, watch: watch}
+	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir), record.Dir(record.RunDir)}, watch: watch}
 	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
 	on := agenttest.Watched(realHost{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir)}, at.pass)
-	os.Exit(run(ctx, host{agenttest.HostOf(on), on}, os.Args[1:], os.Stdout, &watchedLog{os.Stderr, at}))
+	os.Exit(run(ctx, host{agenttest.HostOf(on), on, record.Dir(record.RunDir)}, os.Args[1:], os.Stdout, &watchedLog{os.Stderr, at}))
 }
 
 // moments are the points of a run at which it can be killed: the begin and the end of

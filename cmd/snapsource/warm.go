@@ -58,7 +58,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 		return s.perform(c, false, func(ctx context.Context, parts parts, cfg config.Config) (report.Report, error) {
 			switch {
 			case *recordNow:
-				return parts.deploy().RecordHotSet(ctx, cfg)
+				return parts.warm().RecordHotSet(ctx, cfg)
 			case *background:
 				o.Mode = cfg.Warm
 			case *hot:
