@@ -5,9 +5,10 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strings"
+
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
-	"strings"
 )
 
 // Source is one directory tree from snapshots, and where it is mounted.
