@@ -86,6 +86,8 @@ type Devices interface {
 	// already exists, so no event is missed.
 	Watch(v mountfs.Volume) (Watch, error)
 	OpenDisk(d mountfs.Device) (Disk, error)
+	// Preread reads what mounting the device's XFS will read; see [mountfs.Preread].
+	Preread(ctx context.Context, d mountfs.Device) error
 	// Users names the users of a device that is not mounted in this mount namespace.
 	Users(ctx context.Context, d mountfs.Device) ([]string, error)
 	// Holders names what keeps a mounted device from being unmounted and detached.

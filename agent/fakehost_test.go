@@ -31,6 +31,7 @@ type fakeHost struct {
 	snapshotContents mountfs.Contents
 	deviceSize       int64 // 0: the volume's
 	noMkfs           bool
+	preread          []string // nodes of devices
 	noDevice         bool
 	formatted        []string
 	made             []string // directories that binds made
@@ -121,6 +122,11 @@ func (w fakeWatch) Wait(ctx context.Context) (mountfs.Device, error) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (h *fakeHost) Preread(_ context.Context, d mountfs.Device) error {
+	h.preread = append(h.preread, d.Node)
+	return nil
 }
 
 type fakeDisk struct {

@@ -156,7 +156,7 @@ func TestBlockRangesOf(t *testing.T) {
 		{[]Range{{mib + 4096, 8192}, {2*mib - 1, 100}, {4 * mib, 4096}},
 			[]Range{{first.Start + 4096, 8192}, {first.End() - 1, 1}, {last, 4096}}},
 	} {
-		wantRanges(t, fmt.Sprint(tc.of), blocksOf(t, f, tc.of), tc.want)
+		wantRanges(t, fmt.Sprint(tc.of), blocksOf(t, f, tc.of), MergeRanges(tc.want)) // the two extents may touch
 	}
 }
 

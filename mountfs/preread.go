@@ -16,8 +16,8 @@ const (
 	// prereadGroups is the number of groups whose headers are read; what is left of prereadMax
 	// is for the roots of their btrees.
 	prereadGroups = 512
-	// prereadLog is the number of reads of the log. The kernel searches the log's head by
-	// halves, so in a larger log it has only the last steps to wait for.
+	// prereadLog is the number of samples of the log: one for each 512 KiB, or evenly spread
+	// over a log of more than 128 MiB.
 	prereadLog = 256
 )
 
@@ -44,26 +44,84 @@ func (p *prereading) add(reads []Range, r Range) []Range {
 	return reads
 }
 
-// first returns the reads that the superblock tells: the inodes of the root directory, the last
-// sector, which XFS reads to check the size (xfs_check_sizes in fs/xfs/xfs_mount.c), and the log.
+// first returns the reads that the superblock tells: the inodes of the root directory, and the last
+// sector, which XFS reads to check the size (xfs_check_sizes in fs/xfs/xfs_mount.c).
 func (p *prereading) first(root uint64) (reads []Range) {
 	reads = p.add(reads, p.layout.cluster(root))
-	reads = p.add(reads, Range{p.layout.size() - p.layout.sectorSize, p.layout.sectorSize})
+	return p.add(reads, Range{p.layout.size() - p.layout.sectorSize, p.layout.sectorSize})
+}
+
+// log returns the samples of the log, for their contents: the first sector of each block of EBS, or
+// where the kernel's search by halves reads in its first eight steps.
+func (p *prereading) log() (samples []Range) {
 	log := p.layout.log()
 	if log.Length == 0 {
-		return reads
+		return nil
 	}
-	begin, end := log.Start/ebsBlock, (log.End()-1)/ebsBlock
-	n := min(end-begin+1, prereadLog)
-	for i := range n {
-		block := begin
-		if n > 1 {
-			block += i * (end - begin) / (n - 1)
+	at := log.Start
+	sample := func() {
+		samples = append(samples, Range{at, min(prereadLength, log.End()-at)})
+		p.touched[at/ebsBlock] = true
+		p.count++
+	}
+	if log.Length <= prereadLog*ebsBlock {
+		for ; at < log.End(); at = (at/ebsBlock + 1) * ebsBlock {
+			sample()
 		}
-		at := max(block*ebsBlock, log.Start)
-		reads = p.add(reads, Range{at, min(prereadLength, log.End()-at)})
+		return samples
+	}
+	for i := range int64(prereadLog) {
+		at = log.Start + log.Length/prereadLog*i
+		sample()
+	}
+	at = log.End() - logSector
+	sample()
+	return samples
+}
+
+// logWindow is the most that the kernel reads before the log's head, for the last records, and
+// writes after it, to clear what an earlier pass left. (XLOG_TOTAL_REC_SHIFT and
+// xlog_clear_stale_blocks in fs/xfs/xfs_log_recover.c: 8 records of 256 KiB)
+const logWindow = 2 << 20
+
+// logHead appends the reads of the blocks around the log's head, which lies between two samples
+// with different cycle numbers. (xlog_find_head in fs/xfs/xfs_log_recover.c)
+func (p *prereading) logHead(reads []Range, samples []Range, contents [][]byte) []Range {
+	log := p.layout.log()
+	for i := 1; i < len(samples); i++ {
+		if logCycle(contents[i-1]) != logCycle(contents[i]) {
+			from := max(samples[i-1].Start-logWindow, log.Start)
+			to := min(samples[i].Start+logWindow, log.End())
+			reads = p.sectors(reads, Range{from, to - from})
+		}
 	}
 	return reads
+}
+
+// logSector is the unit of the log's addresses. (BBSIZE)
+const logSector = 512
+
+// sectors appends a read of a sector in each block of a range.
+func (p *prereading) sectors(reads []Range, r Range) []Range {
+	for at := r.Start; at < r.End(); at = (at/ebsBlock + 1) * ebsBlock {
+		reads = p.add(reads, Range{at, min(prereadLength, r.End()-at)})
+	}
+	return reads
+}
+
+// logRecordMagic begins a record's header; other sectors of the log begin with their cycle number.
+// (xlog_get_cycle in fs/xfs/xfs_log_priv.h)
+const logRecordMagic = 0xfeedbabe
+
+// logCycle returns the cycle number of a sector of the log; 0 if it was not read.
+func logCycle(sector []byte) uint32 {
+	if len(sector) < 8 {
+		return 0
+	}
+	if cycle := binary.BigEndian.Uint32(sector); cycle != logRecordMagic {
+		return cycle
+	}
+	return binary.BigEndian.Uint32(sector[4:])
 }
 
 // groups returns the headers to read, for their contents: one range for each group.

@@ -16,8 +16,8 @@ const prereadParallel = 64
 
 // Preread reads side by side the blocks that mounting an XFS reads one after the other. On a
 // volume that EBS still loads from its snapshot each of them takes some 100 ms at first. It makes
-// at most 1,024 reads of a few sectors, past the page cache, in three rounds: the superblock; the
-// log and what else the superblock names; the roots of the btrees that the groups' headers name.
+// at most 1,024 reads of a few sectors, past the page cache, in three rounds: the superblock; what it
+// names, such as the groups' headers and the log; what these name, such as the roots of btrees.
 //
 // It is only for speed: what is no XFS or can't be read is left to the mount. Errors:
 // ErrWrongDevice when the node is another device now, or that it can't be opened. When ctx ends it
@@ -41,17 +41,16 @@ func Preread(ctx context.Context, d Device) error {
 	if err != nil {
 		return nil // the mount reports it
 	}
-	first := p.first(root)
-	headers := p.groups()
-	read := r.readAll(ctx, append(headers, first...))
+	headers, log := p.groups(), p.log()
+	read := r.readAll(ctx, append(append(headers, log...), p.first(root)...))
 	if read == nil {
 		return nil
 	}
-	var roots []Range
+	second := p.logHead(nil, log, read[len(headers):])
 	for group := range headers {
-		roots = p.roots(roots, int64(group), read[group])
+		second = p.roots(second, int64(group), read[group])
 	}
-	r.readAll(ctx, roots)
+	r.readAll(ctx, second)
 	return nil
 }
 

@@ -35,8 +35,8 @@ func TestPrereadBounds(t *testing.T) {
 				l.logStart = 2<<l.agShift() | 77
 			}
 			p := &prereading{layout: l, size: l.size(), touched: map[int64]bool{0: true}, count: 1}
-			reads := p.first(128)
-			headers := p.groups()
+			headers, log := p.groups(), p.log()
+			reads := p.logHead(append(log, p.first(128)...), log, cycles(len(log), 7))
 			for group := range headers {
 				if headers[group].Start != l.agBlock(int64(group), 0) {
 					t.Errorf("group %d: %v", group, headers[group])
@@ -80,6 +80,28 @@ func wantLog(t *testing.T, l layout, blocks map[int64]bool) {
 	if !blocks[begin] || !blocks[end] || n < min(end-begin+1, prereadLog) {
 		t.Errorf("%d of %d blocks of the log, the first %v, the last %v", n, end-begin+1, blocks[begin], blocks[end])
 	}
+	step := max(log.Length/prereadLog, ebsBlock)
+	for block := (log.Start + 6*step) / ebsBlock; block <= (log.Start+7*step)/ebsBlock; block++ {
+		if !blocks[block] {
+			t.Errorf("block %d at the log's head is not read", block)
+		}
+	}
+}
+
+// cycles are n samples of a log whose head lies before the sample called head.
+func cycles(n, head int) (samples [][]byte) {
+	for i := range n {
+		cycle := uint32(8)
+		if i >= head {
+			cycle = 7
+		}
+		b := binary.BigEndian.AppendUint32(nil, cycle)
+		if i%3 == 0 {
+			b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, logRecordMagic), cycle)
+		}
+		samples = append(samples, append(b, make([]byte, 500)...))
+	}
+	return samples
 }
 
 // TestPrereadDamaged: headers that are none add nothing.

@@ -203,6 +203,9 @@ func (o opened) Format(_ context.Context, f mountfs.Format) error {
 
 func (o opened) Close() error { return nil }
 
+// Preread implements [Host]. It does nothing: a volume in memory has no cold blocks.
+func (m *Machine) Preread(context.Context, mountfs.Device) error { return nil }
+
 // MkfsPath implements [Host].
 func (m *Machine) MkfsPath() (string, error) { return "/sbin/mkfs.xfs", nil }
 
