@@ -85,7 +85,7 @@ func TestNeeded(t *testing.T) {
 	c, _ := connect(t, fake)
 	for says, s := range map[string]ec2test.Snapshot{
 		"in use by ami-0123456789abcdef0": {Image: "ami-0123456789abcdef0"},
-		"enabled for fast restores":       {FastRestore: "us-west-2c"},
+		"enabled for fast restores":       {FastRestores: map[string]ec2test.FastRestore{"us-west-2c": {}}},
 		"managed by the AWS Backup":       {Tags: ec2test.Tags{"aws:backup:source-resource": "x"}},
 		"is locked":                       {Locked: true},
 	} {

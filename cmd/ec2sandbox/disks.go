@@ -25,6 +25,8 @@ type disks struct {
 	store  ec2test.Store
 	server *ec2test.Server // set before the first call
 
+	lazy *lazyMode // nil: volumes are as fast as their images
+
 	instanceID string
 	dev        string // the instance's /dev as seen from here
 
@@ -40,7 +42,14 @@ func (d *disks) CreateVolume(ctx context.Context, volumeID string, size int64, s
 	if snapshotID != "" {
 		from = d.state.snapshot(snapshotID)
 	}
-	return createImage(ctx, d.state.volume(volumeID), size*gib, from, nil)
+	if err := createImage(ctx, d.state.volume(volumeID), size*gib, from, nil); err != nil {
+		return err
+	}
+	if from == "" || d.lazy == nil || !d.lazy.profile.cold {
+		return nil
+	}
+	files := d.state.lazyFiles(volumeID)
+	return createBlockMap(files.blocks, files.image)
 }
 
 // GrowVolume implements [ec2test.Disks].
@@ -54,7 +63,8 @@ func (d *disks) GrowVolume(ctx context.Context, volumeID string, size int64) err
 
 // DeleteVolume implements [ec2test.Disks].
 func (d *disks) DeleteVolume(_ context.Context, volumeID string) error {
-	return removeFile(d.state.volume(volumeID))
+	files := d.state.lazyFiles(volumeID)
+	return errors.Join(removeFile(files.image), removeFile(files.blocks), removeFile(files.counts))
 }
 
 // CreateSnapshot implements [ec2test.Disks].
@@ -153,7 +163,7 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 			next = earlier(next, a.Plugged)
 			continue
 		}
-		errs = append(errs, d.show(v.ID))
+		errs = append(errs, d.show(v))
 	}
 	for id, l := range d.loops {
 		if wanted[id] && l.hold != nil {
@@ -164,22 +174,42 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 			next = earlier(next, now.Add(busyPoll))
 			continue
 		}
-		errs = append(errs, l.removeNode())
+		errs = append(errs, l.removeNode(), l.end())
 		delete(d.loops, id)
 	}
 	errs = append(errs, d.releaseIdle(ctx, &w))
 	return next, errors.Join(errs...)
 }
 
-func (d *disks) show(volumeID string) error {
-	if l := d.loops[volumeID]; l != nil {
+func (d *disks) show(v *ec2test.Volume) error {
+	if l := d.loops[v.ID]; l != nil {
+		if l.lazy != nil {
+			if err := l.lazy.resize(v); err != nil {
+				return err
+			}
+		}
 		return l.resize()
 	}
-	l, err := attachLoop(d.dev, d.state.volume(volumeID), volumeID)
-	if err == nil {
-		d.loops[volumeID] = l
+	image := d.state.volume(v.ID)
+	open := openImage(image)
+	var lazy *lazyDisk
+	if d.lazy != nil {
+		var err error
+		if lazy, err = openLazyDisk(d.state, *d.lazy, v, d.dev); err != nil {
+			return fmt.Errorf("attach %s: %w", v.ID, err)
+		}
+		open = lazy.open
 	}
-	return err
+	l, err := attachLoop(d.dev, image, v.ID, open)
+	if err != nil {
+		if lazy != nil {
+			err = errors.Join(err, lazy.close())
+		}
+		return err
+	}
+	l.lazy = lazy
+	d.loops[v.ID] = l
+	return nil
 }
 
 // releaseIdle reports busy volumes that have no device any more as released: ours, and
@@ -211,6 +241,9 @@ func (d *disks) closeAll() error {
 	var errs []error
 	for _, l := range d.loops {
 		l.links = nil // removed with the instance
+		if l.lazy != nil {
+			l.lazy.volume.rush()
+		}
 		errs = append(errs, l.release())
 	}
 	for deadline := time.Now().Add(teardownTimeout); ; time.Sleep(backingPoll) {
@@ -227,6 +260,11 @@ func (d *disks) closeAll() error {
 			slices.Sort(left)
 			errs = append(errs, fmt.Errorf("loop devices %v are still in use after the instance has ended", left))
 			break
+		}
+	}
+	for _, l := range d.loops {
+		if l.gone() {
+			errs = append(errs, l.end())
 		}
 	}
 	clear(d.loops)

@@ -38,27 +38,33 @@ type loop struct {
 	// device is cleared when its last user closes it. It is opened read-only, as a writer
 	// could keep others from mounting the device.
 	hold *os.File
+	lazy *lazyDisk // what is behind the device; nil: the image itself
 }
 
-// attachLoop creates a loop device for a volume's image in dev, the /dev of an instance. It
-// creates the links before the device has data, so that the kernel's change event finds
+// opener opens what is behind the loop device of a number, and returns flags for it.
+type opener func(number int) (file *os.File, flags uint32, err error)
+
+func openImage(image string) opener {
+	return func(int) (*os.File, uint32, error) {
+		file, err := os.OpenFile(image, os.O_RDWR, 0)
+		return file, 0, err
+	}
+}
+
+// attachLoop creates a loop device for a volume's image, opened by open, in dev, the /dev of an
+// instance. It creates the links before the device has data, so that the kernel's change event finds
 // them, as with a udev rule.
-func attachLoop(dev, image, volumeID string) (*loop, error) {
+func attachLoop(dev, image, volumeID string, open opener) (*loop, error) {
 	if err := awaitUnused(image); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("attach %s: %w", volumeID, err)
-	}
-	defer file.Close() // the kernel keeps it open
 	for range loopTries {
 		number, err := freeLoop()
 		if err != nil {
 			return nil, fmt.Errorf("attach %s: %w", volumeID, err)
 		}
 		l := &loop{number: number, image: image, dev: dev}
-		err = l.configure(file, volumeID)
+		err = l.configure(open, volumeID)
 		if err == nil {
 			return l, nil
 		}
@@ -73,7 +79,7 @@ func attachLoop(dev, image, volumeID string) (*loop, error) {
 
 func (l *loop) node() string { return filepath.Join(l.dev, "loop"+strconv.Itoa(l.number)) }
 
-func (l *loop) configure(image *os.File, volumeID string) error {
+func (l *loop) configure(open opener, volumeID string) error {
 	err := unix.Mknod(l.node(), unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(l.number))))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make node: %w", err)
@@ -89,7 +95,12 @@ func (l *loop) configure(image *os.File, volumeID string) error {
 		return err
 	}
 	defer device.Close()
-	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	image, flags, err := open(l.number)
+	if err != nil {
+		return err
+	}
+	defer image.Close() // the kernel keeps it open
+	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | flags}}
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], image.Name())
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
 		return fmt.Errorf("configure: %w", err)
@@ -157,6 +168,14 @@ func (l *loop) removeNode() error {
 		return err
 	}
 	return nil
+}
+
+// end ends what is behind a device that is gone.
+func (l *loop) end() error {
+	if l.lazy == nil {
+		return nil
+	}
+	return l.lazy.close()
 }
 
 func backingFile(number int) string {

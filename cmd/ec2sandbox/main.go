@@ -97,7 +97,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), stopCommand(), startCommand(), terminateCommand(), callsCommand(), versionCommand())
+	root.AddCommand(runCommand(), stopCommand(), startCommand(), terminateCommand(), callsCommand(), lazyCommand(), versionCommand())
 	return root
 }
 
@@ -156,6 +156,7 @@ func runCommand() *cobra.Command {
 	var o runOptions
 	var latency string
 	var faults []string
+	var lazy string
 	cmd := &cobra.Command{
 		Use:     "run --state DIR --instance NAME [flags] -- CMD [ARG]...",
 		Short:   "Run a command on an instance, launching it if it is new",
@@ -166,7 +167,8 @@ func runCommand() *cobra.Command {
 				return usage("no command given: put it after --")
 			}
 			o.argv = args
-			o.adjusted = cmd.Flags().Changed("fault") || cmd.Flags().Changed("deny") || cmd.Flags().Changed("latency")
+			o.adjusted = cmd.Flags().Changed("fault") || cmd.Flags().Changed("deny") || cmd.Flags().Changed("latency") ||
+				cmd.Flags().Changed("lazy")
 			var err error
 			if o.latency, err = ec2test.ParseLatency(latency); err != nil {
 				return usage("--latency: %w", err)
@@ -183,6 +185,13 @@ func runCommand() *cobra.Command {
 					return usage("--deny: %w", err)
 				}
 			}
+			if cmd.Flags().Changed("lazy") {
+				profile, err := parseLazy(lazy)
+				if err != nil {
+					return usage("--lazy: %w", err)
+				}
+				o.lazy = newLazyMode(profile, o.latencySeed)
+			}
 			code, err := run(cmd.Context(), o)
 			return exit(code, err)
 		},
@@ -192,6 +201,8 @@ func runCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
 	cmd.Flags().StringVar(&latency, "latency", "none", "duration of EC2's operations: none or realistic")
 	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "seed of the durations: the same seed gives the same durations; 0 for none")
+	cmd.Flags().StringVar(&lazy, "lazy", "", "volumes as slow as EBS: ebs, none (no cold blocks), or key=value,…")
+	cmd.Flags().Lookup("lazy").NoOptDefVal = "ebs"
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls fail (repeatable)")
 	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "deny an action to the instance's role (repeatable)")
 	return cmd

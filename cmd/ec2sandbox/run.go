@@ -23,7 +23,8 @@ type runOptions struct {
 	latencySeed uint64
 	faults      []ec2test.Fault
 	deny        []string
-	adjusted    bool // some of the above three were given
+	lazy        *lazyMode
+	adjusted    bool // some of the above were given
 	argv        []string
 }
 
@@ -49,7 +50,7 @@ func run(ctx context.Context, o runOptions) (int, error) {
 	}
 	if lock == nil {
 		if o.adjusted {
-			return 0, usage("%s is running already: --latency, --fault and --deny are for the run that starts it", o.name)
+			return 0, usage("%s is running already: --latency, --fault, --deny and --lazy are for the run that starts it", o.name)
 		}
 		return join(joinable, o.argv)
 	}
@@ -67,7 +68,7 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	if err := st.clean(ctx, store); err != nil {
 		return 0, err
 	}
-	d := &disks{state: st, store: store, loops: map[string]*loop{}}
+	d := &disks{state: st, store: store, lazy: o.lazy, loops: map[string]*loop{}}
 	k := &killer{}
 	server := newServer(store, d, o, k.kill)
 	d.server = server

@@ -23,6 +23,7 @@ import (
 //
 //	world.json, world.lock, calls.jsonl   the control plane
 //	volumes/vol-….img                     sparse, as large as the volume
+//	volumes/vol-….lazy, .lazy.json        its cold blocks, and the counts of its requests
 //	snapshots/snap-….img                  sparse
 //	instances/NAME/lock                   held while a run of the instance lives
 //	instances/NAME/run.json               how to join that run
@@ -171,7 +172,7 @@ func (s state) clean(ctx context.Context, store ec2test.Store) error {
 	return store.View(ctx, func(w *ec2test.World) error {
 		now := time.Now()
 		keep := func(file string) bool {
-			id := strings.TrimSuffix(filepath.Base(file), ".img")
+			id, _, _ := strings.Cut(filepath.Base(file), ".")
 			if v := w.Volumes[id]; v != nil {
 				return v.Deleted.IsZero()
 			}
@@ -184,7 +185,7 @@ func (s state) clean(ctx context.Context, store ec2test.Store) error {
 			info, err := os.Stat(file)
 			return err != nil || now.Sub(info.ModTime()) < leftoverAge
 		}
-		for _, pattern := range []string{"volumes/*.img", "snapshots/*.img", "roots/*"} {
+		for _, pattern := range []string{"volumes/*", "snapshots/*.img", "roots/*"} {
 			files, err := filepath.Glob(filepath.Join(s.dir, pattern))
 			if err != nil {
 				return fmt.Errorf("look for leftovers: %w", err)

@@ -47,7 +47,7 @@ type random struct {
 
 // durations are random numbers for durations.
 type durations struct {
-	calls, volumes, attachments, detachments, snapshots, removals, launches *draws
+	calls, volumes, attachments, detachments, snapshots, removals, launches, restores *draws
 }
 
 // draws are random numbers for one purpose, independent of the draws for others.
@@ -69,6 +69,7 @@ func newRandom(seed, times uint64, latency Latency) *random {
 	of := func(purpose uint64) *draws { return &draws{rand: rand.New(rand.NewPCG(times, purpose))} }
 	c.durations = &durations{
 		calls: of(1), volumes: of(2), attachments: of(3), detachments: of(4), snapshots: of(5), removals: of(6), launches: of(7),
+		restores: of(8),
 	}
 	return c
 }
@@ -167,6 +168,18 @@ func (c *random) remove() time.Duration { return c.between(c.removals, time.Seco
 // state that boot agents encounter.
 func (c *random) launch() time.Duration {
 	return c.between(c.launches, 500*time.Millisecond, time.Second)
+}
+
+// enable is the time from EnableFastSnapshotRestores to optimizing, and from
+// DisableFastSnapshotRestores to disabled. There is no published figure.
+func (c *random) enable() time.Duration { return c.between(c.restores, time.Second, 3*time.Second) }
+
+// optimize is how long a snapshot of size GiB is optimizing.
+func (c *random) optimize(size int64) time.Duration {
+	if c.latency == None {
+		return 0
+	}
+	return time.Duration(size) * optimizingPerGiB
 }
 
 func percent(n int) string { return strconv.Itoa(n) + "%" }

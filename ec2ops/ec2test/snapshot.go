@@ -90,7 +90,7 @@ func (s *Server) deleteSnapshot(c *call) (any, error) {
 		if snap.Owner != s.opts.Account {
 			return fail("OperationNotPermitted", "The snapshot '%s' belongs to another account.", id)
 		}
-		if err := snap.needed(); err != nil {
+		if err := snap.needed(c.now); err != nil {
 			return err
 		}
 		snap.Deleted = c.now
@@ -113,12 +113,12 @@ const backupTag = "aws:backup:source-resource"
 // needed returns EC2's error for deleting a snapshot that something else needs. The messages
 // are EC2's; for a locked one neither code nor message is known.
 // (openshift/installer#9964; rebuy-de/aws-nuke#453; EBS user guide, "Snapshot lock")
-func (s *Snapshot) needed() error {
-	switch {
+func (s *Snapshot) needed(now time.Time) error {
+	switch zone := s.fastZone(now); {
 	case s.Image != "":
 		return fail("InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", s.ID, s.Image)
-	case s.FastRestore != "":
-		return fail("InvalidSnapshot.InUse", "The snapshot %s is currently enabled for fast restores in %s. Fast snapshot restores must be disabled within all Availability Zones before the snapshot may be deleted.", s.ID, s.FastRestore)
+	case zone != "":
+		return fail("InvalidSnapshot.InUse", "The snapshot %s is currently enabled for fast restores in %s. Fast snapshot restores must be disabled within all Availability Zones before the snapshot may be deleted.", s.ID, zone)
 	case s.Tags[backupTag] != "":
 		return fail("InvalidParameterValue", "This snapshot is managed by the AWS Backup service and cannot be deleted via EC2 APIs. If you wish to delete this snapshot, please do so via the Backup console.")
 	case s.Locked:

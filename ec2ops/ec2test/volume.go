@@ -178,6 +178,9 @@ func (s *Server) fromSnapshot(w *World, v *Volume, now time.Time) error {
 		return fail("InvalidParameterValue", "Volume of size %dGiB is smaller than snapshot '%s', expect size >= %dGiB",
 			v.Size, snap.ID, snap.Size)
 	}
+	// A provisioned rate overrides fast snapshot restore. (EBS user guide, "Initialize Amazon
+	// EBS volumes")
+	v.FastRestored = v.InitializationRate == 0 && snap.fastRestored(v.Zone, now)
 	v.Encrypted = v.Encrypted || snap.Encrypted
 	if snap.Encrypted {
 		setDefault(&v.KMSKeyID, snap.KMSKeyID)

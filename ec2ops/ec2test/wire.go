@@ -44,6 +44,7 @@ type volumeItem struct {
 	MultiAttachEnabled bool                `xml:"multiAttachEnabled"`
 	Throughput         int64               `xml:"throughput,omitempty"`
 	InitializationRate int64               `xml:"volumeInitializationRate,omitempty"`
+	FastRestored       bool                `xml:"fastRestored,omitempty"`
 }
 
 type snapshotItem struct {
@@ -131,7 +132,7 @@ func (v *Volume) wire(now time.Time) volumeItem {
 		VolumeID: v.ID, Size: v.Size, SnapshotID: v.SnapshotID, AvailabilityZone: v.Zone,
 		Status: v.State(now), CreateTime: stamp(v.Created), Tags: v.Tags.wire(),
 		VolumeType: v.Type, IOPS: v.IOPS, Encrypted: v.Encrypted, KMSKeyID: v.KMSKeyID,
-		Throughput: v.Throughput, InitializationRate: v.InitializationRate,
+		Throughput: v.Throughput, InitializationRate: v.InitializationRate, FastRestored: v.FastRestored,
 	}
 	if v.attached(now) != nil {
 		item.Attachments.Items = []attachmentItem{v.attachment(now)}

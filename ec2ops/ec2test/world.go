@@ -64,6 +64,7 @@ func (w *World) clone() World {
 		copied := *s
 		copied.Tags = maps.Clone(s.Tags)
 		copied.SharedWith = slices.Clone(s.SharedWith)
+		copied.FastRestores = maps.Clone(s.FastRestores)
 		c.Snapshots[id] = &copied
 	}
 	for key, t := range w.Tokens {
@@ -128,6 +129,7 @@ type Volume struct {
 	IOPS               int64
 	Throughput         int64 // MiB/s
 	InitializationRate int64 // MiB/s
+	FastRestored       bool  // from a snapshot enabled for fast restores
 	Encrypted          bool
 	Root               bool // an instance's root volume: without data here
 	Broken             bool // state error
@@ -210,27 +212,27 @@ func (a *Attachment) State(now time.Time) string {
 
 // Snapshot is an EBS snapshot, of any owner.
 type Snapshot struct {
-	ID          string
-	VolumeID    string
-	Owner       string // account id
-	Description string
-	Copy        bool   // made by CopySnapshot
-	Tier        string // standard or archive
-	KMSKeyID    string
-	Size        int64 // GiB of the volume
-	Encrypted   bool
-	Broken      bool // state error
-	Pending     bool // never completes
-	Public      bool
-	SharedWith  []string // account ids
-	Image       string   // the registered machine image that uses it
-	FastRestore string   // the zone in which fast snapshot restore is enabled
-	Locked      bool     // by LockSnapshot
-	Tags        Tags
-	Started     time.Time
-	Completed   time.Time // pending until then
-	Visible     time.Time // Describe does not find it until then
-	Deleted     time.Time
+	ID           string
+	VolumeID     string
+	Owner        string // account id
+	Description  string
+	Copy         bool   // made by CopySnapshot
+	Tier         string // standard or archive
+	KMSKeyID     string
+	Size         int64 // GiB of the volume
+	Encrypted    bool
+	Broken       bool // state error
+	Pending      bool // never completes
+	Public       bool
+	SharedWith   []string               // account ids
+	Image        string                 // the registered machine image that uses it
+	FastRestores map[string]FastRestore `json:",omitempty"` // by zone
+	Locked       bool                   // by LockSnapshot
+	Tags         Tags
+	Started      time.Time
+	Completed    time.Time // pending until then
+	Visible      time.Time // Describe does not find it until then
+	Deleted      time.Time
 }
 
 // State returns EC2's name for the state, and "" for a snapshot that is gone.
