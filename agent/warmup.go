@@ -49,6 +49,5 @@ func (r *run) observeWarming() {
 	if err != nil || w.Volume == "" || w.Volume != r.Report.Volume {
 		return
 	}
-	of := report.WarmingOf(w, r.host.WarmingRuns(r.src.Name))
-	r.Report.Warm = &of
+	r.Report.Warm = report.WarmingOf(w, r.host.WarmingRuns(r.src.Name))
 }

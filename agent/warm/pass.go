@@ -2,9 +2,9 @@ package warm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"snapsource/agent/failure"
@@ -42,6 +42,8 @@ type pass struct {
 	done   func(tally)                // called after each window, and at the end
 	buffer func() []byte              // for one worker; freed at the end of the process
 	sample func(int64, time.Duration) // called for the first read of each of the first units
+
+	reads, bytes atomic.Int64 // of all workers
 }
 
 // tally is what a pass has read so far.
@@ -57,13 +59,13 @@ type tally struct {
 
 // read is the result of reading one unit.
 type read struct {
-	n            int // of the unit
-	end          int64
-	bytes, reads int64
-	failed       int64
-	err          error
-	offset       int64 // of the first read
-	first        time.Duration
+	n      int // of the unit
+	end    int64
+	reads  int64
+	failed int64
+	err    error
+	offset int64 // of the first read
+	first  time.Duration
 }
 
 // job is a unit for a worker.
@@ -123,28 +125,35 @@ func (r *running) loop(ctx context.Context, next units) (tally, error) {
 		case got := <-r.results:
 			stall.Reset(stallTimeout)
 			r.take(got)
-			if tick == nil { // the first read has ended
-				m.start(r.tally)
+			if tick == nil { // the first unit has ended
+				m.start(r.counted())
 				tick = time.After(window)
 			}
 			if r.row >= failuresMax {
-				return r.tally, failure.New(failure.ErrTemporary, fmt.Sprintf("%d reads in a row failed: %v", r.row, r.err))
+				return r.counted(), failure.New(failure.ErrTemporary, fmt.Sprintf("%d reads in a row failed: %v", r.row, r.err))
 			}
 		case <-later:
 		case <-tick:
-			ours, others := m.read(r.tally)
+			ours, others := m.read(r.counted())
 			r.pacer.measured(ours, others)
 			r.rate = ours
-			r.done(r.tally)
+			r.done(r.counted())
 			tick = time.After(window)
 		case <-stall.C:
-			return r.tally, failure.New(failure.ErrTemporary, fmt.Sprintf("no read has ended for %s", stallTimeout))
+			return r.counted(), failure.New(failure.ErrTemporary, fmt.Sprintf("no read has ended for %s", stallTimeout))
 		case <-ctx.Done():
-			return r.tally, context.Cause(ctx)
+			return r.counted(), context.Cause(ctx)
 		}
 	}
-	r.done(r.tally)
-	return r.tally, nil
+	return r.counted(), nil
+}
+
+// counted returns the tally with what the workers have read until now. A worker may be in the
+// middle of a unit, and the device counts its reads one by one, too.
+func (r *running) counted() tally {
+	t := r.tally
+	t.bytes, t.reads = r.pass.bytes.Load(), r.pass.reads.Load()
+	return t
 }
 
 // wait returns how long to wait until the rate permits the next unit.
@@ -172,8 +181,6 @@ func (r *running) hire() {
 // take counts a unit that has been read.
 func (r *running) take(got read) {
 	r.flying--
-	r.bytes += got.bytes
-	r.reads += got.reads
 	r.failed += got.failed
 	if got.err != nil {
 		r.tally.err = got.err
@@ -233,7 +240,8 @@ func (p *pass) readUnit(j job, b []byte) read {
 				got.err = err
 			} else {
 				got.reads++
-				got.bytes += n
+				p.bytes.Add(n)
+				p.reads.Add(1)
 			}
 			part.Start, part.Length = part.Start+n, part.Length-n
 		}
@@ -272,9 +280,4 @@ func (m *meter) read(t tally) (ours, others float64) {
 		return ours, 0
 	}
 	return ours, max(float64((m.bytes-before.bytes)-(t.bytes-before.ours.bytes)), 1) / took
-}
-
-// isGone reports whether a pass ended because of its context.
-func isCanceled(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -161,8 +161,7 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 		return failure.NotRoot(err)
 	}
 	defer s.reader.Close()
-	s.run.Report.Warm = &report.Warming{}
-	defer func() { *s.run.Report.Warm = report.WarmingOf(s.now.Warming, false) }()
+	defer func() { s.run.Report.Warm = report.WarmingOf(s.now.Warming, false) }()
 	hot, err := s.readHot(ctx)
 	if err == nil && mode == config.WarmAll {
 		err = s.readUsed(ctx, hot)

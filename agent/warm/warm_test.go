@@ -53,7 +53,7 @@ func TestOrder(t *testing.T) {
 		if log := read[len(read)-1]; log.Start < 400*mib {
 			t.Errorf("the last read is of %d MiB", log.Start/mib)
 		}
-		if w := got.Warm; w == nil || w.State != report.WarmingDone || w.Hot.Percent() != 100 || w.Used.Bytes != 90*mib || w.Before < 10*w.After {
+		if w := got.Warm; w == nil || w.State != report.WarmingDone || w.Hot.Percent != 100 || w.Used.Bytes != 90*mib || w.First < 10*w.Second {
 			t.Errorf("%+v", w)
 		}
 		reads := len(h.device.read)

@@ -14,8 +14,8 @@ func (t *table) finishWarm(s *report.Source) {
 		return
 	}
 	text := "is warm: " + span(s.Took)
-	if w := s.Warm; w.After > 0 {
-		text += fmt.Sprintf("; a first read of a block took %s, a second one %s", readTime(w.Before), readTime(w.After))
+	if w := s.Warm; w.Second > 0 {
+		text += fmt.Sprintf("; a first read of a block took %s, a second one %s", readTime(w.First), readTime(w.Second))
 	}
 	printEscaped(t.out, "%s %s\n", t.subject(s), text)
 }
@@ -27,13 +27,13 @@ func warmth(w *report.Warming) string {
 	}
 	words := []string{}
 	if w.Hot.Total > 0 {
-		words = append(words, fmt.Sprintf("hot set %d%%", w.Hot.Percent()))
+		words = append(words, fmt.Sprintf("hot set %d%%", w.Hot.Percent))
 	}
 	if w.Used.Total > 0 {
-		words = append(words, fmt.Sprintf("all in use %d%%", w.Used.Percent()))
+		words = append(words, fmt.Sprintf("all in use %d%%", w.Used.Percent))
 	}
 	if w.State == report.WarmingRuns {
-		words = append(words, fmt.Sprintf("%.0f MiB/s", w.Rate/(1<<20)))
+		words = append(words, fmt.Sprintf("%.0f MiB/s", float64(w.Rate)/(1<<20)))
 	} else {
 		words = append(words, w.State)
 	}
