@@ -44,18 +44,31 @@ func BlockRanges(f *os.File, of []Range) ([]Range, error) {
 	if of == nil {
 		of = []Range{{0, math.MaxInt64 &^ (bmapUnit - 1)}}
 	}
+	if len(of) == 0 {
+		return nil, nil
+	}
 	var blocks []Range
-	for _, r := range of {
-		err := fileExtents(f, r, func(at Range) { blocks = appendRange(blocks, at) })
-		if err != nil {
-			return nil, fmt.Errorf("blocks of %s: %w", f.Name(), err)
+	err := fileExtents(f, Range{of[0].Start, of[len(of)-1].End() - of[0].Start}, func(file Range, device int64) {
+		for len(of) > 0 && of[0].End() <= file.Start {
+			of = of[1:]
 		}
+		for _, r := range of {
+			from, to := max(file.Start, r.Start), min(file.End(), r.End())
+			if from >= to {
+				return
+			}
+			blocks = appendRange(blocks, Range{device + from - file.Start, to - from})
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("blocks of %s: %w", f.Name(), err)
 	}
 	return blocks, nil
 }
 
-// fileExtents calls do for each part of the device that holds written bytes of the range.
-func fileExtents(f *os.File, r Range, do func(Range)) error {
+// fileExtents calls do for each written extent in a range of the file, in order: with the part of
+// the file, which may reach beyond the range, and its address on the device.
+func fileExtents(f *os.File, r Range, do func(file Range, device int64)) error {
 	if r.Length <= 0 {
 		return nil
 	}
@@ -75,12 +88,8 @@ func fileExtents(f *os.File, r Range, do func(Range)) error {
 		}
 		for _, e := range call[1 : n+1] {
 			// A block below zero is a hole or delayed allocation, 0 the superblock.
-			if e.outFlags&(bmapPrealloc|bmapDelalloc) != 0 || e.block <= 0 {
-				continue
-			}
-			from, to := max(e.offset*bmapUnit, r.Start), min((e.offset+e.length)*bmapUnit, r.End())
-			if from < to {
-				do(Range{e.block*bmapUnit + from - e.offset*bmapUnit, to - from})
+			if e.outFlags&(bmapPrealloc|bmapDelalloc) == 0 && e.block > 0 {
+				do(Range{e.offset * bmapUnit, e.length * bmapUnit}, e.block*bmapUnit)
 			}
 		}
 	}

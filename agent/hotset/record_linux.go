@@ -1,0 +1,281 @@
+package hotset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sort"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snapsource/mountfs"
+)
+
+// ErrTooSlow means that the record was not written in time, as a call to the kernel did not return.
+var ErrTooSlow = errors.New("the hot set was not recorded in time")
+
+const (
+	// grace is how long a call to the kernel may take beyond the limit.
+	grace = 500 * time.Millisecond
+	// writeTimeout bounds the wait for a record that is being written. On a frozen file system
+	// nothing can be written.
+	writeTimeout = 5 * time.Second
+)
+
+// Record writes the hot set of the XFS at mountpoint to its record. It walks the file system, in
+// which it follows no symbolic link, enters no other mount, and opens nothing but files and
+// directories; it first writes dirty data to the device, so that the files have blocks.
+//
+// It stops looking at the limit, counted from when the dirty data is written, and keeps what it has
+// found, and of an earlier record the files that it has not reached. If ctx ends, or the kernel does
+// not answer a little after the limit, the error is ErrTooSlow or that of ctx, and nothing is
+// written any more. Only if the record is being written at that moment, Record waits for that, for
+// some seconds. The call that has no answer goes on in the background.
+//
+// It needs root: without, the kernel does not say what is cached. If nothing is cached, or the file
+// system is read-only, no record is written, and Summary.Skipped says so. ErrPlace: the place of
+// the record has been prepared by somebody else.
+func Record(ctx context.Context, mountpoint string, o Options) (Summary, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &recording{options: o, flushed: make(chan struct{})}
+	type result struct {
+		summary Summary
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() { // ends with its last call to the kernel
+		s, err := r.run(ctx, mountpoint)
+		done <- result{s, err}
+	}()
+	late := make(chan struct{})
+	go func() { // ends with ctx
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.flushed:
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(r.options.limit() + grace):
+			close(late)
+		}
+	}()
+	var err error
+	select {
+	case got := <-done:
+		return got.summary, wrap(mountpoint, got.err)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-late:
+		err = ErrTooSlow
+	}
+	if r.gate.close() {
+		return Summary{}, wrap(mountpoint, err)
+	}
+	select {
+	case got := <-done:
+		return got.summary, wrap(mountpoint, got.err)
+	case <-time.After(writeTimeout):
+		return Summary{}, wrap(mountpoint, ErrTooSlow)
+	}
+}
+
+func wrap(mountpoint string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("record the hot set of %s: %w", mountpoint, err)
+}
+
+func (o Options) limit() time.Duration { return cmp.Or(o.Limit, DefaultLimit) }
+
+func (o Options) most() int {
+	if o.Max <= 0 {
+		return MaxBytes
+	}
+	return int(min(o.Max, MaxBytes))
+}
+
+// recording is one call of Record.
+type recording struct {
+	options Options
+	flushed chan struct{} // closed when the dirty data is written
+	gate    gate
+	start   time.Time // when it was closed
+	size    int64     // of the file system, bytes
+}
+
+func (r *recording) run(ctx context.Context, mountpoint string) (Summary, error) {
+	if os.Geteuid() != 0 {
+		return Summary{}, fmt.Errorf("needs root: %w", fs.ErrPermission)
+	}
+	root, err := openMountpoint(mountpoint)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer root.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
+		return Summary{}, err
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		return Summary{Skipped: "the file system is read-only"}, nil
+	}
+	g, err := mountfs.Geometry(mountpoint)
+	if err != nil {
+		return Summary{}, err
+	}
+	r.size = g.Size()
+	if err := unix.Syncfs(int(root.Fd())); err != nil {
+		return Summary{}, fmt.Errorf("flush: %w", err)
+	}
+	r.start = time.Now()
+	close(r.flushed)
+	set, summary, data, err := r.collect(ctx, root)
+	if err != nil {
+		return Summary{}, err
+	}
+	if len(set.Files) == 0 {
+		summary.Skipped, summary.Took = "nothing of it is in the page cache", time.Since(r.start)
+		return summary, nil
+	}
+	if !r.gate.enter() {
+		return Summary{}, ErrTooSlow
+	}
+	err = write(root, data)
+	summary.Size, summary.Took = len(data), time.Since(r.start)
+	return summary, err
+}
+
+// collect looks at the file system, and returns what the record is to hold.
+func (r *recording) collect(ctx context.Context, root *os.File) (Set, Summary, []byte, error) {
+	old, _, err := load(root, r.size)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		return Set{}, Summary{}, nil, err
+	}
+	// A tenth of the time is for what is kept of an earlier record.
+	looking, cancel := context.WithDeadline(ctx, r.start.Add(r.options.limit()*9/10))
+	defer cancel()
+	w, err := newWalk(looking, root)
+	if err != nil {
+		return Set{}, Summary{}, nil, err
+	}
+	if !r.options.ByHand {
+		w.keepByHand(old)
+	}
+	opened := usedFiles(looking, w.device)
+	w.directory(&directory{file: root})
+	w.sort(opened)
+	if !w.complete {
+		keeping, cancel := context.WithDeadline(ctx, r.start.Add(r.options.limit()))
+		defer cancel()
+		w.ctx = keeping
+		w.unreached(old)
+	}
+	for i := range w.found {
+		w.found[i].ByHand = w.found[i].ByHand || r.options.ByHand
+	}
+	if err := ctx.Err(); err != nil {
+		return Set{}, Summary{}, nil, context.Cause(ctx)
+	}
+	set := Set{Recorded: r.start, ByHand: r.options.ByHand, Complete: w.complete, Size: r.size}
+	data := r.encode(&set, w.found)
+	return set, summarize(set), data, nil
+}
+
+// keepByHand keeps the files of an earlier record that was made by hand.
+func (w *walk) keepByHand(old Set) {
+	for _, f := range old.Files {
+		if f.ByHand && w.byHand[f.Inode] == nil && w.again(f) {
+			w.byHand[f.Inode] = f.Ranges
+		}
+	}
+}
+
+// The classes of files, in the order of the record.
+const (
+	classByHand  = iota
+	classUsed    // open or mapped now
+	classWhole   // cached as a whole
+	classPartial // by the share that is cached
+)
+
+// sort puts the files in the order of the record. opened are those that a process has open or mapped.
+func (w *walk) sort(opened map[uint64]bool) {
+	for i := range w.found {
+		f := &w.found[i]
+		switch {
+		case f.ByHand:
+			f.class = classByHand
+		case opened[f.Inode]:
+			f.class = classUsed
+		case f.share >= 1:
+			f.class = classWhole
+		default:
+			f.class = classPartial
+		}
+	}
+	sort.SliceStable(w.found, func(i, j int) bool {
+		a, b := &w.found[i], &w.found[j]
+		if a.class != b.class || a.class != classPartial {
+			return a.class < b.class
+		}
+		return a.share > b.share
+	})
+}
+
+// unreached keeps the files of an earlier record that were not looked at. For those that can't be
+// looked up in time, the record's word is taken: at worst some blocks are read in vain.
+func (w *walk) unreached(old Set) {
+	for _, f := range old.Files {
+		if w.seen[f.Inode] || w.byHand[f.Inode] != nil {
+			continue
+		}
+		f.ByHand = false
+		if !w.again(f) && w.ctx.Err() != nil {
+			w.found = append(w.found, found{File: f})
+		}
+	}
+}
+
+// encode returns the record of as many of the files as fit, and puts them and their metadata into s.
+func (r *recording) encode(s *Set, list []found) []byte {
+	const header = 100
+	var e encoder
+	known := map[mountfs.Range]bool{}
+	var metadata []mountfs.Range
+	for _, f := range list {
+		before := len(metadata)
+		for _, m := range f.metadata {
+			if m.Length > 0 && !known[m] {
+				known[m] = true
+				metadata = append(metadata, m)
+			}
+		}
+		if !e.add(f.File, r.options.most()-header-encodedRange*len(metadata)) {
+			metadata = metadata[:before]
+			s.Complete = false
+			break
+		}
+		s.Files = append(s.Files, f.File)
+	}
+	s.Metadata = mountfs.MergeRanges(metadata)
+	return e.finish(*s)
+}
+
+func summarize(s Set) Summary {
+	sum := Summary{Files: len(s.Files), Complete: s.Complete, Ranges: len(s.Metadata)}
+	for _, f := range s.Files {
+		sum.Bytes += mountfs.TotalLength(f.Ranges)
+		sum.Ranges += len(f.Blocks)
+		if f.ByHand {
+			sum.ByHand++
+		}
+	}
+	return sum
+}

@@ -1,0 +1,126 @@
+// Package hotset records the hot set of a file system, and reads the record: which parts of which
+// files are in the page cache, in the order of their use as far as that is known. The record is a
+// file in the file system itself, so it is part of every snapshot. A volume that is created from
+// the snapshot has the same layout, and its first reads can be those of the hot set.
+package hotset
+
+import (
+	"sort"
+	"time"
+
+	"snapsource/mountfs"
+)
+
+const (
+	// Dir is the directory of the record, in the root directory of the file system.
+	Dir = ".snapsource"
+	// Name is the name of the record.
+	Name = "hot"
+	// MaxBytes is the most that a record may hold.
+	MaxBytes = 4 << 20
+	// DefaultLimit is how long Record may take.
+	DefaultLimit = 2 * time.Second
+)
+
+// Set is a recorded hot set.
+type Set struct {
+	Recorded time.Time
+	ByHand   bool  // the last record was made by hand, not by a snapshot
+	Complete bool  // all files of the file system were looked at
+	Size     int64 // of the file system, bytes
+	// Metadata is where the inodes of the files lie, and the directories on their paths.
+	Metadata []mountfs.Range
+	Files    []File // most used first
+}
+
+// File is a file of which parts are in the page cache.
+type File struct {
+	Path     string // relative to the mountpoint
+	Inode    uint64
+	Size     int64 // bytes
+	Modified time.Time
+	ByHand   bool            // from a record made by hand
+	Ranges   []mountfs.Range // of the file: sorted, disjoint
+	Blocks   []mountfs.Range // of the device, in the order of the file
+}
+
+// Options are the options of Record.
+type Options struct {
+	ByHand bool          // the record stays in force: later ones begin with its files
+	Limit  time.Duration // how long it may take; 0 for DefaultLimit
+	Max    int64         // bytes of the record, at most MaxBytes; 0 for MaxBytes
+}
+
+// Summary is what Record did.
+type Summary struct {
+	Files    int
+	Bytes    int64  // of the files
+	Ranges   int    // of the device
+	Complete bool   // all files were looked at, and all of the hot set is in the record
+	ByHand   int    // files from a record made by hand
+	Size     int    // of the record, bytes; 0 if none was written
+	Skipped  string // why none was written
+	Took     time.Duration
+}
+
+// DeviceRanges returns what to read of the device, in order: the metadata, then the files as they
+// were recorded. No byte comes twice.
+func (s Set) DeviceRanges() []mountfs.Range {
+	all := append([]mountfs.Range{}, s.Metadata...)
+	for _, f := range s.Files {
+		all = append(all, f.Blocks...)
+	}
+	points := make([]int64, 0, 2*len(all))
+	for _, r := range all {
+		points = append(points, r.Start, r.End())
+	}
+	return paint(all, distinct(points))
+}
+
+func distinct(points []int64) []int64 {
+	sort.Slice(points, func(i, j int) bool { return points[i] < points[j] })
+	n := 0
+	for i, p := range points {
+		if i == 0 || p != points[n-1] {
+			points[n] = p
+			n++
+		}
+	}
+	return points[:n]
+}
+
+// paint returns the parts of each range that no range before it has. points are the sorted starts
+// and ends of all; they divide the device into segments. next leads from a segment that was
+// returned towards one that was not, so that each is visited once.
+func paint(ranges []mountfs.Range, points []int64) []mountfs.Range {
+	next := make([]int32, len(points))
+	for i := range next {
+		next[i] = int32(i)
+	}
+	free := func(i int) int { // the first segment from i on that was not returned
+		end := i
+		for int(next[end]) != end {
+			end = int(next[end])
+		}
+		for int(next[i]) != i { // shorten the way
+			i, next[i] = int(next[i]), int32(end)
+		}
+		return end
+	}
+	index := func(at int64) int { return sort.Search(len(points), func(i int) bool { return points[i] >= at }) }
+	var result []mountfs.Range
+	for _, r := range ranges {
+		if r.Length <= 0 {
+			continue
+		}
+		end := index(r.End())
+		for i := free(index(r.Start)); i < end; i = free(i) {
+			from := i
+			for ; i < end && int(next[i]) == i; i++ {
+				next[i] = int32(i + 1)
+			}
+			result = append(result, mountfs.Range{Start: points[from], Length: points[i] - points[from]})
+		}
+	}
+	return result
+}
