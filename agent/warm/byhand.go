@@ -25,7 +25,10 @@ func (w *Warm) RecordHotSet(ctx context.Context, cfg config.Config) (report.Repo
 			return failure.NotRoot(err)
 		}
 		s.Detail = fmt.Sprintf("recorded %d files, %s", got.Files, size(got.Bytes))
-		if !got.Complete {
+		switch {
+		case got.Skipped != "":
+			s.Detail = "nothing recorded: " + got.Skipped
+		case !got.Complete:
 			s.Detail += "; there was no time or room for all"
 		}
 		return nil

@@ -2,6 +2,7 @@ package warm
 
 import (
 	"context"
+	"time"
 
 	"snapsource/agent/hotset"
 	"snapsource/mountfs"
@@ -30,8 +31,11 @@ func (Host) HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error
 
 // RecordHotSet implements [Kernel].
 func (Host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
-	return hotset.Record(ctx, mountpoint, hotset.Options{ByHand: true})
+	return hotset.Record(ctx, mountpoint, hotset.Options{ByHand: true, Limit: byHandLimit})
 }
+
+// byHandLimit is how long a record by hand may take: nobody waits for a snapshot.
+const byHandLimit = time.Minute
 
 // OpenReader implements [Kernel].
 func (Host) OpenReader(d mountfs.Device) (Reader, error) {

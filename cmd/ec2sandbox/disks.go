@@ -242,7 +242,7 @@ func (d *disks) closeAll() error {
 	for _, l := range d.loops {
 		l.links = nil // removed with the instance
 		if l.lazy != nil {
-			l.lazy.volume.rush()
+			l.lazy.release()
 		}
 		errs = append(errs, l.release())
 	}

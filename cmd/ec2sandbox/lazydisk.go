@@ -88,6 +88,14 @@ func (d *lazyDisk) resize(v *ec2test.Volume) error {
 	return d.mount.refresh()
 }
 
+// release answers what is left without delay, and lets the instance's file systems end.
+func (d *lazyDisk) release() {
+	d.volume.rush()
+	if c := d.census.Load(); c != nil {
+		c.release()
+	}
+}
+
 // close ends the volume's service. No loop device uses it any more.
 func (d *lazyDisk) close() error {
 	err := errors.Join(d.mount.close(), d.volume.close())

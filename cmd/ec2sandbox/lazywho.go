@@ -122,11 +122,32 @@ func isWarmCommand(args []string) bool {
 func (c *census) isMounted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mounted || !c.mountsChanged() {
+	if c.mounted || c.watch == ended || !c.mountsChanged() {
 		return c.mounted
 	}
-	c.mounted = within(c.seesMount)
+	if c.mounted = within(c.seesMount); c.mounted {
+		c.unwatch()
+	}
 	return c.mounted
+}
+
+// unwatch closes the file of the instance's mounts. While it is open, the kernel keeps the
+// instance's mount namespace, and with it the file systems. The caller holds mu.
+func (c *census) unwatch() {
+	if c.watch >= 0 {
+		unix.Close(c.watch)
+	}
+	c.watch = ended
+}
+
+// ended is the value of watch once it is closed for good.
+const ended = -2
+
+// release lets the instance's file systems end.
+func (c *census) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unwatch()
 }
 
 // mountsChanged says whether the instance's mounts have changed since the last call, which the
@@ -176,9 +197,6 @@ func (c *census) Close() error {
 	if c.trace != nil {
 		errs = append(errs, c.trace.Close())
 	}
-	if c.watch >= 0 {
-		errs = append(errs, unix.Close(c.watch))
-		c.watch = -1
-	}
+	c.unwatch()
 	return errors.Join(errs...)
 }
