@@ -23,7 +23,7 @@ const (
 	grace = 500 * time.Millisecond
 	// writeTimeout bounds the wait for a record that is being written. On a frozen file system
 	// nothing can be written.
-	writeTimeout = 5 * time.Second
+	writeTimeout = 3 * time.Second
 )
 
 // Record writes the hot set of the XFS at mountpoint to its record. It walks the file system, in

@@ -188,6 +188,7 @@ func FuzzDecode(f *testing.F) {
 		b := encode(s)
 		f.Add(b[len(magic) : len(b)-crc32.Size])
 	}
+	f.Add([]byte("\xb00\x030\x020000\x03\x00\"000000000000000000000000000000000")) // a path of one byte more than there are
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		s, err := Decode(sealed(string(payload)), deviceSize)
 		if err != nil {
