@@ -243,7 +243,7 @@ func TestRecordGivenUp(t *testing.T) {
 	if !r.gate.close() {
 		t.Fatal("it is being written before it began")
 	}
-	if _, err := r.run(t.Context(), v.mountpoint); !errors.Is(err, ErrTooSlow) {
+	if err := r.run(t.Context(), v.mountpoint); !errors.Is(err, ErrTooSlow) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Lstat(v.path(Dir)); !errors.Is(err, os.ErrNotExist) {
