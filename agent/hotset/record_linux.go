@@ -67,14 +67,21 @@ func Record(ctx context.Context, mountpoint string, o Options) (Summary, error) 
 	case <-late:
 		err = ErrTooSlow
 	}
-	if !r.gate.close() {
-		select {
-		case err = <-done:
-		case <-time.After(writeTimeout):
-			err = ErrTooSlow
-		}
+	return r.result(mountpoint, r.giveUp(done, err))
+}
+
+// giveUp keeps run from writing the record, and returns why. If it is being written, giveUp waits for
+// the end of run, and returns its result.
+func (r *recording) giveUp(done <-chan error, why error) error {
+	if r.gate.close() {
+		return why
 	}
-	return r.result(mountpoint, err)
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(writeTimeout):
+		return ErrTooSlow
+	}
 }
 
 func (r *recording) result(mountpoint string, err error) (Summary, error) {

@@ -249,8 +249,19 @@ func TestRecordGivenUp(t *testing.T) {
 	if _, err := os.Lstat(v.path(Dir)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("written in spite of that: %v", err)
 	}
-	var g gate
-	if !g.enter() || g.close() {
-		t.Error("given up while it is being written")
+}
+
+// TestGiveUp: what is being written is waited for; else nothing is written.
+func TestGiveUp(t *testing.T) {
+	why := errors.New("too late")
+	done := make(chan error, 1)
+	var looking, writing recording
+	if err := looking.giveUp(done, why); !errors.Is(err, why) || looking.gate.enter() {
+		t.Errorf("while it looked: %v", err)
+	}
+	writing.gate.enter()
+	done <- nil
+	if err := writing.giveUp(done, why); err != nil {
+		t.Errorf("while it was written: %v", err)
 	}
 }
