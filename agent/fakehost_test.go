@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"snapsource/agent/deploy"
+	"snapsource/agent/hotset"
 	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
@@ -41,6 +42,8 @@ type fakeHost struct {
 	unmountErr       map[string]error
 	killInFormat     bool
 	revision         string
+	hot              hotset.Summary
+	hotErr           error
 	freezeErr        error
 	frozen           bool
 	warming          record.Warming
@@ -232,6 +235,11 @@ func (h *fakeHost) MkfsPath() (string, error) {
 }
 
 func (h *fakeHost) Revision(string) string { return h.revision }
+
+func (h *fakeHost) RecordHotSet(_ context.Context, mountpoint string) (hotset.Summary, error) {
+	h.cloud.calls = append(h.cloud.calls, "hot "+mountpoint)
+	return h.hot, h.hotErr
+}
 
 func (h *fakeHost) Flush(mountpoint string) error {
 	h.cloud.calls = append(h.cloud.calls, "flush "+mountpoint)

@@ -62,7 +62,7 @@ func TestSnapshot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"DescribeVolumes " + theVolume, "flush /cp", "freeze /cp", "CreateSnapshot " + theVolume, "thaw"}
+		want := []string{"DescribeVolumes " + theVolume, "hot /cp", "flush /cp", "freeze /cp", "CreateSnapshot " + theVolume, "thaw"}
 		if diff := cmp.Diff(want, w.cloud.calls); diff != "" {
 			t.Error(diff)
 		}

@@ -188,6 +188,9 @@ func TestInodeRange(t *testing.T) {
 			unmount(t, mountpoint)
 			for _, i := range inodes {
 				b := peek(t, d.Node, i.at.Start, int(i.at.Length))
+				if first := binary.BigEndian.Uint64(b[152:]); first != i.number&^(inodeCluster-1) {
+					t.Errorf("inode %d: %v begins with inode %d", i.number, i.at, first)
+				}
 				found := false
 				for ; len(b) >= 512; b = b[256:] {
 					// di_magic and di_ino of version 3 (struct xfs_dinode)

@@ -1,9 +1,6 @@
 package mountfs
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "encoding/binary"
 
 // ebsBlock is the unit in which EBS loads a volume from its snapshot: reading any byte loads the
 // block. (Amazon EBS direct APIs: snapshot blocks are 512 KiB)
@@ -183,12 +180,12 @@ func aligned(r Range, size int64) Range {
 	return Range{start, min(end, size) - start}
 }
 
-// newPrereading reads the geometry in the superblock at the start of b. root is the number of the
-// root directory's inode.
-func newPrereading(b []byte, size int64) (p *prereading, root uint64, err error) {
+// newPrereading reads the geometry in the superblock at the start of b, for a device of size bytes.
+// root is the number of the root directory's inode. nil: there is no XFS that can be mounted.
+func newPrereading(b []byte, size int64) (p *prereading, root uint64) {
 	sb, err := ParseSuperblock(b)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0
 	}
 	be := binary.BigEndian
 	l := layout{
@@ -202,8 +199,8 @@ func newPrereading(b []byte, size int64) (p *prereading, root uint64, err error)
 		logBlocks:  int64(be.Uint32(b[0x60:])),
 	}
 	if l.inodeSize < 256 || l.inodeSize > l.blockSize || l.inodeSize&(l.inodeSize-1) != 0 || l.size() > size {
-		return nil, 0, fmt.Errorf("%w: inodes of %d bytes, %d bytes", errGeometry, l.inodeSize, l.size())
+		return nil, 0
 	}
 	// The superblock has been read.
-	return &prereading{layout: l, size: size, touched: map[int64]bool{0: true}, count: 1}, be.Uint64(b[0x38:]), nil
+	return &prereading{layout: l, size: size, touched: map[int64]bool{0: true}, count: 1}, be.Uint64(b[0x38:])
 }

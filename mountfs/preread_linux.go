@@ -37,9 +37,9 @@ func Preread(ctx context.Context, d Device) error {
 	if start == nil {
 		return nil
 	}
-	p, root, err := newPrereading(start[0], d.Size)
-	if err != nil {
-		return nil // the mount reports it
+	p, root := newPrereading(start[0], d.Size)
+	if p == nil {
+		return nil // the mount reports why
 	}
 	headers, log := p.groups(), p.log()
 	read := r.readAll(ctx, append(append(headers, log...), p.first(root)...))

@@ -35,13 +35,15 @@ func TestPrereadBounds(t *testing.T) {
 				l.logStart = 2<<l.agShift() | 77
 			}
 			p := &prereading{layout: l, size: l.size(), touched: map[int64]bool{0: true}, count: 1}
+			// In the middle of the second group, away from its headers.
+			root := (1<<l.agShift() | uint64(l.agBlocks)/2) * uint64(l.blockSize/l.inodeSize)
 			headers, log := p.groups(), p.log()
-			reads := p.logHead(append(log, p.first(128)...), log, cycles(len(log), 7))
+			reads := p.logHead(append(log, p.first(root)...), log, cycles(len(log), 7))
 			for group := range headers {
 				if headers[group].Start != l.agBlock(int64(group), 0) {
 					t.Errorf("group %d: %v", group, headers[group])
 				}
-				reads = p.roots(reads, int64(group), groupHeaders(int(l.sectorSize), 1, 2, 0, uint32(l.agBlocks), 9000, 15000))
+				reads = p.roots(reads, int64(group), groupHeaders(int(l.sectorSize), 1, 2, uint32(l.agBlocks), 9000, 0, 15000))
 			}
 			if n := len(headers) + len(reads) + 1; n > prereadMax || n != p.count {
 				t.Errorf("%d reads, counted %d", n, p.count)
@@ -58,6 +60,14 @@ func TestPrereadBounds(t *testing.T) {
 					t.Errorf("read %v, block %d before: %v", r, block, blocks[block])
 				}
 				blocks[block] = true
+			}
+			if at := l.cluster(root); !blocks[at.Start/ebsBlock] || !blocks[(l.size()-1)/ebsBlock] {
+				t.Errorf("the root directory at %v is not read, or the last sector", at)
+			}
+			for _, root := range []int64{9000, 15000} { // of the AGF and the AGI
+				if at := l.agBlock(1, root); !blocks[at/ebsBlock] {
+					t.Errorf("the root of a btree at %d is not read", at)
+				}
 			}
 			wantLog(t, l, blocks)
 		})

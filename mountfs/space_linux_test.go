@@ -54,6 +54,7 @@ func TestSpaceInUse(t *testing.T) {
 			t.Run(format+"/"+contents, func(t *testing.T) {
 				d, mountpoint := formatted(t, testSize, args...)
 				fill(t, mountpoint)
+				wantRest(t, mountpoint)
 				unmount(t, mountpoint)
 				want := usedBytes(t, d.Node)
 				mountXFS(t, d, mountpoint)
@@ -70,6 +71,32 @@ func TestSpaceInUse(t *testing.T) {
 			})
 		}
 	}
+}
+
+// wantRest checks that all that is not free is in use, also what an unmount gives back: space that
+// is set aside for copies on write and for growing files.
+func wantRest(t *testing.T, mountpoint string) {
+	t.Helper()
+	if err := Flush(mountpoint); err != nil {
+		t.Fatal(err)
+	}
+	f, _ := freeze(t, mountpoint, time.Minute)
+	defer f.Thaw()
+	dir := open(t, mountpoint)
+	defer dir.Close()
+	g, err := geometry(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := g.Size()
+	if err := dataExtents(dir, func(r fsmapRecord) {
+		if r.owner == ownerFree && r.flags&fsmapSpecialOwner != 0 {
+			rest -= int64(r.length)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wantSpace(t, mountpoint, "live", rest)
 }
 
 func wantSpace(t *testing.T, mountpoint, when string, total int64) Space {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snapsource/agent/deploy"
+	"snapsource/agent/hotset"
 	"snapsource/mountfs"
 )
 
@@ -124,6 +125,11 @@ func (m *Machine) Users(context.Context, mountfs.Device) ([]string, error) { ret
 
 // Holders implements [Host].
 func (m *Machine) Holders(mountfs.Device) ([]string, error) { return nil, nil }
+
+// RecordHotSet implements [Host]: nothing is in the page cache.
+func (m *Machine) RecordHotSet(context.Context, string) (hotset.Summary, error) {
+	return hotset.Summary{Complete: true, Skipped: "nothing of it is in the page cache"}, nil
+}
 
 // Flush implements [Host].
 func (m *Machine) Flush(string) error { return nil }

@@ -6,6 +6,7 @@ import (
 
 	"snapsource/agent"
 	"snapsource/agent/deploy"
+	"snapsource/agent/hotset"
 	"snapsource/agent/record"
 	"snapsource/mountfs"
 )
@@ -62,6 +63,10 @@ func (w watched) Bind(mountpoint, dir, target string, create bool) (bool, error)
 
 func (w watched) Unmount(target string) error {
 	return aroundError(w.pass, "unmount", func() error { return w.Host.Unmount(target) })
+}
+
+func (w watched) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
+	return around(w.pass, "hot set", func() (hotset.Summary, error) { return w.Host.RecordHotSet(ctx, mountpoint) })
 }
 
 func (w watched) Flush(mountpoint string) error {

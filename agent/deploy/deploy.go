@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snapsource/agent/failure"
+	"snapsource/agent/hotset"
 	"snapsource/agent/record"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
@@ -35,6 +36,10 @@ type Cloud interface {
 type Host interface {
 	Mounts() ([]mountfs.Mount, error)
 	Find(v mountfs.Volume) (mountfs.Device, error)
+	// RecordHotSet records the hot set in the file system. It is bounded, except by the time that
+	// dirty data takes to be written, which Flush takes too. Once it has returned, nothing is
+	// written any more, unless the file system is frozen.
+	RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error)
 	Flush(mountpoint string) error
 	// Freeze freezes the file system for at most limit. If the freeze ends before Thaw, it
 	// calls lost from another goroutine.
@@ -60,6 +65,10 @@ func (host) Mounts() ([]mountfs.Mount, error)              { return mountfs.Moun
 func (host) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find(v) }
 func (host) Revision(dir string) string                    { return Revision(dir) }
 func (host) Flush(mountpoint string) error                 { return failure.NotRoot(mountfs.Flush(mountpoint)) }
+
+func (host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
+	return hotset.Record(ctx, mountpoint, hotset.Options{})
+}
 
 func (host) Freeze(mountpoint string, limit time.Duration, lost func()) (Frozen, error) {
 	f, err := mountfs.Freeze(mountpoint, limit, lost)

@@ -19,6 +19,7 @@ type Options struct {
 	FreezeTimeout time.Duration     // how long writers may be blocked
 	Tags          map[string]string // further ones
 	CopyTags      bool              // the volume's own tags too
+	NoHot         bool              // do not record the hot set
 	Keep          int               // eligible snapshots to keep, 0 for all; see [releases.Prune]
 }
 

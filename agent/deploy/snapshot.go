@@ -55,6 +55,10 @@ func (s *snapshot) make(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	var hot *report.Hot
+	if !o.NoHot {
+		hot = s.recordHotSet(ctx, at)
+	}
 	if err := s.flush(at); err != nil {
 		return err
 	}
@@ -62,6 +66,7 @@ func (s *snapshot) make(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	taken.Hot = hot
 	s.run.Report.State, s.run.Report.Changed, s.run.Report.Taken = report.StateReady, true, &taken
 	s.run.Report.Snapshot, s.run.Report.Start, s.run.Report.Revision = taken.Snapshot, &taken.Start, taken.Revision
 	if o.Wait {

@@ -44,7 +44,7 @@ type encoder struct {
 const encodedRange = 18
 
 // add appends a file, unless the files then take more than most bytes.
-func (e *encoder) add(f File, most int) bool {
+func (e *encoder) add(f *File, most int) bool {
 	before := len(e.files)
 	b := e.files
 	shared := 0
@@ -75,7 +75,7 @@ func (e *encoder) add(f File, most int) bool {
 }
 
 // finish returns the record; s.Files are those that were added.
-func (e *encoder) finish(s Set) []byte {
+func (e *encoder) finish(s *Set) []byte {
 	b := []byte(magic)
 	b = binary.AppendVarint(b, s.Recorded.Unix())
 	flags := uint64(0)
@@ -91,15 +91,6 @@ func (e *encoder) finish(s Set) []byte {
 	b = binary.AppendUvarint(b, uint64(e.count))
 	b = append(b, e.files...)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-}
-
-// encode returns the record of a set.
-func encode(s Set) []byte {
-	var e encoder
-	for _, f := range s.Files {
-		e.add(f, MaxBytes)
-	}
-	return e.finish(s)
 }
 
 func appendSorted(b []byte, ranges []mountfs.Range) []byte {

@@ -38,6 +38,11 @@ func openBelow(dir *os.File, path string, flags uint64) (*os.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "openat2", Path: path, Err: err}
 	}
+	// Without O_NONBLOCK from here on: else os.NewFile would try to poll each file.
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NOATIME); err != nil {
+		unix.Close(fd)
+		return nil, &fs.PathError{Op: "fcntl", Path: path, Err: err}
+	}
 	return os.NewFile(uintptr(fd), path), nil
 }
 

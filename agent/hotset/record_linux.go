@@ -23,7 +23,7 @@ const (
 	grace = 500 * time.Millisecond
 	// writeTimeout bounds the wait for a record that is being written. On a frozen file system
 	// nothing can be written.
-	writeTimeout = 5 * time.Second
+	writeTimeout = 3 * time.Second
 )
 
 // Record writes the hot set of the XFS at mountpoint to its record. It walks the file system, in
@@ -43,15 +43,8 @@ func Record(ctx context.Context, mountpoint string, o Options) (Summary, error) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &recording{options: o, flushed: make(chan struct{})}
-	type result struct {
-		summary Summary
-		err     error
-	}
-	done := make(chan result, 1)
-	go func() { // ends with its last call to the kernel
-		s, err := r.run(ctx, mountpoint)
-		done <- result{s, err}
-	}()
+	done := make(chan error, 1)
+	go func() { done <- r.run(ctx, mountpoint) }() // ends with its last call to the kernel
 	late := make(chan struct{})
 	go func() { // ends with ctx
 		select {
@@ -67,29 +60,35 @@ func Record(ctx context.Context, mountpoint string, o Options) (Summary, error) 
 	}()
 	var err error
 	select {
-	case got := <-done:
-		return got.summary, wrap(mountpoint, got.err)
+	case err = <-done:
+		return r.result(mountpoint, err)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-late:
 		err = ErrTooSlow
 	}
+	return r.result(mountpoint, r.giveUp(done, err))
+}
+
+// giveUp keeps run from writing the record, and returns why. If it is being written, giveUp waits for
+// the end of run, and returns its result.
+func (r *recording) giveUp(done <-chan error, why error) error {
 	if r.gate.close() {
-		return Summary{}, wrap(mountpoint, err)
+		return why
 	}
 	select {
-	case got := <-done:
-		return got.summary, wrap(mountpoint, got.err)
+	case err := <-done:
+		return err
 	case <-time.After(writeTimeout):
-		return Summary{}, wrap(mountpoint, ErrTooSlow)
+		return ErrTooSlow
 	}
 }
 
-func wrap(mountpoint string, err error) error {
-	if err == nil {
-		return nil
+func (r *recording) result(mountpoint string, err error) (Summary, error) {
+	if err != nil {
+		return Summary{}, fmt.Errorf("record the hot set of %s: %w", mountpoint, err)
 	}
-	return fmt.Errorf("record the hot set of %s: %w", mountpoint, err)
+	return r.summary, nil
 }
 
 func (o Options) limit() time.Duration { return cmp.Or(o.Limit, DefaultLimit) }
@@ -107,90 +106,94 @@ type recording struct {
 	flushed chan struct{} // closed when the dirty data is written
 	gate    gate
 	start   time.Time // when it was closed
-	size    int64     // of the file system, bytes
+	set     Set
+	summary Summary // read only after run has ended
 }
 
-func (r *recording) run(ctx context.Context, mountpoint string) (Summary, error) {
+func (r *recording) run(ctx context.Context, mountpoint string) error {
 	if os.Geteuid() != 0 {
-		return Summary{}, fmt.Errorf("needs root: %w", fs.ErrPermission)
+		return fmt.Errorf("needs root: %w", fs.ErrPermission)
 	}
 	root, err := openMountpoint(mountpoint)
 	if err != nil {
-		return Summary{}, err
+		return err
 	}
 	defer root.Close()
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
-		return Summary{}, err
-	}
-	if st.Flags&unix.ST_RDONLY != 0 {
-		return Summary{Skipped: "the file system is read-only"}, nil
-	}
-	g, err := mountfs.Geometry(mountpoint)
-	if err != nil {
-		return Summary{}, err
-	}
-	r.size = g.Size()
-	if err := unix.Syncfs(int(root.Fd())); err != nil {
-		return Summary{}, fmt.Errorf("flush: %w", err)
+	if readOnly, err := r.prepare(root, mountpoint); err != nil || readOnly {
+		return err
 	}
 	r.start = time.Now()
 	close(r.flushed)
-	set, summary, data, err := r.collect(ctx, root)
-	if err != nil {
-		return Summary{}, err
+	data, err := r.collect(ctx, root)
+	switch {
+	case err != nil:
+		return err
+	case len(r.set.Files) == 0:
+		r.summary.Skipped = "nothing of it is in the page cache"
+	case !r.gate.enter():
+		return ErrTooSlow
+	default:
+		r.summary.Size = len(data)
+		err = write(root, data)
 	}
-	if len(set.Files) == 0 {
-		summary.Skipped, summary.Took = "nothing of it is in the page cache", time.Since(r.start)
-		return summary, nil
-	}
-	if !r.gate.enter() {
-		return Summary{}, ErrTooSlow
-	}
-	err = write(root, data)
-	summary.Size, summary.Took = len(data), time.Since(r.start)
-	return summary, err
+	r.summary.Took = time.Since(r.start)
+	return err
 }
 
-// collect looks at the file system, and returns what the record is to hold.
-func (r *recording) collect(ctx context.Context, root *os.File) (Set, Summary, []byte, error) {
-	old, _, err := load(root, r.size)
+// prepare writes the dirty data of a file system that is not read-only.
+func (r *recording) prepare(root *os.File, mountpoint string) (readOnly bool, err error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
+		return false, err
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		r.summary.Skipped = "the file system is read-only"
+		return true, nil
+	}
+	g, err := mountfs.Geometry(mountpoint)
+	if err != nil {
+		return false, err
+	}
+	r.set.Size = g.Size()
+	return false, unix.Syncfs(int(root.Fd()))
+}
+
+// collect looks at the file system, and returns the record.
+func (r *recording) collect(ctx context.Context, root *os.File) ([]byte, error) {
+	old, _, err := load(root, r.set.Size)
 	if err != nil && !errors.Is(err, ErrInvalid) {
-		return Set{}, Summary{}, nil, err
+		return nil, err
 	}
 	// A tenth of the time is for what is kept of an earlier record.
-	looking, cancel := context.WithDeadline(ctx, r.start.Add(r.options.limit()*9/10))
+	end := r.start.Add(r.options.limit())
+	looking, cancel := context.WithDeadline(ctx, end.Add(-r.options.limit()/10))
 	defer cancel()
 	w, err := newWalk(looking, root)
 	if err != nil {
-		return Set{}, Summary{}, nil, err
+		return nil, err
 	}
 	if !r.options.ByHand {
-		w.keepByHand(old)
+		w.keepByHand(&old)
 	}
 	opened := usedFiles(looking, w.device)
 	w.directory(&directory{file: root})
 	w.sort(opened)
 	if !w.complete {
-		keeping, cancel := context.WithDeadline(ctx, r.start.Add(r.options.limit()))
+		keeping, cancel := context.WithDeadline(ctx, end)
 		defer cancel()
 		w.ctx = keeping
-		w.unreached(old)
+		w.unreached(&old)
 	}
-	for i := range w.found {
-		w.found[i].ByHand = w.found[i].ByHand || r.options.ByHand
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	if err := ctx.Err(); err != nil {
-		return Set{}, Summary{}, nil, context.Cause(ctx)
-	}
-	set := Set{Recorded: r.start, ByHand: r.options.ByHand, Complete: w.complete, Size: r.size}
-	data := r.encode(&set, w.found)
-	return set, summarize(set), data, nil
+	return r.encode(w), nil
 }
 
 // keepByHand keeps the files of an earlier record that was made by hand.
-func (w *walk) keepByHand(old Set) {
-	for _, f := range old.Files {
+func (w *walk) keepByHand(old *Set) {
+	for i := range old.Files {
+		f := &old.Files[i]
 		if f.ByHand && w.byHand[f.Inode] == nil && w.again(f) {
 			w.byHand[f.Inode] = f.Ranges
 		}
@@ -231,51 +234,50 @@ func (w *walk) sort(opened map[uint64]bool) {
 
 // unreached keeps the files of an earlier record that were not looked at. For those that can't be
 // looked up in time, the record's word is taken: at worst some blocks are read in vain.
-func (w *walk) unreached(old Set) {
-	for _, f := range old.Files {
+func (w *walk) unreached(old *Set) {
+	for i := range old.Files {
+		f := &old.Files[i]
 		if w.seen[f.Inode] || w.byHand[f.Inode] != nil {
 			continue
 		}
 		f.ByHand = false
 		if !w.again(f) && w.ctx.Err() != nil {
-			w.found = append(w.found, found{File: f})
+			w.found = append(w.found, found{File: *f})
 		}
 	}
 }
 
-// encode returns the record of as many of the files as fit, and puts them and their metadata into s.
-func (r *recording) encode(s *Set, list []found) []byte {
+// encode returns the record of as many of the files as fit, and sets r.set and r.summary.
+func (r *recording) encode(w *walk) []byte {
 	const header = 100
 	var e encoder
+	s, sum := &r.set, &r.summary
+	s.Recorded, s.ByHand, s.Complete = r.start, r.options.ByHand, w.complete
 	known := map[mountfs.Range]bool{}
-	var metadata []mountfs.Range
-	for _, f := range list {
-		before := len(metadata)
+	for i := range w.found {
+		f := &w.found[i]
+		f.ByHand = f.ByHand || r.options.ByHand
+		before := len(s.Metadata)
 		for _, m := range f.metadata {
 			if m.Length > 0 && !known[m] {
 				known[m] = true
-				metadata = append(metadata, m)
+				s.Metadata = append(s.Metadata, m)
 			}
 		}
-		if !e.add(f.File, r.options.most()-header-encodedRange*len(metadata)) {
-			metadata = metadata[:before]
+		if !e.add(&f.File, r.options.most()-header-encodedRange*len(s.Metadata)) {
+			s.Metadata = s.Metadata[:before]
 			s.Complete = false
 			break
 		}
 		s.Files = append(s.Files, f.File)
-	}
-	s.Metadata = mountfs.MergeRanges(metadata)
-	return e.finish(*s)
-}
-
-func summarize(s Set) Summary {
-	sum := Summary{Files: len(s.Files), Complete: s.Complete, Ranges: len(s.Metadata)}
-	for _, f := range s.Files {
 		sum.Bytes += mountfs.TotalLength(f.Ranges)
 		sum.Ranges += len(f.Blocks)
 		if f.ByHand {
 			sum.ByHand++
 		}
 	}
-	return sum
+	s.Metadata = mountfs.MergeRanges(s.Metadata)
+	sum.Files, sum.Complete = len(s.Files), s.Complete
+	sum.Ranges += len(s.Metadata)
+	return e.finish(s)
 }

@@ -38,6 +38,15 @@ func example() Set {
 	}
 }
 
+// encode returns the record of a set.
+func encode(s Set) []byte {
+	var e encoder
+	for i := range s.Files {
+		e.add(&s.Files[i], MaxBytes)
+	}
+	return e.finish(&s)
+}
+
 func TestEncode(t *testing.T) {
 	for name, s := range map[string]Set{"example": example(), "empty": {Recorded: time.Unix(0, 0)}} {
 		got, err := Decode(encode(s), deviceSize)
@@ -51,10 +60,10 @@ func TestEncode(t *testing.T) {
 func TestEncodeMost(t *testing.T) {
 	var e encoder
 	files := example().Files
-	if !e.add(files[0], MaxBytes) || e.add(files[1], len(e.files)+10) || !e.add(files[2], MaxBytes) {
+	if !e.add(&files[0], MaxBytes) || e.add(&files[1], len(e.files)+10) || !e.add(&files[2], MaxBytes) {
 		t.Fatal("not the files that fit")
 	}
-	got, err := Decode(e.finish(Set{}), deviceSize)
+	got, err := Decode(e.finish(&Set{}), deviceSize)
 	if diff := cmp.Diff([]File{files[0], files[2]}, got.Files); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
@@ -126,9 +135,9 @@ func bomb() []byte {
 	var e encoder
 	for i := range 20_000 {
 		e.paths = 0
-		e.add(File{Path: long + string(rune('a'+i%2))}, MaxBytes)
+		e.add(&File{Path: long + string(rune('a'+i%2))}, MaxBytes)
 	}
-	return e.finish(Set{})
+	return e.finish(&Set{})
 }
 
 func TestDeviceRanges(t *testing.T) {
@@ -188,6 +197,7 @@ func FuzzDecode(f *testing.F) {
 		b := encode(s)
 		f.Add(b[len(magic) : len(b)-crc32.Size])
 	}
+	f.Add([]byte("\xb00\x030\x020000\x03\x00\"000000000000000000000000000000000")) // a path of one byte more than there are
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		s, err := Decode(sealed(string(payload)), deviceSize)
 		if err != nil {

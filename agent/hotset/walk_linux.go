@@ -166,7 +166,7 @@ func (w *walk) place(d *directory) []mountfs.Range {
 
 // again looks for a file of an earlier record, and keeps those of its ranges that still exist.
 // false: it is another file now, or ctx has ended.
-func (w *walk) again(old File) bool {
+func (w *walk) again(old *File) bool {
 	if w.ctx.Err() != nil {
 		return false
 	}

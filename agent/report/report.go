@@ -126,6 +126,16 @@ type Taken struct {
 	Run         string        `json:"run"`
 	Candidate   bool          `json:"candidate"`
 	Pause       time.Duration `json:"pause_ns"` // how long writers were blocked
+	Hot         *Hot          `json:"hot,omitempty"`
+}
+
+// Hot is the hot set that was recorded in a snapshot.
+type Hot struct {
+	Files    int           `json:"files"`
+	Bytes    int64         `json:"bytes"`    // of the files, in the page cache
+	Complete bool          `json:"complete"` // all files were looked at
+	ByHand   int           `json:"by_hand"`  // files from a record that was made by hand
+	Took     time.Duration `json:"took_ns"`
 }
 
 // FromRecord fills in the record of an earlier run.

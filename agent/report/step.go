@@ -38,6 +38,7 @@ const (
 
 // The steps of a snapshot, besides Identify, Survey and Create.
 const (
+	HotSet   Step = "hot"    // what is in use, recorded in the file system
 	Flush    Step = "flush"  // dirty pages, while writers continue
 	Freeze   Step = "freeze" // writers block from here on
 	Thaw     Step = "thaw"   // writers continue

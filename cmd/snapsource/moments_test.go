@@ -18,6 +18,7 @@ import (
 	"snapsource/agent"
 	"snapsource/agent/agenttest"
 	"snapsource/agent/deploy"
+	"snapsource/agent/hotset"
 	"snapsource/agent/record"
 	"snapsource/agent/report"
 	"snapsource/mountfs"
@@ -108,6 +109,7 @@ type realHost struct {
 
 // snapshots is the part of a [deploy.Host] that an [Host] lacks.
 type snapshots interface {
+	RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error)
 	Flush(mountpoint string) error
 	Freeze(mountpoint string, limit time.Duration, lost func()) (deploy.Frozen, error)
 	Revision(dir string) string

@@ -37,6 +37,7 @@ during the freeze, so stdout and stderr may be files in the Source.`,
 	tags := f.StringArray("tag", nil, "one more tag for the snapshot; repeatable")
 	nameValues(c, "description", "TEXT", "freeze-timeout", "DURATION", "tag", "KEY=VALUE")
 	f.BoolVar(&o.CopyTags, "copy-tags", false, "also the volume's tags, except Name and those of snapsource and AWS")
+	f.BoolVar(&o.NoHot, "no-hot", false, "do not record the hot set: the files in use, which volumes from the snapshot read first")
 	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
 	nameValues(c, "keep", "N")
 	c.RunE = func(c *cobra.Command, _ []string) error {
