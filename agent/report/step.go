@@ -32,8 +32,8 @@ const (
 
 // The steps that read a volume whose blocks EBS has yet to load.
 const (
-	Hot  Step = "hot"  // the hot set
-	Used Step = "used" // what else the file system uses
+	ReadHot  Step = "read hot" // the hot set
+	ReadUsed Step = "read"     // what else the file system uses
 )
 
 // The steps of a snapshot, besides Identify, Survey and Create.

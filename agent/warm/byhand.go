@@ -18,7 +18,7 @@ func (w *Warm) RecordHotSet(ctx context.Context, cfg config.Config) (report.Repo
 		}
 		run.Report.FromRecord(at.Record)
 		run.Report.State = report.StateReady
-		s := run.Begin(report.Hot)
+		s := run.Begin(report.HotSet)
 		defer s.End(&err)
 		got, err := w.Kernel.RecordHotSet(ctx, at.Mountpoint)
 		if err != nil {

@@ -181,7 +181,7 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 
 // readHot reads the hot set, and returns what is thereby read of the device.
 func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) {
-	step := s.run.Begin(report.Hot)
+	step := s.run.Begin(report.ReadHot)
 	defer step.End(&err)
 	set, found, err := s.Kernel.HotSet(s.Mountpoint, s.Device.Size)
 	if err != nil {
@@ -210,7 +210,7 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 // readUsed reads what is in use of the file system and is not read yet: the metadata, then the
 // data, then the log, which the kernel only writes.
 func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error) {
-	step := s.run.Begin(report.Used)
+	step := s.run.Begin(report.ReadUsed)
 	defer step.End(&err)
 	space, err := s.Kernel.SpaceInUse(s.Mountpoint)
 	if err != nil {

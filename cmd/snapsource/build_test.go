@@ -133,9 +133,10 @@ func TestLayers(t *testing.T) {
 		"snapsource/agent/launchhook": {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
 		"snapsource/agent/roles":      {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},
 		"snapsource/agent/deploy":     append(rooms("config", "failure", "hotset", "record", "releases", "report"), ec2ops, mountfs),
-		"snapsource/agent":            append(rooms("admission", "config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles"), ec2ops, mountfs),
+		"snapsource/agent/warm":       append(rooms("config", "failure", "hotset", "record", "report"), mountfs),
+		"snapsource/agent":            append(rooms("admission", "config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles", "warm"), ec2ops, mountfs),
 		"snapsource/agent/agenttest":  append(rooms("config", "deploy", "hotset", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
-		"snapsource/cmd/snapsource":   append(rooms("config", "deploy", "failure", "inventory", "record", "releases", "report"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
+		"snapsource/cmd/snapsource":   append(rooms("config", "deploy", "failure", "inventory", "record", "releases", "report", "warm"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
 		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
 		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
 		"snapsource/packaging/man":    leaf,

@@ -70,6 +70,8 @@ func doing(s report.Step) string {
 		return "the device is read"
 	case report.Announce, report.Withdraw:
 		return "the tags are set"
+	case report.ReadHot, report.ReadUsed:
+		return "the volume is read"
 	case report.HotSet:
 		return "the page cache is looked through"
 	case report.Flush:
