@@ -2,6 +2,7 @@ package mountfs
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func cachedBothWays(t *testing.T, f *os.File, size int64) []Range {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := cacheQuery{file: f, page: int64(os.Getpagesize())}
+	old := cacheQuery{ctx: t.Context(), file: f, page: int64(os.Getpagesize())}
 	if err := old.find(Range{0, size}); err != nil {
 		t.Fatal(err)
 	}
@@ -98,4 +99,20 @@ func TestCachedSparse(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRanges(t, fmt.Sprint(at), got, want)
+
+	// Without cachestat what lies in holes is left out, quickly.
+	if _, err := f.WriteAt([]byte("x"), 700<<30); err != nil {
+		t.Fatal(err)
+	}
+	old := cacheQuery{ctx: t.Context(), file: f, page: 4096}
+	if err := old.find(Range{0, size}); err != nil {
+		t.Fatal(err)
+	}
+	if both := intersectRanges(old.found, want[2:3]); TotalLength(both) != 4096 {
+		t.Errorf("%v, want the page at 700 GiB", old.found)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	old = cacheQuery{ctx: ctx, file: f, page: 4096}
+	wantError(t, old.find(Range{0, size}), context.Canceled)
 }

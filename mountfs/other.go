@@ -154,6 +154,11 @@ func SpaceInUse(string) (Space, error) { return Space{}, unsupported("list the s
 // CachedRanges needs Linux.
 func CachedRanges(*os.File, int64) ([]Range, error) { return nil, unsupported("query the page cache") }
 
+// CachedWithin needs Linux.
+func CachedWithin(context.Context, *os.File, int64) ([]Range, error) {
+	return nil, unsupported("query the page cache")
+}
+
 // BlockRanges needs Linux.
 func BlockRanges(*os.File, []Range) ([]Range, error) {
 	return nil, unsupported("list the blocks of a file")

@@ -2,6 +2,7 @@ package mountfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -24,6 +25,9 @@ const prereadParallel = 64
 // returns at once; reads that are under way go on in the background until the device answers.
 func Preread(ctx context.Context, d Device) error {
 	fd, err := unix.Open(d.Node, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return nil // no O_DIRECT on this device
+	}
 	if err != nil {
 		return fmt.Errorf("read ahead of the mount: open %s: %w", d.Node, err)
 	}

@@ -108,9 +108,9 @@ func (w *walk) file(d *directory, f *os.File, path string) {
 		return
 	}
 	w.seen[st.Ino] = true
-	cached, err := mountfs.CachedRanges(f, st.Size)
+	cached, err := mountfs.CachedWithin(w.ctx, f, st.Size)
 	if err != nil {
-		return // it can't be mapped
+		return // it can't be mapped, or ctx has ended
 	}
 	w.keep(f, newFile(path, st, mountfs.SubtractRanges(cached, w.byHand[st.Ino])), func() []mountfs.Range { return w.place(d) })
 }
