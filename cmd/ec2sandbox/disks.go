@@ -184,9 +184,7 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 func (d *disks) show(v *ec2test.Volume) error {
 	if l := d.loops[v.ID]; l != nil {
 		if l.lazy != nil {
-			if err := l.lazy.resize(v); err != nil {
-				return err
-			}
+			l.lazy.volume.limits.set(v)
 		}
 		return l.resize()
 	}
@@ -242,7 +240,7 @@ func (d *disks) closeAll() error {
 	for _, l := range d.loops {
 		l.links = nil // removed with the instance
 		if l.lazy != nil {
-			l.lazy.release()
+			l.lazy.volume.rush()
 		}
 		errs = append(errs, l.release())
 	}

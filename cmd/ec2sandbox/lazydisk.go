@@ -82,20 +82,6 @@ func (d *lazyDisk) open(number int) (*os.File, uint32, error) {
 	return file, unix.LO_FLAGS_DIRECT_IO, err
 }
 
-// resize has the kernel see a volume that has grown, before the loop device does.
-func (d *lazyDisk) resize(v *ec2test.Volume) error {
-	d.volume.limits.set(v)
-	return d.mount.refresh()
-}
-
-// release answers what is left without delay, and lets the instance's file systems end.
-func (d *lazyDisk) release() {
-	d.volume.rush()
-	if c := d.census.Load(); c != nil {
-		c.release()
-	}
-}
-
 // close ends the volume's service. No loop device uses it any more.
 func (d *lazyDisk) close() error {
 	err := errors.Join(d.mount.close(), d.volume.close())

@@ -4,15 +4,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // census names the reader behind the requests to one loop device.
@@ -21,10 +18,10 @@ type census struct {
 	number int    // of the loop device
 	mounts string // the instance's mounts, a file in /proc
 
-	mu      sync.Mutex
-	mounted bool
-	watch   int // mounts, opened at the first request; -1 before
-	warm    map[int]verdict
+	mu        sync.Mutex
+	mounted   bool
+	lookAgain time.Time
+	warm      map[int]verdict
 }
 
 // verdict says whether a process was snapsource warm at a time.
@@ -48,7 +45,7 @@ const (
 // the reader of each request is unknown, if it is.
 func newCensus(number int, dev string) (c *census, why error) {
 	// dev is /proc/PID/root/dev.
-	c = &census{number: number, mounts: strings.TrimSuffix(dev, "/root/dev") + "/mountinfo", watch: -1, warm: map[int]verdict{}}
+	c = &census{number: number, mounts: strings.TrimSuffix(dev, "/root/dev") + "/mountinfo", warm: map[int]verdict{}}
 	c.trace, why = newTrace(loopMajor, uint32(number))
 	return c, why
 }
@@ -118,55 +115,23 @@ func isWarmCommand(args []string) bool {
 	return false
 }
 
-// isMounted says whether the device is mounted or has been, since it was attached.
+// isMounted says whether the device is mounted or has been, since it was attached. It looks for
+// at most a twentieth of the time.
 func (c *census) isMounted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mounted || c.watch == ended || !c.mountsChanged() {
+	began := time.Now()
+	if c.mounted || began.Before(c.lookAgain) {
 		return c.mounted
 	}
-	if c.mounted = within(c.seesMount); c.mounted {
-		c.unwatch()
-	}
+	c.mounted = within(c.seesMount)
+	now := time.Now()
+	c.lookAgain = now.Add(20 * now.Sub(began))
 	return c.mounted
 }
 
-// unwatch closes the file of the instance's mounts. While it is open, the kernel keeps the
-// instance's mount namespace, and with it the file systems. The caller holds mu.
-func (c *census) unwatch() {
-	if c.watch >= 0 {
-		unix.Close(c.watch)
-	}
-	c.watch = ended
-}
-
-// ended is the value of watch once it is closed for good.
-const ended = -2
-
-// release lets the instance's file systems end.
-func (c *census) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.unwatch()
-}
-
-// mountsChanged says whether the instance's mounts have changed since the last call, which the
-// kernel reports as an exceptional condition of the file. (proc_pid_mounts(5))
-func (c *census) mountsChanged() bool {
-	if c.watch < 0 {
-		// Not as an os.File: Go's poller would see the changes instead.
-		fd, err := unix.Open(c.mounts, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return false // the instance has ended
-		}
-		c.watch = fd
-		return true
-	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.watch), Events: unix.POLLPRI}}, 0)
-	return n > 0 || err != nil
-}
-
-// seesMount looks for the device in the instance's mounts.
+// seesMount looks for the device in the instance's mounts. The file must not stay open: it keeps
+// the instance's mount namespace, and its file systems mounted.
 func (c *census) seesMount() bool {
 	mounts, err := os.ReadFile(c.mounts)
 	// btrfs has device numbers of its own.
@@ -191,12 +156,8 @@ func within(look func() bool) bool {
 
 // Close ends the watch.
 func (c *census) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	if c.trace != nil {
-		errs = append(errs, c.trace.Close())
+	if c.trace == nil {
+		return nil
 	}
-	c.unwatch()
-	return errors.Join(errs...)
+	return c.trace.Close()
 }

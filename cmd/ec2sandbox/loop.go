@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ type loop struct {
 	// hold keeps the device from clearing itself. It is nil during a detach: then the
 	// device is cleared when its last user closes it. It is opened read-only, as a writer
 	// could keep others from mounting the device.
-	hold *os.File
+	hold io.Closer
 	lazy *lazyDisk // what is behind the device; nil: the image itself
 }
 
@@ -100,13 +101,25 @@ func (l *loop) configure(open opener, volumeID string) error {
 		return err
 	}
 	defer image.Close() // the kernel keeps it open
+	if l.hold, err = l.keep(flags&unix.LO_FLAGS_DIRECT_IO != 0); err != nil {
+		return err
+	}
 	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | flags}}
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], image.Name())
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
-		return fmt.Errorf("configure: %w", err)
+		return errors.Join(fmt.Errorf("configure: %w", err), l.hold.Close())
 	}
-	l.hold, err = os.Open(l.node())
-	return err
+	return nil
+}
+
+// keep opens the device, here or in a process of its own.
+func (l *loop) keep(apart bool) (io.Closer, error) {
+	hold, err := os.Open(l.node())
+	if err != nil || !apart {
+		return hold, err
+	}
+	defer hold.Close()
+	return keep(hold)
 }
 
 // link creates the names of systemd's udev rules for a volume: with and without the NVMe
@@ -131,8 +144,35 @@ func (l *loop) resize() error {
 	if l.hold == nil {
 		return nil
 	}
-	_, err := unix.IoctlRetInt(int(l.hold.Fd()), unix.LOOP_SET_CAPACITY)
+	if l.lazy != nil {
+		if err := l.lazy.mount.refresh(); err != nil {
+			return err
+		}
+		// Our process opens the device as rarely as possible; see keeper.
+		if same, err := l.isSize(l.lazy.volume); err != nil || same {
+			return err
+		}
+	}
+	device, err := os.Open(l.node())
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	_, err = unix.IoctlRetInt(int(device.Fd()), unix.LOOP_SET_CAPACITY)
 	return err
+}
+
+// isSize says whether the device is as large as a volume.
+func (l *loop) isSize(v *lazyVolume) (bool, error) {
+	want, err := v.size()
+	if err != nil {
+		return false, err
+	}
+	sectors, err := os.ReadFile(fmt.Sprintf("/sys/block/loop%d/size", l.number))
+	if err != nil {
+		return false, err
+	}
+	return strings.TrimSpace(string(sectors)) == strconv.FormatInt(want/512, 10), nil
 }
 
 // release removes the names and closes the device.

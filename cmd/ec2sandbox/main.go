@@ -68,6 +68,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == initArg {
 		os.Exit(initMain())
 	}
+	if len(os.Args) == 2 && os.Args[1] == holdArg {
+		os.Exit(holdMain())
+	}
 	if len(os.Args) > 2 && os.Args[1] == joinArg {
 		os.Exit(joinMain(os.Args[2:]))
 	}

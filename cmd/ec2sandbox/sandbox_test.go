@@ -61,8 +61,9 @@ func TestMain(m *testing.M) {
 
 // sandbox is a state directory and the program to run on it.
 type sandbox struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	lazy *lazyMode // of the operator
 }
 
 // newSandbox fails its test if anything of the sandbox is left on the host.
@@ -243,7 +244,7 @@ func (s *sandbox) operator() *ec2.Client {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d := &disks{state: st, store: store, loops: map[string]*loop{}}
+	d := &disks{state: st, store: store, lazy: s.lazy, loops: map[string]*loop{}}
 	d.server = newServer(store, d, runOptions{}, nil)
 	endpoint := httptest.NewServer(d.server.EC2(""))
 	s.t.Cleanup(endpoint.Close)
@@ -271,6 +272,11 @@ func (s *sandbox) instanceID(name string) string {
 // attach makes a volume, from a snapshot unless it is "", and attaches it.
 func (s *sandbox) attach(name, snapshotID string) (volumeID string) {
 	s.t.Helper()
+	return s.attachAs(name, snapshotID, "/dev/sdf")
+}
+
+func (s *sandbox) attachAs(name, snapshotID, device string) (volumeID string) {
+	s.t.Helper()
 	ops := s.operator()
 	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(ec2test.DefaultZone), VolumeType: types.VolumeTypeGp3, Size: aws.Int32(1)}
 	if snapshotID != "" {
@@ -281,7 +287,7 @@ func (s *sandbox) attach(name, snapshotID string) (volumeID string) {
 		s.t.Fatal(err)
 	}
 	if _, err := ops.AttachVolume(s.t.Context(), &ec2.AttachVolumeInput{
-		VolumeId: v.VolumeId, InstanceId: aws.String(s.instanceID(name)), Device: aws.String("/dev/sdf"),
+		VolumeId: v.VolumeId, InstanceId: aws.String(s.instanceID(name)), Device: aws.String(device),
 	}); err != nil {
 		s.t.Fatal(err)
 	}
