@@ -131,9 +131,9 @@ snapsource status --output json`, slow)
 	out = s.run("web-3", `
 snapsource up -q --warm all
 until snapsource status | grep -q 'warm.*MiB/s'; do sleep 0.1; done
-pgrep -f 'snapsource warm' >/dev/null
+pgrep -f '^snapsource warm --background' >/dev/null
 snapsource down
-pgrep -f 'snapsource warm' || echo ended
+pgrep -f '^snapsource warm --background' || echo ended
 snapsource status --local || true`, slow)
 	if !strings.Contains(out, "Source is down") || !strings.Contains(out, "\nended\n") || strings.Contains(out, "hot set") {
 		t.Error(out)
