@@ -206,7 +206,8 @@ func TestLazyDetachWhileReading(t *testing.T) {
 	s := newLazySandbox(t)
 	v := s.attach("web-1", s.blockSnapshot(64))
 	s.start("web-1", waiting(v)+`
-		(cat `+byID(v)+` | head -c 20000000 | sha256sum >/tmp/sum) & echo ready; wait; read line || :`, "--lazy=median=50ms,p99=50ms")
+		exec 3<`+byID(v)+`
+		(head -c 20000000 <&3 | sha256sum >/tmp/sum) & exec 3<&-; echo ready; wait; read line || :`, "--lazy=median=50ms,p99=50ms")
 	if _, err := s.operator().DetachVolume(t.Context(), &ec2.DetachVolumeInput{VolumeId: aws.String(v)}); err != nil {
 		t.Fatal(err)
 	}
