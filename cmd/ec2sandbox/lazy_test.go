@@ -91,8 +91,9 @@ func mounting(volumeID string) string {
 	return waiting(volumeID) + "mkdir -p /ec2sandbox-test; mount -o nouuid " + byID(volumeID) + " /ec2sandbox-test\n"
 }
 
+// waiting waits until a volume's device is there and has data.
 func waiting(volumeID string) string {
-	return "for i in $(seq 100); do test -b " + byID(volumeID) + " && break; sleep 0.1; done\n"
+	return "for i in $(seq 100); do [ \"$(blockdev --getsize64 " + byID(volumeID) + " 2>/dev/null || echo 0)\" -gt 0 ] && break; sleep 0.1; done\n"
 }
 
 func TestLazyVolume(t *testing.T) {
