@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"snapsource/agent/config"
@@ -29,6 +30,10 @@ type Kernel interface {
 	HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error)
 	OpenReader(d mountfs.Device) (Reader, error)
 	RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error)
+	OpenFiles(mountpoint string) (Files, error)
+	// MemoryAvailable returns how many bytes programs can take without others being swapped out;
+	// 0 if unknown.
+	MemoryAvailable() int64
 }
 
 // Store keeps how far a volume has been read. [record.Dir] is the real one.
@@ -110,6 +115,7 @@ type warming struct {
 	options Options
 
 	reader  Reader
+	files   Files // nil but while the hot set is read
 	now     progress
 	samples []sample
 }
@@ -138,6 +144,10 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 	return err
 }
 
+// memoryShare is the part of the available memory that the hot set may take in the page cache. It
+// was in the page cache of the instance that recorded it; this one may be smaller.
+const memoryShare = 2
+
 // readHot reads the hot set, and returns what is thereby read of the device.
 func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) {
 	step := s.run.Begin(report.ReadHot)
@@ -158,18 +168,32 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 		step.Detail = "no hot set is recorded"
 		return nil, nil
 	}
-	list := inOrderOfUse(set.DeviceRanges())
-	for _, u := range list {
-		all = append(all, u...)
-	}
-	all = mountfs.MergeRanges(all)
+	metadata := hotMetadata(set, s.Device.Size)
+	files := hotFiles(set, s.Device.Size, s.Kernel.MemoryAvailable()/memoryShare)
+	list := slices.Concat(metadata, files)
+	all = ranges(list)
 	recorded := set.Recorded.UTC().Format(time.RFC3339Nano)
 	if s.now.HotSet != recorded {
 		s.now.HotSet, s.now.HotUnits, s.now.Hot = recorded, 0, record.Amount{}
 	}
-	s.now.Hot.Total = mountfs.TotalLength(all)
-	first := min(s.now.HotUnits, len(list))
-	err = s.pass(ctx, step, sequence(list[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = first + t.units })
+	s.now.Hot.Total = 0
+	for _, u := range list {
+		s.now.Hot.Total += u.bytes()
+	}
+	if s.files, err = s.Kernel.OpenFiles(s.Mountpoint); err != nil {
+		return nil, failure.NotRoot(err)
+	}
+	defer s.files.Close()
+	// The files follow the metadata: to open one whose inode is not loaded takes several reads.
+	begun := 0
+	for _, units := range [][]unit{metadata, files} {
+		first := min(max(s.now.HotUnits-begun, 0), len(units))
+		err = s.pass(ctx, step, sequence(units[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = begun + first + t.units })
+		if err != nil {
+			break
+		}
+		begun += len(units)
+	}
 	step.Detail = describe(s.now.Hot, step.Took(), "of the hot set")
 	return all, err
 }
@@ -234,7 +258,7 @@ func (s *warming) pass(ctx context.Context, step *report.Running, next units, am
 	before, failed := amount.Bytes, s.now.Failed
 	shown := newShown(step)
 	p := &pass{
-		reader: s.reader, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
+		reader: s.reader, files: s.files, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
 		sample: s.note,
 		done: func(t tally) {
 			amount.Bytes, s.now.Failed, s.now.Rate = before+t.bytes, failed+t.failed, t.rate
