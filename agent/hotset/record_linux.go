@@ -264,7 +264,7 @@ func (r *recording) encode(w *walk) []byte {
 				s.Metadata = append(s.Metadata, m)
 			}
 		}
-		if !e.add(&f.File, r.options.most()-header-encodedRange*len(s.Metadata)) {
+		if len(s.Metadata)+e.ranges+len(f.Ranges)+len(f.Blocks) > maxRanges || !e.add(&f.File, r.options.most()-header-encodedRange*len(s.Metadata)) {
 			s.Metadata = s.Metadata[:before]
 			s.Complete = false
 			break

@@ -117,7 +117,7 @@ func hotFiles(set hotset.Set, deviceSize, memory int64) []unit {
 		f := &set.Files[i]
 		// A file with holes has fewer blocks than ranges: then it is unknown what lies where.
 		length := mountfs.TotalLength(f.Blocks)
-		if length != mountfs.TotalLength(f.Ranges) || length > memory {
+		if length != mountfs.TotalLength(f.Ranges) || length > memory || length < 0 {
 			for _, r := range f.Blocks {
 				all.add(part{Range: r})
 			}
@@ -139,13 +139,14 @@ func located(f *hotset.File) (parts []part) {
 	blocks := f.Blocks
 	var done int64 // of the first block
 	for _, r := range f.Ranges {
-		for r.Length > 0 {
+		for r.Length > 0 && len(blocks) > 0 {
 			n := min(r.Length, blocks[0].Length-done)
+			if n == 0 {
+				blocks, done = blocks[1:], 0
+				continue
+			}
 			parts = append(parts, part{mountfs.Range{Start: blocks[0].Start + done, Length: n}, f, r.Start})
 			r.Start, r.Length, done = r.Start+n, r.Length-n, done+n
-			if done == blocks[0].Length {
-				blocks, done = blocks[1:], 0
-			}
 		}
 	}
 	return parts
