@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"snapsource/mountfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +48,7 @@ func openBelow(dir *os.File, path string, flags uint64) (*os.File, error) {
 }
 
 // ErrPlace means that the directory or file of the record is not root's, or not what it should be.
-var ErrPlace = errors.New("not a place for a record of a hot set")
+var ErrPlace = fmt.Errorf("%w: not a place for a record of a hot set", mountfs.ErrRefused)
 
 // placeError adds ErrPlace where a link, a mount or a file lies in the way.
 func placeError(err error) error {

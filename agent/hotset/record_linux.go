@@ -16,7 +16,7 @@ import (
 )
 
 // ErrTooSlow means that the record was not written in time, as a call to the kernel did not return.
-var ErrTooSlow = errors.New("the hot set was not recorded in time")
+var ErrTooSlow = fmt.Errorf("the hot set was not recorded in time: %w", context.DeadlineExceeded)
 
 const (
 	// grace is how long a call to the kernel may take beyond the limit.

@@ -81,7 +81,7 @@ func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options)
 		return nil
 	}
 	if err != nil {
-		return failure.NotRoot(err)
+		return err
 	}
 	defer release() //nolint:errcheck // the kernel releases it with the process at the latest
 	s := &warming{Warm: w, Mounted: at, run: run, options: o}
@@ -90,6 +90,18 @@ func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options)
 		return nil
 	}
 	return s.read(ctx, mode)
+}
+
+// Wanted reports whether a source's volume is to be read in the background: nobody reads it, and not
+// all of a mode was read before.
+func Wanted(store Store, source, mode string) bool {
+	r, err := store.LoadRecord(source)
+	if err != nil || r.Ready.IsZero() {
+		return false
+	}
+	less, _ := decide(mode, r)
+	w, err := store.LoadWarming(source)
+	return less != config.WarmNone && err == nil && (w.Volume != r.Volume || !progress{w}.done(less))
 }
 
 // decide returns what is to be read of a volume, and why it is less than what was asked for.
@@ -176,6 +188,7 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 	if s.now.HotSet != recorded {
 		s.now.HotSet, s.now.HotUnits, s.now.Hot = recorded, 0, record.Amount{}
 	}
+	earlier := s.now.Hot.Bytes
 	s.now.Hot.Total = 0
 	for _, u := range list {
 		s.now.Hot.Total += u.bytes()
@@ -194,7 +207,7 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 		}
 		begun += len(units)
 	}
-	step.Detail = describe(s.now.Hot, step.Took(), "of the hot set")
+	step.Detail = describe(s.now.Hot, earlier, step.Took(), "of the hot set")
 	return all, err
 }
 
@@ -223,14 +236,15 @@ func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error)
 		}
 		left += mountfs.TotalLength(parts[i])
 	}
-	s.now.Used.Total = s.now.Used.Bytes + left
+	earlier := s.now.Used.Bytes
+	s.now.Used.Total = earlier + left
 	for i := s.now.Part; i < len(parts) && err == nil; i++ {
 		if i != s.now.Part {
 			s.now.Part, s.now.Upto = i, 0
 		}
 		err = s.pass(ctx, step, inOrder(parts[i]), &s.now.Used, true, func(t tally) { s.now.Upto = max(s.now.Upto, t.end) })
 	}
-	step.Detail = describe(s.now.Used, step.Took(), "in use besides")
+	step.Detail = describe(s.now.Used, earlier, step.Took(), "in use besides")
 	return err
 }
 
@@ -261,7 +275,8 @@ func (s *warming) pass(ctx context.Context, step *report.Running, next units, am
 		reader: s.reader, files: s.files, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
 		sample: s.note,
 		done: func(t tally) {
-			amount.Bytes, s.now.Failed, s.now.Rate = before+t.bytes, failed+t.failed, t.rate
+			// Direct reads are aligned, so they are a little more than what is wanted.
+			amount.Bytes, s.now.Failed, s.now.Rate = min(before+t.bytes, amount.Total), failed+t.failed, t.rate
 			if t.err != nil {
 				s.now.Error = failure.Line(t.err)
 			}
