@@ -6,8 +6,9 @@ const (
 	// firstInFlight is the number of reads in flight at first: by reports a reader alone gets
 	// some 5 MiB/s, so fewer would waste the first windows.
 	firstInFlight = 32
-	// mostInFlight bounds the memory: each read has a buffer of [chunkSize].
-	mostInFlight = 128
+	// mostInFlight bounds the memory: each read has a buffer of [chunkSize], 24 MiB in all. With the
+	// largest record of a hot set the process takes less than 64 MiB.
+	mostInFlight = 96
 	// window is the time over which throughput is measured. It is longer than nearly all first
 	// reads of a block.
 	window = 250 * time.Millisecond

@@ -11,10 +11,10 @@ func TestPacer(t *testing.T) {
 	}{
 		"32 are enough":   {5, 125, 32, 32},
 		"64 are enough":   {5, 300, 64, 64},
-		"128 are enough":  {5, 620, 128, 128},
-		"128 are too few": {1, 10_000, 128, 128},
+		"96 are enough":   {5, 460, 96, 96},
+		"96 are too few":  {1, 10_000, 96, 96},
 		"one is enough":   {500, 125, 32, 32},
-		"nothing is read": {0, 0, 2, 128},
+		"nothing is read": {0, 0, 2, 96},
 	} {
 		p := newPacer(false, 0)
 		for range 12 {

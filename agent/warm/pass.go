@@ -13,7 +13,7 @@ import (
 
 const (
 	// chunkSize is the size of a read in bytes: the largest I/O of an EBS volume. (AWS's guide,
-	// "Amazon EBS I/O characteristics") With [mostInFlight] of them in memory it is 32 MiB.
+	// "Amazon EBS I/O characteristics")
 	chunkSize = 256 << 10
 	// stallTimeout is the time without the end of any read after which a pass gives up: EBS
 	// volumes usually have no I/O timeout, so a read may never end.
