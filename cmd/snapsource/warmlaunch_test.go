@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -51,7 +50,6 @@ aws ec2 wait snapshot-completed --owner-ids self --filters Name=tag:Name,Values=
 // TestWarmMount: the mount of a volume whose blocks are cold, against a program without Preread.
 func TestWarmMount(t *testing.T) {
 	r := newWarmRace(t, smallRelease, smallWorking, "", "")
-	goTool(t, []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-tags", "nethttpomithttp2,nopreread", "-o", filepath.Join(r.bin, "snapsource-plain"), ".")
 	var bounds []bound
 	for _, state := range []string{"frozen", "clean"} {
 		if state == "clean" {

@@ -35,7 +35,7 @@ type warmRace struct {
 	seed int // of EC2's latencies
 }
 
-// newWarmRace builds the programs as they are shipped, and has an instance whose volume is not
+// newWarmRace builds the programs as they are shipped, and one that reads nothing ahead of a mount. It has an instance whose volume is not
 // lazy write the release, read the working set and take the snapshot, with options. Before it, extra
 // is run in the Source.
 func newWarmRace(t *testing.T, mib, working int, extra, options string) *warmRace {
@@ -45,6 +45,7 @@ func newWarmRace(t *testing.T, mib, working int, extra, options string) *warmRac
 		t.Fatalf("make build: %v\n%s", err, out)
 	}
 	goTool(t, []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-o", bin+"/", "./testdata/warm/...", "./testdata/race/stopwatch")
+	goTool(t, []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-tags", "nethttpomithttp2,nopreread", "-o", filepath.Join(bin, "snapsource-plain"), ".")
 	s := newSandbox(t)
 	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin")
 	s.program, s.timeout = filepath.Join(bin, "ec2sandbox"), 10*time.Minute
