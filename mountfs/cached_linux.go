@@ -132,7 +132,7 @@ func (c *cacheQuery) mincore(r Range) error {
 	if err != nil {
 		return fmt.Errorf("mmap: %w", err)
 	}
-	defer unix.Munmap(mapped)
+	defer unix.Munmap(mapped) //nolint:errcheck // it was mapped
 	pages := int((r.Length + c.page - 1) / c.page)
 	if len(c.pages) < pages {
 		c.pages = make([]byte, pages)

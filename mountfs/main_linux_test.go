@@ -24,6 +24,9 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(claimEnv); path != "" {
+		claimAndWait(path)
+	}
 	looptest.PrivateMounts()
 	os.Exit(m.Run())
 }

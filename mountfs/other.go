@@ -178,3 +178,43 @@ func InodeRange(*os.File) (Range, error) { return Range{}, unsupported("find an 
 
 // Preread needs Linux.
 func Preread(context.Context, Device) error { return unsupported("read ahead of a mount") }
+
+// Claim is a lock of one process on a file.
+type Claim struct{}
+
+// TakeClaim needs Linux.
+func TakeClaim(string) (*Claim, error) { return nil, unsupported("lock") }
+
+// Release does nothing.
+func (*Claim) Release() error { return nil }
+
+// Claimant needs Linux.
+func Claimant(string) (pid int, err error) { return 0, unsupported("find who has a lock") }
+
+// EndClaimant needs Linux.
+func EndClaimant(context.Context, string) error { return unsupported("end who has a lock") }
+
+// Reader reads a device.
+type Reader struct{}
+
+// OpenReader needs Linux.
+func OpenReader(Device) (*Reader, error) { return nil, unsupported("open a device") }
+
+// ReadAt needs Linux.
+func (*Reader) ReadAt([]byte, int64) (int, error) { return 0, unsupported("read a device") }
+
+// Activity needs Linux.
+func (*Reader) Activity() (reads, bytes int64, err error) {
+	return 0, 0, unsupported("read a device's statistics")
+}
+
+// Close does nothing.
+func (*Reader) Close() error { return nil }
+
+// ReadBuffer returns memory.
+func ReadBuffer(size int) (b []byte, free func(), err error) {
+	return make([]byte, size), func() {}, nil
+}
+
+// LowerIOPriority needs Linux.
+func LowerIOPriority(bool) error { return unsupported("lower the I/O priority") }

@@ -114,6 +114,8 @@ findmnt -no TARGET,FSTYPE /cp; findmnt -no TARGET,FSTYPE /home/deploy/codepen
 systemctl show -p StatusText,ActiveState,SubState snapsource
 [ $(systemctl show -P InactiveExitTimestampMonotonic puma) -ge $(systemctl show -P ActiveEnterTimestampMonotonic snapsource) ] && echo puma began after it
 journalctl --sync; journalctl -u puma -o cat | grep release
+until systemctl show -P ExecMainExitTimestampMonotonic snapsource-warm | grep -qv '^0$'; do sleep 0.1; done
+systemctl show -p Result,ExecMainStatus snapsource-warm; journalctl --sync; journalctl -u snapsource-warm -o cat | grep blank
 systemctl stop snapsource; findmnt -no SOURCE /home/deploy/codepen
 journalctl -b -o cat -u snapsource -u puma
 systemctl -q disable snapsource
@@ -123,7 +125,8 @@ snapsource uninstall | tail -1; systemctl is-enabled snapsource`, "--bind=/dev/"
 	for _, want := range []string{
 		`/cp +xfs\n/home/deploy/codepen +xfs\n`,
 		`StatusText=codepen-app: announce.*\nActiveState=active\nSubState=exited\npuma began after it\n`,
-		`release 1\n/dev/loop[0-9]+\[/codepen\]\n`, // still, when the unit is stopped
+		`(?s:Result=success\nExecMainStatus=0\n.*was created blank)`,
+		`/dev/loop[0-9]+\[/codepen\]\n`, // still, when the unit is stopped
 		`ran systemctl daemon-reload\nran systemctl enable snapsource.service\nenabled\nnothing to do\nenabled\nNeedDaemonReload=no\nran systemctl daemon-reload\ndisabled\n`,
 		`puma reads\n(?s:.*)release 1\n`, // the journal may have systemd's own lines between them
 	} {

@@ -99,6 +99,13 @@ type fakeHost struct {
 	claimed  bool
 	mounted  bool
 	detached bool
+	hangs    string // the call that has no answer for an hour
+}
+
+func (h *fakeHost) hang(call string) {
+	if h.hangs == call {
+		time.Sleep(time.Hour)
+	}
 }
 
 func newFakeHost(d *fakeDevice) *fakeHost {
@@ -121,9 +128,13 @@ func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 	return []mountfs.Mount{{Target: "/cp", Root: "/", Major: 259, Minor: 1, FSType: "xfs"}}, nil
 }
 
-func (h *fakeHost) SpaceInUse(string) (mountfs.Space, error) { return h.space, nil }
+func (h *fakeHost) SpaceInUse(string) (mountfs.Space, error) {
+	h.hang("SpaceInUse")
+	return h.space, nil
+}
 
 func (h *fakeHost) HotSet(string, int64) (hotset.Set, bool, error) {
+	h.hang("HotSet")
 	return hotset.Set{Recorded: time.Unix(1, 0), Metadata: h.hot}, len(h.hot) > 0, nil
 }
 

@@ -40,7 +40,6 @@ type pass struct {
 	pacer  *pacer
 	idle   bool                       // reads have the lowest I/O priority
 	done   func(tally)                // called after each window, and at the end
-	buffer func() []byte              // for one worker; freed at the end of the process
 	sample func(int64, time.Duration) // called for the first read of each of the first units
 
 	reads, bytes atomic.Int64 // of all workers
@@ -183,7 +182,7 @@ func (r *running) take(got read) {
 	r.flying--
 	r.failed += got.failed
 	if got.err != nil {
-		r.tally.err = got.err
+		r.err = got.err
 	}
 	if got.failed == 0 {
 		r.row = 0

@@ -1,12 +1,9 @@
 package warm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 	"time"
 
 	"snapsource/agent/config"
@@ -47,13 +44,6 @@ type Options struct {
 	Mode    string // config.WarmHot: the hot set; config.WarmAll: also what else is in use
 	RateMiB int64  // MiB a second at most; 0: no limit
 	Again   bool   // also what was read before
-}
-
-// Mounted is a volume whose file system is mounted.
-type Mounted struct {
-	Record     record.Record
-	Device     mountfs.Device
-	Mountpoint string
 }
 
 // Run reads the volume of every source that is mounted here. Reads that fail are counted and
@@ -112,37 +102,6 @@ func decide(mode string, r record.Record) (less, why string) {
 	return mode, ""
 }
 
-// find finds a source's device, and where its file system is mounted.
-func (w *Warm) find(source string) (at Mounted, err error) {
-	notReady := func(why string) (Mounted, error) {
-		err := fmt.Errorf("%w: %s is not mounted here: %s", failure.ErrTemporary, source, why)
-		return at, failure.Advise(err, "run snapsource up first")
-	}
-	at.Record, err = w.Store.LoadRecord(source)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && at.Record.Ready.IsZero():
-		return notReady("no launch has finished since this instance was booted")
-	case err != nil:
-		return at, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
-	}
-	if at.Device, err = w.Kernel.Find(at.Record.Wants()); err != nil {
-		return notReady(failure.Line(err))
-	}
-	mounts, err := w.Kernel.Mounts()
-	if err != nil {
-		return at, err
-	}
-	for _, m := range mounts {
-		if m.Root == "/" && m.Major == at.Device.Major && m.Minor == at.Device.Minor {
-			at.Mountpoint = m.Target
-		}
-	}
-	if at.Mountpoint == "" {
-		return notReady(at.Record.Volume + " is not mounted")
-	}
-	return at, nil
-}
-
 // warming is one run for one volume.
 type warming struct {
 	*Warm
@@ -183,7 +142,15 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) {
 	step := s.run.Begin(report.ReadHot)
 	defer step.End(&err)
-	set, found, err := s.Kernel.HotSet(s.Mountpoint, s.Device.Size)
+	var set hotset.Set
+	found := false
+	err = bounded(ctx, func() (err error) {
+		set, found, err = s.Kernel.HotSet(s.Mountpoint, s.Device.Size)
+		return err
+	})
+	if ctx.Err() != nil || errors.Is(err, errNoAnswer) {
+		return nil, err
+	}
 	if err != nil {
 		s.run.Note("the hot set can't be used: " + failure.Line(err))
 	}
@@ -212,7 +179,11 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error) {
 	step := s.run.Begin(report.ReadUsed)
 	defer step.End(&err)
-	space, err := s.Kernel.SpaceInUse(s.Mountpoint)
+	var space mountfs.Space
+	err = bounded(ctx, func() (err error) {
+		space, err = s.Kernel.SpaceInUse(s.Mountpoint)
+		return err
+	})
 	if err != nil {
 		return failure.NotRoot(err)
 	}
@@ -237,6 +208,25 @@ func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error)
 	}
 	step.Detail = describe(s.now.Used, step.Took(), "in use besides")
 	return err
+}
+
+var errNoAnswer = failure.New(failure.ErrTemporary, fmt.Sprintf("the device has not responded for %s", stallTimeout))
+
+// bounded calls a function that reads the file system, and returns without its result when ctx
+// ends, or if the device does not respond. The call then ends with its read.
+func bounded(ctx context.Context, call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	stall := time.NewTimer(stallTimeout)
+	defer stall.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-stall.C:
+		return errNoAnswer
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // pass reads units, and keeps amount and the state up to date.
@@ -270,43 +260,4 @@ func (s *warming) pass(ctx context.Context, step *report.Running, next units, am
 func (s *warming) save() error {
 	s.now.Updated = time.Now()
 	return s.Store.SaveWarming(s.Record.Source, s.now.Warming)
-}
-
-// sample is the first read of a block.
-type sample struct {
-	offset int64
-	took   time.Duration
-}
-
-func (s *warming) note(offset int64, took time.Duration) {
-	if len(s.samples) < samplesMax {
-		s.samples = append(s.samples, sample{offset, took})
-	}
-}
-
-// compare reads the first blocks once more, to say how much faster that is now.
-func (s *warming) compare() {
-	if len(s.samples) == 0 {
-		return
-	}
-	b, free, err := mountfs.ReadBuffer(mountfs.ReadAlignment)
-	if err != nil {
-		return
-	}
-	defer free()
-	again := slices.Clone(s.samples)
-	for i := range again {
-		start := time.Now()
-		if _, err := s.reader.ReadAt(b, again[i].offset); err != nil {
-			return
-		}
-		again[i].took = time.Since(start)
-	}
-	s.now.Before, s.now.After = median(s.samples), median(again)
-}
-
-func median(samples []sample) time.Duration {
-	sorted := slices.Clone(samples)
-	slices.SortFunc(sorted, func(a, b sample) int { return cmp.Compare(a.took, b.took) })
-	return sorted[len(sorted)/2].took
 }

@@ -177,3 +177,26 @@ func TestDetachedMeanwhile(t *testing.T) {
 		time.Sleep(time.Second) // the workers end with their reads
 	})
 }
+
+// TestNoAnswer: a file system that does not respond ends the run after a while, and a canceled
+// one at once.
+func TestNoAnswer(t *testing.T) {
+	for _, call := range []string{"HotSet", "SpaceInUse"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := used(t)
+			h.hangs = call
+			start := time.Now()
+			if _, err := h.run(t, Options{Mode: config.WarmAll}); !errors.Is(err, failure.ErrTemporary) || time.Since(start) > 2*stallTimeout {
+				t.Errorf("%s: after %s: %v", call, time.Since(start), err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			start = time.Now()
+			w := &Warm{Kernel: h, Store: h, Events: func(report.Event) {}}
+			if _, err := w.Run(ctx, config.DefaultConfig(), Options{Mode: config.WarmAll}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
+				t.Errorf("%s: after %s: %v", call, time.Since(start), err)
+			}
+			time.Sleep(2 * time.Hour) // the calls end
+		})
+	}
+}

@@ -164,6 +164,9 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 			continue
 		}
 		errs = append(errs, d.show(v))
+		if d.growing(v) {
+			next = earlier(next, now.Add(busyPoll))
+		}
 	}
 	for id, l := range d.loops {
 		if wanted[id] && l.hold != nil {
@@ -179,6 +182,13 @@ func (d *disks) reconcile(ctx context.Context) (next time.Time, err error) {
 	}
 	errs = append(errs, d.releaseIdle(ctx, &w))
 	return next, errors.Join(errs...)
+}
+
+// growing says whether another process has recorded a volume's new size and not yet enlarged its
+// image.
+func (d *disks) growing(v *ec2test.Volume) bool {
+	info, err := os.Stat(d.state.volume(v.ID))
+	return err == nil && info.Size() < v.Size*gib
 }
 
 func (d *disks) show(v *ec2test.Volume) error {

@@ -91,8 +91,9 @@ func mounting(volumeID string) string {
 	return waiting(volumeID) + "mkdir -p /ec2sandbox-test; mount -o nouuid " + byID(volumeID) + " /ec2sandbox-test\n"
 }
 
+// waiting waits until a volume's device is there and has data.
 func waiting(volumeID string) string {
-	return "for i in $(seq 100); do test -b " + byID(volumeID) + " && break; sleep 0.1; done\n"
+	return "for i in $(seq 100); do [ \"$(blockdev --getsize64 " + byID(volumeID) + " 2>/dev/null || echo 0)\" -gt 0 ] && break; sleep 0.1; done\n"
 }
 
 func TestLazyVolume(t *testing.T) {
@@ -206,7 +207,8 @@ func TestLazyDetachWhileReading(t *testing.T) {
 	s := newLazySandbox(t)
 	v := s.attach("web-1", s.blockSnapshot(64))
 	s.start("web-1", waiting(v)+`
-		(cat `+byID(v)+` | head -c 20000000 | sha256sum >/tmp/sum) & echo ready; wait; read line || :`, "--lazy=median=50ms,p99=50ms")
+		exec 3<`+byID(v)+`
+		(head -c 20000000 <&3 | sha256sum >/tmp/sum) & exec 3<&-; echo ready; wait; read line || :`, "--lazy=median=50ms,p99=50ms")
 	if _, err := s.operator().DetachVolume(t.Context(), &ec2.DetachVolumeInput{VolumeId: aws.String(v)}); err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"snapsource/ec2ops/ec2test"
 )
@@ -85,7 +88,32 @@ func (l *volumeLimits) admit(ctx context.Context, n int) error {
 	now := time.Now()
 	wait := max(l.operations.take(float64((n+ioUnit-1)/ioUnit), now), l.bytes.take(float64(n), now))
 	l.mu.Unlock()
-	return pass(ctx, l.hurry, wait+l.latency)
+	if err := pass(ctx, l.hurry, wait); err != nil {
+		return err
+	}
+	return l.nap(ctx)
+}
+
+// preciseNap is the duration up to which a request sleeps in the kernel: Go's timers are late by
+// up to a millisecond, as long as nothing else happens (runtime, netpoll_epoll.go).
+const preciseNap = 5 * time.Millisecond
+
+// nap waits as long as each request takes.
+func (l *volumeLimits) nap(ctx context.Context) error {
+	select {
+	case <-l.hurry:
+		return nil
+	default:
+	}
+	if l.latency == 0 || l.latency > preciseNap {
+		return pass(ctx, l.hurry, l.latency)
+	}
+	left := unix.NsecToTimespec(int64(l.latency))
+	for {
+		if err := unix.Nanosleep(&left, &left); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // pass waits for a duration, or until it is in a hurry.

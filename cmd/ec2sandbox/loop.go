@@ -88,9 +88,6 @@ func (l *loop) configure(open opener, volumeID string) error {
 	if err := os.Chmod(l.node(), 0o660); err != nil { // whatever the umask is
 		return fmt.Errorf("make node: %w", err)
 	}
-	if err := l.link(volumeID); err != nil {
-		return err
-	}
 	device, err := os.OpenFile(l.node(), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -103,6 +100,9 @@ func (l *loop) configure(open opener, volumeID string) error {
 	defer image.Close() // the kernel keeps it open
 	if l.hold, err = l.keep(flags&unix.LO_FLAGS_DIRECT_IO != 0); err != nil {
 		return err
+	}
+	if err := l.link(volumeID); err != nil {
+		return errors.Join(err, l.hold.Close())
 	}
 	config := unix.LoopConfig{Fd: uint32(image.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | flags}}
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], image.Name())

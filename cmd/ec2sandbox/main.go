@@ -146,6 +146,15 @@ Effects after the call has taken effect:
   body         the response is 200 and the text VALUE
   huge         8 MiB of blanks precede the response
 
+--lazy shows volumes as slow as EBS. Each block of 512 KiB with data in a volume's
+snapshot is fetched at its first use, and all requests have the volume's throughput and
+IOPS. Profiles:
+
+  ebs    (default) a fetch takes 90 ms (median), one reader gets 5 MiB/s, all 300 MiB/s
+  none   the volume's limits, but no block has to be fetched
+  KEY=VALUE,...  ebs with other values: fetches (at once), median and p99 (of a fetch),
+         latency (of each request), prefetch (blocks fetched after each one asked for)
+
 Requests to the metadata service are calls too, but N and * do not count them:
 metadata (each), metadata-token, metadata-document, metadata-role, metadata-target
 (the target lifecycle state).`

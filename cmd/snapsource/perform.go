@@ -64,7 +64,8 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	if err != nil {
 		return err
 	}
-	result, err := do(c.Context(), parts{client, p.host, p.events(c, log, table), p.out.Hold}, cfg)
+	events := p.events(c, log, table)
+	result, err := do(c.Context(), parts{client, p.host, events, p.out.Hold}, cfg)
 	p.last.result = result
 	result.AddCalls(calls.all())
 	err = interruption(c.Context(), err, afterInterruption(c.Name(), result))
@@ -75,7 +76,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 	}
 	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
-		s.warmInBackground(cfg, result)
+		s.warmInBackground(cfg, result, events)
 	}
 	if p.result = func(h header) any { return sourcesDocument{h, result} }; p.json {
 		return err

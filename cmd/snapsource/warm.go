@@ -36,7 +36,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 		Example: "  sudo snapsource warm\n  sudo snapsource warm --record",
 		Args:    noArguments,
 	}
-	s := p.addSettings(c, "source", "output", "metrics")
+	s := p.addSettings(c, "source", "output")
 	s.addQuiet(c)
 	f := c.Flags()
 	hot := f.Bool("hot", false, "only the hot set")
@@ -74,7 +74,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 
 // warmInBackground starts a process of its own that reads what the setting warm says. Under
 // systemd the unit of that name does.
-func (s *settings) warmInBackground(cfg config.Config, result report.Report) {
+func (s *settings) warmInBackground(cfg config.Config, result report.Report, events func(report.Event)) {
 	launched := slices.ContainsFunc(result.Sources, func(r *report.Source) bool { return r.Changed && r.Snapshot != "" })
 	if cfg.Warm == config.WarmNone || !launched || systemd.Watches() {
 		return
@@ -92,7 +92,7 @@ func (s *settings) warmInBackground(cfg config.Config, result report.Report) {
 		args = append(args, "--config="+s.file)
 	}
 	if err := startDetached(args); err != nil {
-		result.Note(func(report.Event) {}, "snapsource warm could not be started: "+err.Error())
+		result.Note(events, "snapsource warm could not be started: "+err.Error())
 	}
 }
 

@@ -25,9 +25,9 @@ func warmth(w *report.Warming) string {
 	if w == nil {
 		return ""
 	}
-	words := []string{}
+	words := []string{"no hot set"}
 	if w.Hot.Total > 0 {
-		words = append(words, fmt.Sprintf("hot set %d%%", w.Hot.Percent))
+		words[0] = fmt.Sprintf("hot set %d%%", w.Hot.Percent)
 	}
 	if w.Used.Total > 0 {
 		words = append(words, fmt.Sprintf("all in use %d%%", w.Used.Percent))

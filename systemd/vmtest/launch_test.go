@@ -257,6 +257,8 @@ func (m *machine) appRead(release string) {
 func (m *machine) orderly() (took float64) {
 	m.t.Helper()
 	m.want("systemctl is-active snapsource", "active")
+	m.want(`until systemctl show -P ExecMainExitTimestampMonotonic snapsource-warm | grep -qvx 0; do sleep 0.2; done
+systemctl show -P ExecMainStatus snapsource-warm; snapsource status --local | grep -o 'warm .*'`, "0\nwarm       no hot set, done")
 	m.want("systemctl --failed --plain --no-legend", "")
 	mounted := m.seconds("systemctl show -P ActiveEnterTimestampMonotonic snapsource") / 1e6
 	if reads := m.seconds("systemctl show -P InactiveExitTimestampMonotonic app") / 1e6; reads < mounted {
