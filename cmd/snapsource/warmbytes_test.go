@@ -43,7 +43,6 @@ func TestWarmBytes(t *testing.T) {
 		"rmapbt":      {"-m rmapbt=1", files},
 		"no-rmapbt":   {"-m rmapbt=0", files},
 		"reflinks":    {"-m reflink=1", files + "for i in $(seq 1 40); do cp --reflink=always $i copy$i; printf y | dd of=copy$i bs=1 seek=1048576 conv=notrunc status=none; done"},
-		"no-reflink":  {"-m reflink=0,rmapbt=0", files},
 		"nearly-full": {"", files + "i=0; while fallocate -l 4M fill$i 2>/dev/null; do head -c 4M /dev/zero | tr '\\0' z >fill$i; i=$((i+1)); done"},
 		"empty":       {"", ""},
 	} {

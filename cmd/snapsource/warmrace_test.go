@@ -72,7 +72,7 @@ func (r *warmRace) lap(name, script string, flags ...string) (out string, up *re
 	r.n++
 	name = fmt.Sprintf("%s-%d", strings.Trim(instanceNames.ReplaceAllString(name, "-"), "-"), r.n)
 	flags = append(flags, "--latency", "realistic", "--latency-seed", strconv.Itoa(r.seed))
-	out = r.run(name, script+"\nsed -n '/^{$/,$p' /run/up >&2\n", flags...)
+	out = r.run(name, "trap '[ $? = 0 ] || cat /run/up' EXIT\n"+script+"\nsed -n '/^{$/,$p' /run/up >&2\n", flags...)
 	out, text, found := strings.Cut(out, "{\n")
 	var d report.Report
 	if err := json.Unmarshal([]byte("{\n"+text), &d); err != nil || !found || len(d.Sources) != 1 {
