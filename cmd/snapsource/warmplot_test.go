@@ -12,7 +12,7 @@ import (
 
 // The drawing's size, and where its axes lie, in pixels.
 const (
-	plotWidth, plotHeight = 720, 400
+	plotWidth, plotHeight = 780, 400
 	plotLeft, plotRight   = 64, 560
 	plotTop, plotBottom   = 20, 340
 )
