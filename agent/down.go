@@ -51,6 +51,7 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 			return fmt.Errorf("%s: %w", r.src.Name, err)
 		}
 	}
+	r.endWarming(ctx)
 	if err := r.checkUnused(volumes, lost); err != nil {
 		return err
 	}

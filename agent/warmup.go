@@ -34,7 +34,7 @@ func (l *launch) warmBeforeService(ctx context.Context, m mounted) {
 const endWarmingTimeout = 5 * time.Second
 
 // endWarming ends the process that reads the source's volume, before it is unmounted: it has the
-// device open.
+// device and files open.
 func (r *run) endWarming(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, endWarmingTimeout)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,14 +16,20 @@ import (
 // claimEnv makes the test binary a process that claims a file until it is ended.
 const claimEnv = "TEST_CLAIMS"
 
+// ignoreEnv makes it ignore SIGTERM.
+const ignoreEnv = "TEST_IGNORES"
+
 func claimAndWait(path string) {
 	c, err := TakeClaim(path)
 	if err != nil {
 		os.Exit(1)
 	}
 	defer c.Release() //nolint:errcheck // the process ends
+	if os.Getenv(ignoreEnv) != "" {
+		signal.Ignore(unix.SIGTERM)
+	}
 	os.Stdout.WriteString("claimed\n")
-	select {}
+	time.Sleep(time.Hour) // until it is ended
 }
 
 // claimant starts a process that has claimed a file.
@@ -84,14 +91,31 @@ func TestClaim(t *testing.T) {
 	none("released")
 }
 
-// TestEndClaimantWaits: a process that does not end is waited for until the context ends.
-func TestEndClaimantWaits(t *testing.T) {
+// TestEndClaimantStopped: a process that is stopped is ended, too, and one that ignores the signal.
+func TestEndClaimantStopped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
+	for _, ignores := range []string{"", "1"} {
+		t.Setenv(ignoreEnv, ignores)
+		cmd := claimant(t, path)
+		if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if err := EndClaimant(t.Context(), path); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // it was ended by a signal
+		if pid, err := Claimant(path); pid != 0 || err != nil {
+			t.Errorf("process %d is left, %v", pid, err)
+		}
+	}
+}
+
+// TestEndClaimantGivesUp: it waits no longer than its context permits.
+func TestEndClaimantGivesUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	t.Setenv(ignoreEnv, "1")
 	cmd := claimant(t, path)
 	defer func() { cmd.Process.Kill(); _ = cmd.Wait() }()
-	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := EndClaimant(ctx, path); !errors.Is(err, ErrBusy) || !errors.Is(err, context.DeadlineExceeded) {

@@ -179,6 +179,11 @@ func InodeRange(*os.File) (Range, error) { return Range{}, unsupported("find an 
 // Preread needs Linux.
 func Preread(context.Context, Device) error { return unsupported("read ahead of a mount") }
 
+// ReadCached needs Linux.
+func (*Below) ReadCached(string, uint64, []byte, int64) (int, error) {
+	return 0, unsupported("read a file")
+}
+
 // Claim is a lock of one process on a file.
 type Claim struct{}
 

@@ -23,9 +23,21 @@ func Status(words ...string) {
 // Ready reports to systemd that the service has done its work.
 func Ready() { notify(daemon.SdNotifyReady) }
 
-// Watches reports whether this process is the main process of a unit of ours: then the units
-// that follow it do what is left to do.
-func Watches() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+// InUnit reports whether this process belongs to snapsource.service: then the unit that follows it
+// does what is left to do. (cgroups(7))
+func InUnit() bool {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	return err == nil && inUnit(string(text))
+}
+
+func inUnit(cgroups string) bool {
+	for line := range strings.Lines(cgroups) {
+		if strings.HasSuffix(strings.TrimSpace(line), "/"+UnitName) {
+			return true
+		}
+	}
+	return false
+}
 
 // notify ignores errors: a lost notification must not keep a Source from being mounted, and
 // systemd detects the end of a oneshot service by its exit code.

@@ -143,7 +143,7 @@ func judgeAWS(err error) verdict {
 	case is(err, ec2ops.ErrThrottled):
 		return verdict{"throttled", ExitTemporary, Again}
 	case is(err, ErrTemporary, ec2ops.ErrTemporary, ec2ops.ErrNotReady, ec2ops.ErrNotFound, ec2ops.ErrVolumeInUse,
-		mountfs.ErrNoDevice, mountfs.ErrThawed, syscall.ENOMEM, context.DeadlineExceeded):
+		mountfs.ErrNoDevice, mountfs.ErrThawed, syscall.ENOMEM, syscall.ENOSPC, context.DeadlineExceeded):
 		return verdict{"temporary", ExitTemporary, Again}
 	}
 	return verdict{"bug", ExitBug, "unexpected error; please report it with the output of -v to " + ReportTo}

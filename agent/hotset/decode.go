@@ -50,6 +50,7 @@ type decoder struct {
 	rest   []byte
 	device int64 // bytes
 	paths  int   // bytes of all paths so far
+	ranges int   // so far
 	wrong  string
 }
 
@@ -90,6 +91,16 @@ func (d *decoder) count(what string, size int) int {
 	return n
 }
 
+// countRanges returns a number of ranges, of which there are not too many in total.
+func (d *decoder) countRanges(what string) int {
+	n := d.count(what, 2)
+	if d.ranges += n; d.ranges > maxRanges {
+		d.fail("number of ranges")
+		return 0
+	}
+	return n
+}
+
 const anyNumber = 1<<63 - 1
 
 func (d *decoder) set() (s Set) {
@@ -100,7 +111,11 @@ func (d *decoder) set() (s Set) {
 	s.Metadata = d.deviceRanges("metadata")
 	path := ""
 	const fileBytes = 8
-	for n := d.count("files", fileBytes); n > 0 && d.wrong == ""; n-- {
+	n := d.count("files", fileBytes)
+	if n > maxFiles {
+		d.fail("number of files")
+	}
+	for ; n > 0 && d.wrong == ""; n-- {
 		f := d.file(path)
 		path = f.Path
 		s.Files = append(s.Files, f)
@@ -131,7 +146,7 @@ func (d *decoder) file(before string) (f File) {
 	f.Modified = time.Unix(0, d.signed("time of modification"))
 	f.ByHand = d.number("flags of a file", flagByHand) != 0
 	end := int64(0)
-	for n := d.count("ranges of a file", 2); n > 0 && d.wrong == ""; n-- {
+	for n := d.countRanges("ranges of a file"); n > 0 && d.wrong == ""; n-- {
 		start := end + d.number("range of a file", f.Size-end)
 		length := d.number("range of a file", f.Size-start)
 		end = start + length
@@ -144,7 +159,7 @@ func (d *decoder) file(before string) (f File) {
 // deviceRanges returns ranges in any order, each within the device.
 func (d *decoder) deviceRanges(what string) (ranges []mountfs.Range) {
 	end := int64(0)
-	for n := d.count(what, 2); n > 0 && d.wrong == ""; n-- {
+	for n := d.countRanges(what); n > 0 && d.wrong == ""; n-- {
 		distance := d.signed(what)
 		if distance < -end || distance > d.device-end {
 			d.fail(what + " outside the device")

@@ -23,7 +23,7 @@ const magic = "snapsource hot 1\n"
 
 // pathsMax bounds the sum of all paths: as each shares its start with the one before, a small
 // record could hold gigabytes of them.
-const pathsMax = 64 << 20
+const pathsMax = 8 << 20
 
 const (
 	flagByHand   = 1
@@ -34,10 +34,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encoder encodes a set file by file, so that it can stop at a number of bytes.
 type encoder struct {
-	files []byte
-	count int
-	path  string // of the last file
-	paths int    // bytes of all paths
+	files  []byte
+	count  int
+	path   string // of the last file
+	paths  int    // bytes of all paths
+	ranges int    // of all files, and of their blocks
 }
 
 // encodedRange is the most bytes of a range: of two numbers below 2^62, with their sign.
@@ -64,10 +65,12 @@ func (e *encoder) add(f *File, most int) bool {
 	b = binary.AppendUvarint(b, flags)
 	b = appendSorted(b, f.Ranges)
 	b = appendUnsorted(b, f.Blocks)
-	if len(b) > most || e.paths+len(f.Path) > pathsMax {
+	ranges := len(f.Ranges) + len(f.Blocks)
+	if len(b) > most || e.paths+len(f.Path) > pathsMax || e.count == maxFiles || e.ranges+ranges > maxRanges {
 		e.files = b[:before]
 		return false
 	}
+	e.ranges += ranges
 	e.files, e.path = b, f.Path
 	e.paths += len(f.Path)
 	e.count++

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"snapsource/mountfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,11 +48,11 @@ func openBelow(dir *os.File, path string, flags uint64) (*os.File, error) {
 }
 
 // ErrPlace means that the directory or file of the record is not root's, or not what it should be.
-var ErrPlace = errors.New("not a place for a record of a hot set")
+var ErrPlace = fmt.Errorf("%w: not a place for a record of a hot set", mountfs.ErrRefused)
 
 // placeError adds ErrPlace where a link, a mount or a file lies in the way.
 func placeError(err error) error {
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EXDEV) {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EISDIR) {
 		return fmt.Errorf("%w: %w", ErrPlace, err)
 	}
 	return err
@@ -82,7 +83,18 @@ func Load(mountpoint string, deviceSize int64) (Set, bool, error) {
 }
 
 func load(root *os.File, deviceSize int64) (Set, bool, error) {
-	f, err := openBelow(root, Dir+"/"+Name, 0)
+	dir, err := openBelow(root, Dir, unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Set{}, false, nil
+	}
+	if err != nil {
+		return Set{}, false, fmt.Errorf("hot set: %w", placeError(err))
+	}
+	defer dir.Close()
+	if _, err := checkPlace(dir, unix.S_IFDIR); err != nil {
+		return Set{}, false, fmt.Errorf("hot set: %w", err)
+	}
+	f, err := openBelow(dir, Name, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Set{}, false, nil
 	}

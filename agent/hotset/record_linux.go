@@ -16,7 +16,7 @@ import (
 )
 
 // ErrTooSlow means that the record was not written in time, as a call to the kernel did not return.
-var ErrTooSlow = errors.New("the hot set was not recorded in time")
+var ErrTooSlow = fmt.Errorf("the hot set was not recorded in time: %w", context.DeadlineExceeded)
 
 const (
 	// grace is how long a call to the kernel may take beyond the limit.
@@ -264,7 +264,7 @@ func (r *recording) encode(w *walk) []byte {
 				s.Metadata = append(s.Metadata, m)
 			}
 		}
-		if !e.add(&f.File, r.options.most()-header-encodedRange*len(s.Metadata)) {
+		if len(s.Metadata)+e.ranges+len(f.Ranges)+len(f.Blocks) > maxRanges || !e.add(&f.File, r.options.most()-header-encodedRange*len(s.Metadata)) {
 			s.Metadata = s.Metadata[:before]
 			s.Complete = false
 			break

@@ -5,7 +5,6 @@
 package hotset
 
 import (
-	"sort"
 	"time"
 
 	"snapsource/mountfs"
@@ -18,6 +17,9 @@ const (
 	Name = "hot"
 	// MaxBytes is the most that a record may hold.
 	MaxBytes = 4 << 20
+	// maxFiles and maxRanges bound the memory that a record takes when it is read: some 20 MB.
+	maxFiles  = 1 << 16
+	maxRanges = 1 << 17
 	// DefaultLimit is how long Record may take.
 	DefaultLimit = 2 * time.Second
 )
@@ -61,66 +63,4 @@ type Summary struct {
 	Size     int    // of the record, bytes; 0 if none was written
 	Skipped  string // why none was written
 	Took     time.Duration
-}
-
-// DeviceRanges returns what to read of the device, in order: the metadata, then the files as they
-// were recorded. No byte comes twice.
-func (s Set) DeviceRanges() []mountfs.Range {
-	all := append([]mountfs.Range{}, s.Metadata...)
-	for _, f := range s.Files {
-		all = append(all, f.Blocks...)
-	}
-	points := make([]int64, 0, 2*len(all))
-	for _, r := range all {
-		points = append(points, r.Start, r.End())
-	}
-	return paint(all, distinct(points))
-}
-
-func distinct(points []int64) []int64 {
-	sort.Slice(points, func(i, j int) bool { return points[i] < points[j] })
-	n := 0
-	for i, p := range points {
-		if i == 0 || p != points[n-1] {
-			points[n] = p
-			n++
-		}
-	}
-	return points[:n]
-}
-
-// paint returns the parts of each range that no range before it has. points are the sorted starts
-// and ends of all; they divide the device into segments. next leads from a segment that was
-// returned towards one that was not, so that each is visited once.
-func paint(ranges []mountfs.Range, points []int64) []mountfs.Range {
-	next := make([]int32, len(points))
-	for i := range next {
-		next[i] = int32(i)
-	}
-	free := func(i int) int { // the first segment from i on that was not returned
-		end := i
-		for int(next[end]) != end {
-			end = int(next[end])
-		}
-		for int(next[i]) != i { // shorten the way
-			i, next[i] = int(next[i]), int32(end)
-		}
-		return end
-	}
-	index := func(at int64) int { return sort.Search(len(points), func(i int) bool { return points[i] >= at }) }
-	var result []mountfs.Range
-	for _, r := range ranges {
-		if r.Length <= 0 {
-			continue
-		}
-		end := index(r.End())
-		for i := free(index(r.Start)); i < end; i = free(i) {
-			from := i
-			for ; i < end && int(next[i]) == i; i++ {
-				next[i] = int32(i + 1)
-			}
-			result = append(result, mountfs.Range{Start: points[from], Length: points[i] - points[from]})
-		}
-	}
-	return result
 }

@@ -2,8 +2,8 @@ package hotset
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -140,54 +140,27 @@ func bomb() []byte {
 	return e.finish(&Set{})
 }
 
-func TestDeviceRanges(t *testing.T) {
-	s := Set{
-		Metadata: ranges(100, 10, 300, 10),
-		Files: []File{
-			{Blocks: ranges(500, 100, 50, 60)},
-			{Blocks: ranges(0, 1000)},
-			{Blocks: ranges(500, 100, 2000, 0)},
-		},
+// TestMany: a record of more files or ranges than are permitted is refused, and none is made.
+func TestMany(t *testing.T) {
+	var many encoder
+	for many.add(&File{Path: "a"}, MaxBytes) {
 	}
-	want := ranges(100, 10, 300, 10, 500, 100, 50, 50, 0, 50, 110, 190, 310, 190, 600, 400)
-	if diff := cmp.Diff(want, s.DeviceRanges()); diff != "" {
-		t.Error(diff)
+	if many.count != maxFiles {
+		t.Errorf("%d files in a record", many.count)
 	}
-	if got := (Set{}).DeviceRanges(); len(got) != 0 {
-		t.Errorf("%v of nothing", got)
+	var ranged encoder
+	for ranged.add(&File{Path: "a", Size: 100, Ranges: ranges(0, 1, 2, 1), Blocks: ranges(0, 1, 2, 1)}, MaxBytes) {
 	}
-}
-
-// TestDeviceRangesByChance: each byte comes once, where its first range does.
-func TestDeviceRangesByChance(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	for range 2000 {
-		const space = 64
-		var s Set
-		var order []int64
-		taken := [space]bool{}
-		for range random.IntN(10) {
-			start := random.Int64N(space)
-			r := mountfs.Range{Start: start, Length: random.Int64N(space - start + 1)}
-			s.Files = append(s.Files, File{Blocks: []mountfs.Range{r}})
-			for i := r.Start; i < r.End(); i++ {
-				if !taken[i] {
-					taken[i] = true
-					order = append(order, i)
-				}
-			}
-		}
-		var got []int64
-		for _, r := range s.DeviceRanges() {
-			for i := r.Start; i < r.End(); i++ {
-				got = append(got, i)
-			}
-		}
-		if diff := cmp.Diff(order, got); diff != "" {
-			t.Fatalf("of %+v: %s", s, diff)
-		}
+	if ranged.ranges > maxRanges || ranged.ranges < maxRanges-4 {
+		t.Errorf("%d ranges in a record", ranged.ranges)
+	}
+	if _, err := Decode(ranged.finish(&Set{}), deviceSize); err != nil {
+		t.Error(err)
+	}
+	ranged.count++
+	ranged.files = append(ranged.files, ranged.files[:len(ranged.files)/ranged.count]...)
+	if _, err := Decode(ranged.finish(&Set{Metadata: make([]mountfs.Range, maxRanges)}), deviceSize); !errors.Is(err, ErrInvalid) {
+		t.Errorf("too many ranges: %v", err)
 	}
 }
 
@@ -207,8 +180,12 @@ func FuzzDecode(f *testing.F) {
 		if diff := cmp.Diff(s, again, cmpopts.EquateEmpty()); err != nil || diff != "" {
 			t.Errorf("%v\n%s", err, diff)
 		}
-		for _, r := range s.DeviceRanges() {
-			if r.Start < 0 || r.Length <= 0 || r.End() > deviceSize {
+		blocks := s.Metadata
+		for _, file := range s.Files {
+			blocks = append(blocks, file.Blocks...)
+		}
+		for _, r := range blocks {
+			if r.Start < 0 || r.Length < 0 || r.End() > deviceSize {
 				t.Errorf("%v", r)
 			}
 		}

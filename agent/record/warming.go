@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"snapsource/agent/failure"
 	"snapsource/mountfs"
 )
 
@@ -72,7 +73,10 @@ func (d Dir) LoadWarming(source string) (w Warming, err error) {
 	if err != nil {
 		return w, err
 	}
-	return w, json.Unmarshal(text, &w)
+	if err := json.Unmarshal(text, &w); err != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
+		return Warming{}, nil // nothing is known then
+	}
+	return w, nil
 }
 
 // SaveWarming replaces it.
@@ -81,25 +85,45 @@ func (d Dir) SaveWarming(source string, w Warming) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(d.warmingFile(source, warmingSuffix), text, 0o644, renameio.WithTempDir(string(d)))
+	err = renameio.WriteFile(d.warmingFile(source, warmingSuffix), text, 0o644, renameio.WithTempDir(string(d)))
+	return d.explain(err)
+}
+
+// explain returns why nothing can be written, if that is the cause of an error.
+func (d Dir) explain(err error) error {
+	if err == nil || errors.Is(err, mountfs.ErrBusy) {
+		return err
+	}
+	if why := d.CheckWritable(); why != nil {
+		return why
+	}
+	return failure.NotRoot(err)
 }
 
 // ClaimWarming makes this process the one that reads a source's volume, until release.
 // [mountfs.ErrBusy]: another one does.
 func (d Dir) ClaimWarming(source string) (release func() error, err error) {
 	if err := os.MkdirAll(string(d), 0o755); err != nil {
-		return nil, err
+		return nil, d.explain(err)
 	}
 	c, err := mountfs.TakeClaim(d.warmingFile(source, claimSuffix))
 	if err != nil {
-		return nil, err
+		return nil, d.explain(err)
 	}
 	return c.Release, nil
 }
 
-// WarmingRuns reports whether a process reads a source's volume.
+// recently is how new the state of a process is that reads: it saves it four times a second.
+const recently = 3 * time.Second
+
+// WarmingRuns reports whether a process reads a source's volume. For others than root its state
+// says that, as far as it can.
 func (d Dir) WarmingRuns(source string) bool {
 	pid, err := mountfs.Claimant(d.warmingFile(source, claimSuffix))
+	if errors.Is(err, fs.ErrPermission) {
+		w, err := d.LoadWarming(source)
+		return err == nil && w.Ended.IsZero() && w.Error == "" && time.Since(w.Updated) < recently
+	}
 	return err == nil && pid != 0
 }
 

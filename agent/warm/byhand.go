@@ -27,7 +27,7 @@ func (w *Warm) RecordHotSet(ctx context.Context, cfg config.Config) (report.Repo
 		s.Detail = fmt.Sprintf("recorded %d files, %s", got.Files, size(got.Bytes))
 		switch {
 		case got.Skipped != "":
-			s.Detail = "nothing recorded: " + got.Skipped
+			return failure.New(failure.ErrTemporary, "nothing is recorded: "+got.Skipped)
 		case !got.Complete:
 			s.Detail += "; there was no time or room for all"
 		}

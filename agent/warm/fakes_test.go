@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -95,6 +96,8 @@ type fakeHost struct {
 	record   record.Record
 	space    mountfs.Space
 	hot      []mountfs.Range
+	files    []hotset.File
+	cached   int64 // bytes read through files
 	now      record.Warming
 	claimed  bool
 	mounted  bool
@@ -135,8 +138,26 @@ func (h *fakeHost) SpaceInUse(string) (mountfs.Space, error) {
 
 func (h *fakeHost) HotSet(string, int64) (hotset.Set, bool, error) {
 	h.hang("HotSet")
-	return hotset.Set{Recorded: time.Unix(1, 0), Metadata: h.hot}, len(h.hot) > 0, nil
+	return hotset.Set{Recorded: time.Unix(1, 0), Metadata: h.hot, Files: h.files}, len(h.hot) > 0, nil
 }
+
+func (h *fakeHost) OpenFiles(string) (Files, error) { return fakeFiles{h}, nil }
+
+func (h *fakeHost) MemoryAvailable() int64 { return 1 << 40 }
+
+// fakeFiles are the files of the hot set: the file "n" begins at the block n of the device.
+type fakeFiles struct{ *fakeHost }
+
+func (f fakeFiles) ReadCached(path string, inode uint64, b []byte, offset int64) (int, error) {
+	first, err := strconv.ParseInt(path, 10, 64)
+	if err != nil || inode != 7 {
+		return 0, mountfs.ErrNotBelow
+	}
+	f.cached += int64(len(b))
+	return f.device.ReadAt(b, first*blockSize+offset)
+}
+
+func (fakeFiles) Close() error { return nil }
 
 func (h *fakeHost) RecordHotSet(context.Context, string) (hotset.Summary, error) {
 	return hotset.Summary{}, nil

@@ -2,6 +2,9 @@ package warm
 
 import (
 	"context"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"snapsource/agent/hotset"
@@ -29,13 +32,44 @@ func (Host) HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error
 	return hotset.Load(mountpoint, deviceSize)
 }
 
-// RecordHotSet implements [Kernel].
+// RecordHotSet implements [Kernel]. On a file system that is frozen a write would block this process
+// until the thaw, also after a signal: the error is mountfs.ErrBusy.
 func (Host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
+	if err := mountfs.CheckNotFrozen(mountpoint, freezeTimeout); err != nil {
+		return hotset.Summary{}, err
+	}
 	return hotset.Record(ctx, mountpoint, hotset.Options{ByHand: true, Limit: byHandLimit})
 }
 
+// freezeTimeout bounds the freeze by which the kernel shows whether a file system is frozen.
+const freezeTimeout = 10 * time.Second
+
 // byHandLimit is how long a record by hand may take: nobody waits for a snapshot.
 const byHandLimit = time.Minute
+
+// OpenFiles implements [Kernel].
+func (Host) OpenFiles(mountpoint string) (Files, error) {
+	b, err := mountfs.OpenBelow(mountpoint)
+	if err != nil {
+		return nil, err // not b: a nil pointer in an interface is not nil
+	}
+	return b, nil
+}
+
+// MemoryAvailable implements [Kernel]. (proc_meminfo(5))
+func (Host) MemoryAvailable() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "MemAvailable:")
+	words := strings.Fields(rest)
+	if len(words) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(words[0], 10, 64) // 0 if it is no number
+	return kib << 10
+}
 
 // OpenReader implements [Kernel].
 func (Host) OpenReader(d mountfs.Device) (Reader, error) {

@@ -38,7 +38,7 @@ func (w *Warm) find(source string) (at Mounted, err error) {
 		return at, err
 	}
 	for _, m := range mounts {
-		if m.Root == "/" && m.Major == at.Device.Major && m.Minor == at.Device.Minor {
+		if m.Root == "/" && mountfs.MountedAt(mounts, m.Target, at.Device) { // and nothing is mounted over it
 			at.Mountpoint = m.Target
 		}
 	}

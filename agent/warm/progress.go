@@ -46,32 +46,35 @@ const showEvery = time.Second
 // update reports the progress if it has changed.
 func (s *shown) update(a record.Amount, rate float64) {
 	percent := a.Percent()
-	if percent == s.percent || time.Since(s.at) < showEvery {
+	if rate == 0 || percent == s.percent || time.Since(s.at) < showEvery {
 		return
 	}
 	s.percent, s.at = percent, time.Now()
 	text := fmt.Sprintf("%s of %s, %s/s", size(a.Bytes), size(a.Total), size(int64(rate)))
-	if rate > 0 && a.Bytes < a.Total {
+	if a.Bytes < a.Total {
 		left := time.Duration(float64(a.Total-a.Bytes) / rate * float64(time.Second))
 		text += fmt.Sprintf(", %s left", left.Round(time.Second))
 	}
 	s.step.Progress(text, percent)
 }
 
-// describe says what a step has read.
-func describe(a record.Amount, took time.Duration, what string) string {
+// describe says what has been read in all, and how fast this run was.
+func describe(a record.Amount, before int64, took time.Duration, what string) string {
 	text := size(a.Bytes) + " " + what
-	if took > 0 {
-		text += fmt.Sprintf(", %s/s", size(int64(float64(a.Bytes)/took.Seconds())))
+	if now := a.Bytes - before; now > 0 && took > 0 {
+		text += fmt.Sprintf(", %s/s", size(int64(float64(now)/took.Seconds())))
 	}
 	return text
 }
 
-// size formats bytes for people.
+// size formats bytes for people: "7.3 MiB", "291 MiB", "1.71 GiB".
 func size(n int64) string {
 	const mib, gib = 1 << 20, 1 << 30
-	if n < gib {
-		return fmt.Sprintf("%.3g MiB", float64(n)/mib)
+	switch {
+	case n >= gib:
+		return fmt.Sprintf("%.2f GiB", float64(n)/gib)
+	case n >= 100*mib:
+		return fmt.Sprintf("%.0f MiB", float64(n)/mib)
 	}
-	return fmt.Sprintf("%.3g GiB", float64(n)/gib)
+	return fmt.Sprintf("%.1f MiB", float64(n)/mib)
 }

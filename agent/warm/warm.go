@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"snapsource/agent/config"
@@ -29,6 +30,10 @@ type Kernel interface {
 	HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error)
 	OpenReader(d mountfs.Device) (Reader, error)
 	RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error)
+	OpenFiles(mountpoint string) (Files, error)
+	// MemoryAvailable returns how many bytes programs can take without others being swapped out;
+	// 0 if unknown.
+	MemoryAvailable() int64
 }
 
 // Store keeps how far a volume has been read. [record.Dir] is the real one.
@@ -76,7 +81,7 @@ func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options)
 		return nil
 	}
 	if err != nil {
-		return failure.NotRoot(err)
+		return err
 	}
 	defer release() //nolint:errcheck // the kernel releases it with the process at the latest
 	s := &warming{Warm: w, Mounted: at, run: run, options: o}
@@ -85,6 +90,18 @@ func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options)
 		return nil
 	}
 	return s.read(ctx, mode)
+}
+
+// Wanted reports whether a source's volume is to be read in the background: nobody reads it, and not
+// all of a mode was read before.
+func Wanted(store Store, source, mode string) bool {
+	r, err := store.LoadRecord(source)
+	if err != nil || r.Ready.IsZero() {
+		return false
+	}
+	less, _ := decide(mode, r)
+	w, err := store.LoadWarming(source)
+	return less != config.WarmNone && err == nil && (w.Volume != r.Volume || !progress{w}.done(less))
 }
 
 // decide returns what is to be read of a volume, and why it is less than what was asked for.
@@ -110,6 +127,7 @@ type warming struct {
 	options Options
 
 	reader  Reader
+	files   Files // nil but while the hot set is read
 	now     progress
 	samples []sample
 }
@@ -138,6 +156,10 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 	return err
 }
 
+// memoryShare is the part of the available memory that the hot set may take in the page cache. It
+// was in the page cache of the instance that recorded it; this one may be smaller.
+const memoryShare = 2
+
 // readHot reads the hot set, and returns what is thereby read of the device.
 func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) {
 	step := s.run.Begin(report.ReadHot)
@@ -158,19 +180,34 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 		step.Detail = "no hot set is recorded"
 		return nil, nil
 	}
-	list := inOrderOfUse(set.DeviceRanges())
-	for _, u := range list {
-		all = append(all, u...)
-	}
-	all = mountfs.MergeRanges(all)
+	metadata := hotMetadata(set, s.Device.Size)
+	files := hotFiles(set, s.Device.Size, s.Kernel.MemoryAvailable()/memoryShare)
+	list := slices.Concat(metadata, files)
+	all = ranges(list)
 	recorded := set.Recorded.UTC().Format(time.RFC3339Nano)
 	if s.now.HotSet != recorded {
 		s.now.HotSet, s.now.HotUnits, s.now.Hot = recorded, 0, record.Amount{}
 	}
-	s.now.Hot.Total = mountfs.TotalLength(all)
-	first := min(s.now.HotUnits, len(list))
-	err = s.pass(ctx, step, sequence(list[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = first + t.units })
-	step.Detail = describe(s.now.Hot, step.Took(), "of the hot set")
+	earlier := s.now.Hot.Bytes
+	s.now.Hot.Total = 0
+	for _, u := range list {
+		s.now.Hot.Total += u.bytes()
+	}
+	if s.files, err = s.Kernel.OpenFiles(s.Mountpoint); err != nil {
+		return nil, failure.NotRoot(err)
+	}
+	defer s.files.Close()
+	// The files follow the metadata: to open one whose inode is not loaded takes several reads.
+	begun := 0
+	for _, units := range [][]unit{metadata, files} {
+		first := min(max(s.now.HotUnits-begun, 0), len(units))
+		err = s.pass(ctx, step, sequence(units[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = begun + first + t.units })
+		if err != nil {
+			break
+		}
+		begun += len(units)
+	}
+	step.Detail = describe(s.now.Hot, earlier, step.Took(), "of the hot set")
 	return all, err
 }
 
@@ -199,14 +236,15 @@ func (s *warming) readUsed(ctx context.Context, hot []mountfs.Range) (err error)
 		}
 		left += mountfs.TotalLength(parts[i])
 	}
-	s.now.Used.Total = s.now.Used.Bytes + left
+	earlier := s.now.Used.Bytes
+	s.now.Used.Total = earlier + left
 	for i := s.now.Part; i < len(parts) && err == nil; i++ {
 		if i != s.now.Part {
 			s.now.Part, s.now.Upto = i, 0
 		}
 		err = s.pass(ctx, step, inOrder(parts[i]), &s.now.Used, true, func(t tally) { s.now.Upto = max(s.now.Upto, t.end) })
 	}
-	step.Detail = describe(s.now.Used, step.Took(), "in use besides")
+	step.Detail = describe(s.now.Used, earlier, step.Took(), "in use besides")
 	return err
 }
 
@@ -234,10 +272,11 @@ func (s *warming) pass(ctx context.Context, step *report.Running, next units, am
 	before, failed := amount.Bytes, s.now.Failed
 	shown := newShown(step)
 	p := &pass{
-		reader: s.reader, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
+		reader: s.reader, files: s.files, size: s.Device.Size, pacer: newPacer(background, s.options.RateMiB<<20), idle: background,
 		sample: s.note,
 		done: func(t tally) {
-			amount.Bytes, s.now.Failed, s.now.Rate = before+t.bytes, failed+t.failed, t.rate
+			// Direct reads are aligned, so they are a little more than what is wanted.
+			amount.Bytes, s.now.Failed, s.now.Rate = min(before+t.bytes, amount.Total), failed+t.failed, t.rate
 			if t.err != nil {
 				s.now.Error = failure.Line(t.err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/hotset"
 	"snapsource/agent/record"
 	"snapsource/agent/report"
 	"snapsource/mountfs"
@@ -199,4 +200,23 @@ func TestNoAnswer(t *testing.T) {
 			time.Sleep(2 * time.Hour) // the calls end
 		})
 	}
+}
+
+// TestHotFilesRead: files of the hot set are read through the page cache, and where the record no
+// longer fits, from the device.
+func TestHotFilesRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := used(t)
+		file := func(path string, inode uint64, start int64) hotset.File {
+			return hotset.File{Path: path, Inode: inode, Ranges: []mountfs.Range{{Length: mib}}, Blocks: []mountfs.Range{{Start: start, Length: mib}}}
+		}
+		h.files = []hotset.File{file("1000", 7, 500*mib), file("gone", 7, 600*mib), file("2000", 8, 700*mib)}
+		got, err := h.run(t, Options{Mode: config.WarmHot})
+		if err != nil || got.Warm.Hot.Percent != 100 || got.Warm.Hot.Bytes != 23*mib {
+			t.Fatalf("%+v, %v", got.Warm, err)
+		}
+		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached != mib || read != 23*mib {
+			t.Errorf("%d bytes through files, %d bytes of the device", h.cached, read)
+		}
+	})
 }

@@ -66,8 +66,13 @@ func parseLazy(s string) (lazyProfile, error) {
 	p := ebsProfile
 	p.name = s
 	narrow := false
+	given := map[string]bool{}
 	for _, setting := range strings.Split(s, ",") {
 		key, value, has := strings.Cut(setting, "=")
+		if given[key] {
+			return p, fmt.Errorf("profile: %s is given twice", key)
+		}
+		given[key] = true
 		if !has {
 			return p, fmt.Errorf("profile %q is none of ebs, none and a list of key=value", setting)
 		}

@@ -97,7 +97,7 @@ func resultError(err error, command string, done bool) error {
 // whereShown says how to see the result of a command that has changed something.
 func whereShown(command string) string {
 	switch command {
-	case "up", "init", "down":
+	case "up", "init", "down", "warm":
 		return "snapsource status shows the result"
 	case "install", "uninstall":
 		return "systemctl status snapsource shows the result"

@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -19,6 +22,10 @@ import (
 // rateMax is the largest --rate: the throughput of the fastest EBS volume is less. (io2 Block
 // Express, AWS's guide)
 const rateMax = 100_000
+
+// gcPercent keeps the heap small, instead of twice the size of a large hot set: warm shares the
+// instance with the application.
+const gcPercent = 20
 
 func warmCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
@@ -47,6 +54,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 	f.BoolVar(&o.Again, "again", false, "also what an earlier run has read")
 	nameValues(c, "rate", "MIB")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		debug.SetGCPercent(gcPercent)
 		switch {
 		case f.Changed("rate") && (o.RateMiB < 1 || o.RateMiB > rateMax):
 			return config.Usagef("--rate: %d is not between 1 and %d", o.RateMiB, rateMax)
@@ -59,7 +67,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 			switch {
 			case *recordNow:
 				return parts.warm().RecordHotSet(ctx, cfg)
-			case *background:
+			case *background, len(s.values["warm"]) > 0:
 				o.Mode = cfg.Warm
 			case *hot:
 				o.Mode = config.WarmHot
@@ -72,11 +80,13 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 	return c
 }
 
-// warmInBackground starts a process of its own that reads what the setting warm says. Under
-// systemd the unit of that name does.
+// warmInBackground starts a process of its own that reads what the setting warm says, also after an
+// earlier run that ended before it could. In the unit of up another unit does.
 func (s *settings) warmInBackground(cfg config.Config, result report.Report, events func(report.Event)) {
-	launched := slices.ContainsFunc(result.Sources, func(r *report.Source) bool { return r.Changed && r.Snapshot != "" })
-	if cfg.Warm == config.WarmNone || !launched || systemd.Watches() {
+	wanted := slices.ContainsFunc(cfg.Sources, func(src config.Source) bool {
+		return warm.Wanted(s.program.host.warmings, src.Name, cfg.Warm)
+	})
+	if !wanted || systemd.InUnit() {
 		return
 	}
 	args := []string{"snapsource", "warm", "--background", "--quiet"}
@@ -88,25 +98,42 @@ func (s *settings) warmInBackground(cfg config.Config, result report.Report, eve
 			args = append(args, "--"+setting.Name+"="+value)
 		}
 	}
-	if s.file != "" {
-		args = append(args, "--config="+s.file)
+	err := error(nil)
+	if file := config.File(s.file); file != "" {
+		file, err = filepath.Abs(file) // the process has another working directory
+		args = append(args, "--config="+file)
 	}
-	if err := startDetached(args); err != nil {
+	if err == nil {
+		err = startDetached(args)
+	}
+	if err != nil {
 		result.Note(events, "snapsource warm could not be started: "+err.Error())
 	}
 }
 
-// startDetached starts this program in a session of its own, without input and output: a
-// terminal or a pipe that is closed must not end it, and a reader of the pipe must not wait for
-// its end.
+// startDetached starts this program in a session of its own, without input and output, and without
+// any file that this process has inherited: a terminal or a pipe that is closed must not end it, and
+// who waits for the end of a pipe, or for a lock, must not wait for its end.
 func startDetached(args []string) error {
 	path, err := os.Executable()
 	if err != nil || strings.HasSuffix(path, " (deleted)") {
 		path = "/proc/self/exe"
 	}
+	closeInherited()
 	c := exec.Cmd{Path: path, Args: args, Dir: "/", SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
 	if err := c.Start(); err != nil {
 		return err
 	}
 	return c.Process.Release()
+}
+
+// closeInherited has the kernel close all files but the standard ones in processes that this one
+// starts.
+func closeInherited() {
+	entries, _ := os.ReadDir("/proc/self/fd") // elsewhere only Go's own are closed
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }

@@ -141,6 +141,60 @@ snapsource status --local || true`, slow)
 	}
 }
 
+// TestWarmInBackground: the process that up starts reads the same file of settings, keeps no file of
+// its caller's open, and is started by a later run if the first one could not; down ends it whatever
+// it does.
+func TestWarmInBackground(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.run("web-1", releaseWithHotSet)
+	const slow = "--lazy=median=200ms,fetches=8"
+	out := s.run("web-2", `
+cd /tmp
+echo 'warm: all' >settings.yaml
+( flock 9; snapsource up -q --config settings.yaml ) 9>lock
+flock -n lock true && echo unlocked
+until snapsource status | grep -q 'all in use 100%, done'; do sleep 0.1; done
+snapsource up -q --config settings.yaml
+! pgrep -f '^snapsource warm --background' || echo started again`, slow)
+	if out != "unlocked\n" {
+		t.Error(out)
+	}
+	s.run("web-3", `
+snapsource up -q --warm none
+snapsource up -q
+until snapsource status | grep -q 'hot set 100%, done'; do sleep 0.1; done`, slow)
+	out = s.run("web-4", "snapsource up -q --warm all\nsnapsource down\nsnapsource up -q --warm all\nkill -STOP $(pgrep -f '^snapsource warm --background')\nsnapsource down", slow)
+	if strings.Count(out, "Source is down") != 2 {
+		t.Error(out)
+	}
+}
+
+// TestHotSetRefused: a place for the record that is not root's own is refused, and a file system
+// that is frozen is an error at once.
+func TestHotSetRefused(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	out, _ := s.try("web-1", `
+snapsource init -q
+ln -s /etc /cp/.snapsource
+snapsource warm --record; echo "exit code $?"
+snapsource snapshot | grep -A1 note; rm /cp/.snapsource
+echo 1 >/home/deploy/codepen/file
+fsfreeze --freeze /cp
+for command in "snapshot -q" "warm --record -q"; do timeout 20 snapsource $command; echo "exit code $?"; done
+fsfreeze --unfreeze /cp
+snapsource warm --record`)
+	for _, want := range []string{"not a place for a record", "exit code 65\n", "note: the hot set is not recorded", "recorded 1 files"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("there is no %q in\n%s", want, out)
+		}
+	}
+	if strings.Count(out, "exit code 75\n") != 2 {
+		t.Error(out)
+	}
+}
+
 // TestWarmNothing: what needs no reading is not read, and why is said.
 func TestWarmNothing(t *testing.T) {
 	t.Parallel()

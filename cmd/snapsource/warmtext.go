@@ -25,6 +25,9 @@ func warmth(w *report.Warming) string {
 	if w == nil {
 		return ""
 	}
+	if w.State != report.WarmingDone && w.Hot.Total == 0 && w.Used.Total == 0 {
+		return "nothing read yet, " + w.State
+	}
 	words := []string{"no hot set"}
 	if w.Hot.Total > 0 {
 		words[0] = fmt.Sprintf("hot set %d%%", w.Hot.Percent)
