@@ -66,6 +66,14 @@ bench: ## one launch against other ways to do it, a writer's wait, waits in vain
 	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches
 	FLEET=10,100,1000,5000 FLEET_SVG=$(CURDIR)/docs/fleet.svg $(GO) test ./agent/agenttest -count=1 -timeout 2h -v -run TestFleet | grep -v -- '---\|==='
 
+.PHONY: bench-warm
+bench-warm: SHELL = bash
+bench-warm: .SHELLFLAGS = -o pipefail -c
+bench-warm: ## first reads of a new volume: the hot set, warm, dd, fio and others against each other (root, 20 minutes)
+	@.ci/need mkfs.xfs findmnt losetup aws fio jq
+	WARM_SVG=$(CURDIR)/docs/warm.svg $(GO) test ./cmd/snapsource -tags $(TAGS),bench -count=1 -timeout 60m -v -run 'TestWarm(Race|Speed|Share|Launch|Mount)$$' | grep -v -- '---\|==='
+	$(GO) test ./cmd/snapsource -count=1 -v -run 'TestWarmBytes$$' | grep 'in use\|^ok\|FAIL'
+
 .PHONY: crash-matrix
 crash-matrix: ## SIGKILL at every moment of every command, and what the next run makes of it (root)
 	@.ci/need strace

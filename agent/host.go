@@ -47,10 +47,6 @@ func (kernel) OpenDisk(d mountfs.Device) (Disk, error) {
 	return disk, nil
 }
 
-func (kernel) Preread(ctx context.Context, d mountfs.Device) error {
-	return mountfs.Preread(ctx, d)
-}
-
 func (kernel) MountXFS(d mountfs.Device, target string, options []string) (mountfs.XFSMount, error) {
 	m, err := mountfs.MountXFS(d, target, options)
 	return m, failure.NotRoot(err)

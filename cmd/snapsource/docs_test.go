@@ -128,6 +128,7 @@ aws ec2 create-tags --resources $(aws ec2 describe-instances --query 'Reservatio
 	"docs/snapshots.md": "snapsource init -q",
 	"docs/status.md":    "snapsource init -q",
 	"docs/systemd.md":   "cp /usr/bin/snapsource .",
+	"docs/warm.md":      deployedOnce + "snapsource up -q --warm none",
 }
 
 // deployedOnce is the end of another instance, which has deployed a release.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type sandbox struct {
 	t       *testing.T
 	dir     string
 	program string
+	timeout time.Duration // of a run; 0: sandboxTimeout
 }
 
 func newSandbox(t *testing.T) *sandbox {
@@ -97,7 +99,7 @@ const bareImage = `[ -e /etc/bare-image ] || {
 // try runs a shell script on an instance and returns its output and exit code.
 func (s *sandbox) try(name, script string, flags ...string) (string, int) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), sandboxTimeout)
+	ctx, cancel := context.WithTimeout(s.t.Context(), cmp.Or(s.timeout, sandboxTimeout))
 	defer cancel()
 	args := append([]string{"run", "--state", s.dir, "--instance", name}, flags...)
 	cmd := exec.CommandContext(ctx, s.program, append(args, "--", "sh", "-c", bareImage+script)...)

@@ -41,6 +41,7 @@ echo $((($(cat /tmp/all) - $(cat /tmp/free)) * 4096))
 type lazyCounts struct {
 	Untraced              string
 	Blocks, Cold, Fetched int64
+	MostFetches           int64 `json:"most_fetches"`
 	Twice                 int64
 	By                    map[string]struct {
 		Fetched   int64
