@@ -4,7 +4,8 @@ import "time"
 
 const (
 	// firstInFlight is the number of reads in flight at first: by reports a reader alone gets
-	// some 5 MiB/s, so fewer would waste the first windows.
+	// some 5 MiB/s, so fewer would waste the first windows. For the hot set, which takes only
+	// some windows, it is twice that.
 	firstInFlight = 32
 	// mostInFlight bounds the memory: each read has a buffer of [chunkSize], 24 MiB in all. With the
 	// largest record of a hot set the process takes less than 64 MiB.
@@ -43,7 +44,11 @@ type pacer struct {
 }
 
 func newPacer(yields bool, limit int64) *pacer {
-	return &pacer{yields: yields, limit: limit, inFlight: firstInFlight, rate: float64(limit), settled: firstInFlight}
+	first := firstInFlight
+	if !yields {
+		first *= 2
+	}
+	return &pacer{yields: yields, limit: limit, inFlight: first, rate: float64(limit), settled: first}
 }
 
 // measured takes the throughput of a window in bytes a second, ours and that of others, and sets

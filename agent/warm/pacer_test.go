@@ -16,7 +16,7 @@ func TestPacer(t *testing.T) {
 		"one is enough":   {500, 125, 32, 32},
 		"nothing is read": {0, 0, 2, 96},
 	} {
-		p := newPacer(false, 0)
+		p := newPacer(true, 0)
 		for range 12 {
 			p.measured(min(float64(p.inFlight)*tc.each, tc.most), 0)
 		}

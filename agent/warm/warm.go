@@ -180,9 +180,8 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 		step.Detail = "no hot set is recorded"
 		return nil, nil
 	}
-	metadata := hotMetadata(set, s.Device.Size)
-	files := hotFiles(set, s.Device.Size, s.Kernel.MemoryAvailable()/memoryShare)
-	list := slices.Concat(metadata, files)
+	// The metadata first: to open a file whose inode is not loaded takes several reads.
+	list := slices.Concat(hotMetadata(set, s.Device.Size), hotFiles(set, s.Device.Size, s.Kernel.MemoryAvailable()/memoryShare))
 	all = ranges(list)
 	recorded := set.Recorded.UTC().Format(time.RFC3339Nano)
 	if s.now.HotSet != recorded {
@@ -197,16 +196,8 @@ func (s *warming) readHot(ctx context.Context) (all []mountfs.Range, err error) 
 		return nil, failure.NotRoot(err)
 	}
 	defer s.files.Close()
-	// The files follow the metadata: to open one whose inode is not loaded takes several reads.
-	begun := 0
-	for _, units := range [][]unit{metadata, files} {
-		first := min(max(s.now.HotUnits-begun, 0), len(units))
-		err = s.pass(ctx, step, sequence(units[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = begun + first + t.units })
-		if err != nil {
-			break
-		}
-		begun += len(units)
-	}
+	first := min(s.now.HotUnits, len(list))
+	err = s.pass(ctx, step, sequence(list[first:]), &s.now.Hot, false, func(t tally) { s.now.HotUnits = first + t.units })
 	step.Detail = describe(s.now.Hot, earlier, step.Took(), "of the hot set")
 	return all, err
 }

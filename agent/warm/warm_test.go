@@ -89,7 +89,7 @@ func TestHotOnly(t *testing.T) {
 // TestResume: a run that was killed is continued: what is in flight is read again, at most.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, after := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond, 900 * time.Millisecond} {
+		for _, after := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 650 * time.Millisecond} {
 			h := used(t)
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			w := &Warm{Kernel: h, Store: h, Events: func(report.Event) {}}
