@@ -17,10 +17,12 @@ type Mounted struct {
 	Mountpoint string
 }
 
+var errNotMounted = failure.New(failure.ErrTemporary, "not mounted here")
+
 // find finds a source's device, and where its file system is mounted.
 func (w *Warm) find(source string) (at Mounted, err error) {
 	notReady := func(why string) (Mounted, error) {
-		err := fmt.Errorf("%w: %s is not mounted here: %s", failure.ErrTemporary, source, why)
+		err := fmt.Errorf("%w: %s: %s", errNotMounted, source, why)
 		return at, failure.Advise(err, "run snapsource up first")
 	}
 	at.Record, err = w.Store.LoadRecord(source)

@@ -49,6 +49,8 @@ type Options struct {
 	Mode    string // config.WarmHot: the hot set; config.WarmAll: also what else is in use
 	RateMiB int64  // MiB a second at most; 0: no limit
 	Again   bool   // also what was read before
+
+	IfMounted bool // a source that is not mounted is no error
 }
 
 // Run reads the volume of every source that is mounted here. Reads that fail are counted and
@@ -57,6 +59,10 @@ type Options struct {
 func (w *Warm) Run(ctx context.Context, cfg config.Config, o Options) (report.Report, error) {
 	return report.Each(cfg.Sources, w.Events, func(run *report.Run, src config.Source) error {
 		at, err := w.find(src.Name)
+		if o.IfMounted && errors.Is(err, errNotMounted) {
+			run.Note(failure.Line(err))
+			return nil
+		}
 		if err != nil {
 			return err
 		}

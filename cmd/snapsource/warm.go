@@ -68,7 +68,7 @@ warm --record records what is in memory now; later snapshots keep that record.`,
 			case *recordNow:
 				return parts.warm().RecordHotSet(ctx, cfg)
 			case *background, len(s.values["warm"]) > 0:
-				o.Mode = cfg.Warm
+				o.Mode, o.IfMounted = cfg.Warm, *background
 			case *hot:
 				o.Mode = config.WarmHot
 			default:
