@@ -66,10 +66,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	s.after(r, hit)
 	writeFaulty(w, hit, func(w http.ResponseWriter) {
 		if err != nil {
-			writeError(w, action, s.requestID(), err)
+			writeError(w, errorNamespace(r), s.requestID(), err)
 			return
 		}
-		writeBody(w, action, s.requestID(), body)
+		writeBody(w, r, s.requestID(), body)
 	})
 }
 
@@ -181,10 +181,11 @@ func asError(err error) *Error {
 }
 
 // writeBody writes a response in the envelope of its API.
-func writeBody(w http.ResponseWriter, action, requestID string, body any) {
+func writeBody(w http.ResponseWriter, r *http.Request, requestID string, body any) {
+	action := r.Form.Get("Action")
 	var inner strings.Builder
 	if err := xml.NewEncoder(&inner).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: "x"}}); err != nil {
-		writeError(w, action, requestID, fmt.Errorf("encode the response: %w", err))
+		writeError(w, errorNamespace(r), requestID, fmt.Errorf("encode the response: %w", err))
 		return
 	}
 	content := strings.TrimSuffix(strings.TrimPrefix(inner.String(), "<x>"), "</x>")
@@ -203,17 +204,25 @@ func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 		xml.Header, action, ec2Namespace, requestID, content, action)
 }
 
-func writeError(w http.ResponseWriter, action, requestID string, err error) {
+// errorNamespace returns the XML namespace of the errors of a request's API; "" for EC2, which has
+// none. It does not depend on whether the API has the action.
+func errorNamespace(r *http.Request) string {
+	switch {
+	case r.Form.Get("Action") == "GetCallerIdentity":
+		return stsNamespace
+	case r.Form.Get("Version") == autoscalingVersion:
+		return autoscalingNamespace
+	}
+	return ""
+}
+
+func writeError(w http.ResponseWriter, namespace, requestID string, err error) {
 	e := asError(err)
 	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
 	w.WriteHeader(e.Status)
 	var message strings.Builder
 	_ = xml.EscapeText(&message, []byte(e.Message)) // a Builder never fails
-	if action == "GetCallerIdentity" || groupActions[action] != nil {
-		namespace := stsNamespace
-		if action != "GetCallerIdentity" {
-			namespace = autoscalingNamespace
-		}
+	if namespace != "" {
 		fmt.Fprintf(w, "%s<ErrorResponse xmlns=%q><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>",
 			xml.Header, namespace, e.Code, &message, requestID)
 		return
