@@ -1,10 +1,9 @@
 package ec2test
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -29,30 +28,6 @@ var groupActions = handlers{
 
 // errUnchanged leaves the World unwritten.
 var errUnchanged = errors.New("nothing has changed")
-
-// settle computes the groups' present states.
-func (s *Server) settle(ctx context.Context) error {
-	any := false
-	if err := s.store.View(ctx, func(w *World) error { any = len(w.Groups) > 0; return nil }); err != nil || !any {
-		return err
-	}
-	var deleted []string
-	err := s.store.Update(ctx, func(w *World) error {
-		x := &settling{s: s, w: w, now: time.Now()}
-		for _, name := range sortedKeys(w.Groups) {
-			x.group(w.Groups[name])
-		}
-		deleted = x.deleted
-		if !x.changed {
-			return errUnchanged
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errUnchanged) {
-		return err
-	}
-	return s.forget(ctx, deleted)
-}
 
 // invalid returns ValidationError, Auto Scaling's code for most errors.
 func invalid(format string, args ...any) *Error { return fail("ValidationError", format, args...) }
@@ -89,10 +64,18 @@ func (g *Group) sizes(c *call) {
 	if subnets := c.text("VPCZoneIdentifier"); subnets != "" {
 		g.Subnets = subnets
 	}
-	for _, key := range []string{"LaunchTemplate.LaunchTemplateName", "LaunchTemplate.LaunchTemplateId", "LaunchTemplate.Version", "LaunchConfigurationName"} {
-		if v := c.text(key); v != "" && !strings.HasSuffix(key, "Version") {
-			g.Template = v
-		}
+	g.template(c)
+}
+
+// template reads the group's launch template or configuration; an absent one stays.
+func (g *Group) template(c *call) {
+	name, id := c.text("LaunchTemplate.LaunchTemplateName"), c.text("LaunchTemplate.LaunchTemplateId")
+	version, configuration := c.text("LaunchTemplate.Version"), c.text("LaunchConfigurationName")
+	switch {
+	case name != "" || id != "":
+		g.Template, g.TemplateID, g.TemplateVersion = cmp.Or(id, name), "", cmp.Or(version, defaultVersion)
+	case configuration != "":
+		g.Template, g.TemplateID, g.TemplateVersion = configuration, "", ""
 	}
 }
 
@@ -138,6 +121,9 @@ func (s *Server) createGroup(c *call) (any, error) {
 		if w.Groups[g.Name] != nil {
 			return fail("AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name %s already exists", g.Name)
 		}
+		if err := s.useTemplate(w, g, c.now); err != nil {
+			return err
+		}
 		w.Groups[g.Name] = g
 		return nil
 	}); err != nil {
@@ -149,13 +135,20 @@ func (s *Server) createGroup(c *call) (any, error) {
 func (s *Server) updateGroup(c *call) (any, error) {
 	name := c.required("AutoScalingGroupName")
 	(&Group{}).sizes(c) // reads the parameters; the group's own sizes are not known yet
-	return struct{}{}, s.change(c, name, func(_ *World, g *Group) error {
+	return struct{}{}, s.change(c, name, func(w *World, g *Group) error {
 		changed := g.clone()
 		changed.sizes(c)
 		if err := changed.sound(); err != nil {
 			return err
 		}
+		if c.has("LaunchTemplate.LaunchTemplateName") || c.has("LaunchTemplate.LaunchTemplateId") {
+			if err := s.useTemplate(w, changed, c.now); err != nil {
+				return err
+			}
+			changed.Retry = time.Time{}
+		}
 		g.sizes(c)
+		g.TemplateID, g.Retry = changed.TemplateID, changed.Retry
 		return nil
 	})
 }

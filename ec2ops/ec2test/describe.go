@@ -47,11 +47,17 @@ func (s *Server) describeInstances(c *call) (any, error) {
 		return nil, err
 	}
 	answer := instancesAnswer{Next: next}
+	places := map[string]int{} // of reservations
 	for _, i := range page {
-		answer.Reservations.Items = append(answer.Reservations.Items, reservation{
-			ReservationID: "r-" + strings.TrimPrefix(i.ID, "i-"), OwnerID: s.opts.Account,
-			Instances: set[instanceItem]{[]instanceItem{s.instance(i, c.now)}},
-		})
+		id := i.reservationID()
+		n, has := places[id]
+		if !has {
+			n = len(places)
+			places[id] = n
+			answer.Reservations.Items = append(answer.Reservations.Items, reservation{ReservationID: id, OwnerID: s.opts.Account})
+		}
+		items := &answer.Reservations.Items[n].Instances.Items
+		*items = append(*items, s.instance(i, c.now))
 	}
 	return answer, nil
 }

@@ -2,6 +2,7 @@ package ec2test
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -11,13 +12,47 @@ type members[T any] struct {
 }
 
 type memberItem struct {
-	InstanceID string `xml:"InstanceId"`
-	Group      string `xml:"AutoScalingGroupName,omitempty"`
-	Type       string `xml:"InstanceType"`
-	Zone       string `xml:"AvailabilityZone"`
-	State      string `xml:"LifecycleState"`
-	Health     string `xml:"HealthStatus"`
-	Protected  bool   `xml:"ProtectedFromScaleIn"`
+	InstanceID string         `xml:"InstanceId"`
+	Group      string         `xml:"AutoScalingGroupName,omitempty"`
+	Type       string         `xml:"InstanceType"`
+	Zone       string         `xml:"AvailabilityZone"`
+	State      string         `xml:"LifecycleState"`
+	Health     string         `xml:"HealthStatus"`
+	Protected  bool           `xml:"ProtectedFromScaleIn"`
+	Template   *groupTemplate `xml:"LaunchTemplate,omitempty"`
+}
+
+// groupTemplate is the launch template of a group or of a member.
+type groupTemplate struct {
+	ID      string `xml:"LaunchTemplateId,omitempty"`
+	Name    string `xml:"LaunchTemplateName,omitempty"`
+	Version string `xml:"Version"`
+}
+
+// groupTemplate describes a group's launch template, or returns nil for a launch configuration.
+func (w *World) groupTemplate(g *Group) *groupTemplate {
+	t, _, _ := g.launchTemplate(w) // a version that does not exist is shown as well
+	switch {
+	case g.TemplateVersion == "":
+		return nil
+	case t != nil:
+		return &groupTemplate{t.ID, t.Name, g.TemplateVersion}
+	case strings.HasPrefix(g.Template, "lt-"):
+		return &groupTemplate{ID: g.Template, Version: g.TemplateVersion}
+	}
+	return &groupTemplate{ID: g.TemplateID, Name: g.Template, Version: g.TemplateVersion}
+}
+
+// memberTemplate describes the launch template that a member's instance was launched from.
+func (w *World) memberTemplate(m *Member) *groupTemplate {
+	if m.TemplateID == "" {
+		return nil
+	}
+	item := &groupTemplate{ID: m.TemplateID, Version: decimal(m.TemplateVersion)}
+	if t := w.Templates[m.TemplateID]; t != nil {
+		item.Name = t.Name
+	}
+	return item
 }
 
 // items describes the members that match.
@@ -28,7 +63,7 @@ func (g *Group) items(w *World, now time.Time, want func(*Member) bool) (items [
 			if i.State(now) == "terminated" {
 				health = "Unhealthy"
 			}
-			items = append(items, memberItem{m.InstanceID, g.Name, i.Type, i.Zone, m.Lifecycle(), health, false})
+			items = append(items, memberItem{m.InstanceID, g.Name, i.Type, i.Zone, m.Lifecycle(), health, false, w.memberTemplate(m)})
 		}
 	}
 	return items
@@ -53,6 +88,7 @@ type groupItem struct {
 	Cooldown  int64               `xml:"DefaultCooldown"`
 	Zones     members[string]     `xml:"AvailabilityZones"`
 	Subnets   string              `xml:"VPCZoneIdentifier,omitempty"`
+	Template  *groupTemplate      `xml:"LaunchTemplate,omitempty"`
 	Health    string              `xml:"HealthCheckType"`
 	Created   string              `xml:"CreatedTime"`
 	Status    string              `xml:"Status,omitempty"`
@@ -73,7 +109,7 @@ func (s *Server) describeGroups(c *call) (any, error) {
 		for _, g := range w.groups(names) {
 			item := groupItem{
 				Name: g.Name, ARN: "arn:aws:autoscaling:" + s.opts.Region + ":" + s.opts.Account + ":autoScalingGroup::autoScalingGroupName/" + g.Name,
-				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Health: "EC2", Created: stamp(g.Created),
+				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Template: w.groupTemplate(g), Health: "EC2", Created: stamp(g.Created),
 				Instances: members[memberItem]{g.items(w, c.now, func(m *Member) bool { return !m.Warm })},
 			}
 			if !g.Deleted.IsZero() {

@@ -1,7 +1,6 @@
 package ec2test
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,12 +14,15 @@ type Group struct {
 	Desired          int64
 	Zones            []string
 	Subnets          string // VPCZoneIdentifier, as given
-	Template         string // the launch template or configuration, as given
+	Template         string // the launch template's name or id, or the launch configuration's name, as given
+	TemplateVersion  string `json:",omitempty"` // a number, $Latest or $Default; "" for a launch configuration
+	TemplateID       string `json:",omitempty"` // of a template that exists in EC2
 	Created, Deleted time.Time
 	Hooks            map[string]Hook
 	Pool             *WarmPool
 	Members          []*Member
-	Launches         int // instances launched so far, for their names
+	Launches         int       // instances launched so far, for their names
+	Retry            time.Time // no launch before that: the last one failed
 	Activities       []Activity
 }
 
@@ -46,6 +48,8 @@ type Member struct {
 	Since            time.Time       // of the state
 	Until            time.Time       // the end of Pending:Proceed
 	Waits            map[string]Wait // by hook, of a Pending:Wait
+	TemplateID       string          `json:",omitempty"` // launched from it
+	TemplateVersion  int64           `json:",omitempty"`
 }
 
 // Wait is a lifecycle action in progress.
@@ -132,6 +136,7 @@ type settling struct {
 	now     time.Time
 	changed bool
 	deleted []string // volumes
+	supply  *supply
 }
 
 // group computes the present state of one group.
@@ -295,31 +300,6 @@ func (p *WarmPool) wants(g *Group) int64 {
 		reaches = g.Max
 	}
 	return max(p.Least, reaches-g.Desired, 0)
-}
-
-// launch adds an instance: GROUP-1, GROUP-2 and so on.
-func (x *settling) launch(g *Group, warm bool) {
-	name := ""
-	for name == "" || x.w.Live(name, x.now) != nil {
-		g.Launches++
-		name = fmt.Sprintf("%s-%d", g.Name, g.Launches)
-	}
-	zone := x.s.opts.Zone
-	if len(g.Zones) > 0 {
-		zone = g.Zones[(g.Launches-1)%len(g.Zones)]
-	}
-	i, err := x.s.launch(x.w, name, LaunchOptions{Zone: zone, Tags: Tags{"aws:autoscaling:groupName": g.Name}}, x.now)
-	if err != nil { // no address is left
-		return
-	}
-	m := &Member{InstanceID: i.ID, Name: name, Warm: warm}
-	g.Members = append(g.Members, m)
-	x.enter(m, pending, x.now)
-	into := "Launching a new EC2 instance: "
-	if warm {
-		into = "Launching a new EC2 instance into warm pool: "
-	}
-	x.tell(g, m, into+i.ID, "an instance was started in response to a difference between desired and actual capacity.", x.now, "")
 }
 
 // tell records an activity.

@@ -152,6 +152,9 @@ func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID 
 			i = shown
 		}
 		leaves = s.metadata(i, time.Now())
+		if strings.Contains(r.URL.Path, "/block-device-mapping") {
+			mappedLeaves(leaves, i, attachedTo(world, i.ID, time.Now()))
+		}
 		if target := world.target(i.ID); target != "" {
 			leaves["meta-data/autoscaling/target-lifecycle-state"] = target
 		}
@@ -218,7 +221,7 @@ func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 		"meta-data/placement/availability-zone":    i.Zone,
 		"meta-data/placement/availability-zone-id": s.zoneID(i.Zone),
 		"meta-data/placement/region":               s.opts.Region,
-		"meta-data/reservation-id":                 "r-" + strings.TrimPrefix(i.ID, "i-"),
+		"meta-data/reservation-id":                 i.reservationID(),
 		"meta-data/services/domain":                "amazonaws.com",
 		"meta-data/services/partition":             "aws",
 	}
@@ -242,6 +245,23 @@ func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 		})
 	}
 	return leaves
+}
+
+// mappedLeaves adds the volumes that were attached when the instance was last started, "such as
+// ebs1 or ebs2" (EC2 user guide, "Instance metadata categories"), by their device names without
+// /dev/. EC2's numbers have gaps: coreos/bugs#954 saw ebs5 for xvdf as the only further volume. So
+// a program must list the directory.
+func mappedLeaves(leaves map[string]string, i *Instance, attached []*Volume) {
+	var devices []string
+	for _, v := range attached {
+		if a := v.Attachment; !v.Root && (a.AtLaunch || a.Asked.Before(i.Launched)) {
+			devices = append(devices, strings.TrimPrefix(a.Device, "/dev/"))
+		}
+	}
+	slices.Sort(devices)
+	for n, device := range devices {
+		leaves["meta-data/block-device-mapping/ebs"+strconv.Itoa(n+1)] = device
+	}
 }
 
 func (s *Server) profileARN() string {

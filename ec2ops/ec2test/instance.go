@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -45,7 +46,7 @@ func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (
 	running := now.Add(s.random.launch())
 	i := &Instance{
 		ID: s.random.id("i"), Name: name, Type: o.Type, Image: o.Image, Zone: o.Zone,
-		UserData: o.UserData, RootDevice: "/dev/xvda", Tags: Tags{"Name": name},
+		UserData: o.UserData, RootDevice: rootDevice, Tags: Tags{"Name": name},
 		Launched: now, Running: running, RootVolumeID: s.random.id("vol"),
 	}
 	for key, value := range o.Tags {
@@ -61,12 +62,7 @@ func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (
 	if live := w.Live(name, now); live != nil {
 		return nil, fmt.Errorf("launch %s: instance %s has that name", name, live.ID)
 	}
-	// The address follows those of all instances so far; the first addresses of a subnet
-	// are AWS's own.
-	address := s.opts.Network.Addr()
-	for range len(w.Instances) + firstAddress {
-		address = address.Next()
-	}
+	address := s.nextAddress(w)
 	if !s.opts.Network.Contains(address) {
 		return nil, fmt.Errorf("launch %s: no address is left in %s", name, s.opts.Network)
 	}
@@ -74,6 +70,24 @@ func (s *Server) launch(w *World, name string, o LaunchOptions, now time.Time) (
 	w.Instances[i.ID] = i
 	w.Volumes[root.ID] = root
 	return i, nil
+}
+
+// nextAddress returns the address of the next instance. It follows those of all instances so far;
+// the first addresses of a subnet are AWS's own.
+func (s *Server) nextAddress(w *World) netip.Addr {
+	address := s.opts.Network.Addr()
+	for range len(w.Instances) + firstAddress {
+		address = address.Next()
+	}
+	return address
+}
+
+// freeAddresses returns how many further instances have an address, at most most.
+func (s *Server) freeAddresses(w *World, most int64) (free int64) {
+	for a := s.nextAddress(w); free < most && s.opts.Network.Contains(a); a = a.Next() {
+		free++
+	}
+	return free
 }
 
 // firstAddress is the host number of the first instance in its network.

@@ -21,15 +21,18 @@ type selection struct {
 }
 
 // selection reads the parameters; idName is "" where an action takes no ids.
-func (p *params) selection(idName string) selection {
+func (p *params) selection(idName string) selection { return p.selectionOf(idName, minPage, maxPage) }
+
+// selectionOf is selection for an action with other limits of MaxResults.
+func (p *params) selectionOf(idName string, least, most int64) selection {
 	s := selection{filters: p.filters(), max: p.number("MaxResults")}
 	if idName != "" {
 		s.ids = p.list(idName)
 	}
 	if p.has("MaxResults") {
-		if s.max < minPage || s.max > maxPage {
+		if s.max < least || s.max > most {
 			p.fail(fail("InvalidParameterValue",
-				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between %d and %d.", s.max, minPage, maxPage))
+				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between %d and %d.", s.max, least, most))
 		}
 		if len(s.ids) > 0 {
 			p.fail(fail("InvalidParameterCombination",

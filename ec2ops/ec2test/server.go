@@ -19,6 +19,9 @@ const (
 	// and network interfaces, one of them taken (EC2 user guide, "Amazon EBS volume
 	// limits").
 	DefaultAttachmentLimit = 27
+	// DefaultTemplateVersionLimit is EC2's. (EC2 user guide, "Restrictions for Amazon EC2
+	// launch templates")
+	DefaultTemplateVersionLimit = 10000
 )
 
 // Options configure a [Server]. The zero value is the defaults.
@@ -50,6 +53,8 @@ type Options struct {
 	SnapshotInterval time.Duration
 	// AttachmentLimit is the number of volumes per instance, root included.
 	AttachmentLimit int
+	// TemplateVersionLimit is the number of versions of a launch template; EC2's is 10,000.
+	TemplateVersionLimit int
 	// KMSKeys are the existing keys; nil means that every key exists. As on EC2, a volume
 	// with another key is accepted and fails while it is creating.
 	KMSKeys []string
@@ -90,6 +95,7 @@ func NewServer(opts Options) *Server {
 	setDefault(&opts.InstanceType, DefaultInstanceType)
 	setDefault(&opts.Role, DefaultRole)
 	setDefault(&opts.AttachmentLimit, DefaultAttachmentLimit)
+	setDefault(&opts.TemplateVersionLimit, DefaultTemplateVersionLimit)
 	setDefault(&opts.Network, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, 0}), 16))
 	if opts.Store == nil {
 		opts.Store = NewMemory()

@@ -15,9 +15,10 @@ type World struct {
 	Instances map[string]*Instance
 	Volumes   map[string]*Volume
 	Snapshots map[string]*Snapshot
-	Tokens    map[string]*Token // by zone, a slash and the client token
+	Tokens    map[string]*Token // by zone or action, a slash and the client token
 	Groups    map[string]*Group
-	Past      map[string]*Past `json:",omitempty"` // by id: previous states that Describe still shows
+	Templates map[string]*Template `json:",omitempty"` // by id
+	Past      map[string]*Past     `json:",omitempty"` // by id: previous states that Describe still shows
 }
 
 // newWorld returns an empty World.
@@ -41,6 +42,9 @@ func (w *World) filled() *World {
 	}
 	if w.Groups == nil {
 		w.Groups = map[string]*Group{}
+	}
+	if w.Templates == nil {
+		w.Templates = map[string]*Template{}
 	}
 	if w.Past == nil {
 		w.Past = map[string]*Past{}
@@ -74,15 +78,19 @@ func (w *World) clone() World {
 	for name, g := range w.Groups {
 		c.Groups[name] = g.clone()
 	}
+	for id, t := range w.Templates {
+		c.Templates[id] = t.clone()
+	}
 	c.Past = maps.Clone(w.Past)
 	return *c
 }
 
 // Token is a ClientToken that EC2 remembers.
 type Token struct {
-	VolumeID string
-	Request  string // its parameters, as one canonical string
-	Used     time.Time
+	VolumeID   string `json:",omitempty"` // of CreateVolume
+	ResourceID string `json:",omitempty"` // of another action: what it made
+	Request    string // its parameters, as one canonical string
+	Used       time.Time
 }
 
 // Instance is a launched instance. The zero times mean "never".
@@ -100,6 +108,7 @@ type Instance struct {
 	Terminated   time.Time // asked for
 	ShutDown     time.Time // shutting-down until then
 	RootVolumeID string
+	Reservation  string `json:",omitempty"` // of RunInstances
 }
 
 // State returns EC2's name for the state: pending, running, stopped, shutting-down or
@@ -185,6 +194,7 @@ type Attachment struct {
 	InstanceID          string
 	Device              string // as asked for, e.g. /dev/sdf
 	DeleteOnTermination bool
+	AtLaunch            bool `json:",omitempty"` // by the instance's block device mapping
 	Asked               time.Time
 	Plugged             time.Time // when the device appears
 	Attached            time.Time // attaching until then

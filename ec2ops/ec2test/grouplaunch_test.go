@@ -1,0 +1,120 @@
+package ec2test_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	autoscalingtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snapsource/ec2ops/ec2test"
+)
+
+// TestGroupLaunchesFromTemplate: a group follows its template's version, and launches nothing from
+// one that can't be launched.
+func TestGroupLaunchesFromTemplate(t *testing.T) {
+	disks, store := &fakeDisks{data: map[string]string{}, left: 100}, ec2test.NewMemory()
+	grouped(t, ec2test.Options{Disks: disks, Store: store}, 0, func(t *testing.T, g *group) {
+		c := piped(t, g.s, "")
+		snap, err := g.s.AddSnapshot(t.Context(), ec2test.Snapshot{Size: 5})
+		wantCode(t, err, "ok")
+		id := template(t, c, &types.RequestLaunchTemplateData{ImageId: aws.String(image), BlockDeviceMappings: from("/dev/sdf", snap)})
+		use := func(version string) error {
+			_, err := g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+				AutoScalingGroupName: aws.String("web"), LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateId: &id, Version: &version},
+			})
+			return err
+		}
+		wantCode(t, use("2"), "ValidationError")
+		wantCode(t, use("$Latest"), "ok")
+		g.desire(2)
+		version(t, c, "1", &types.RequestLaunchTemplateData{BlockDeviceMappings: append(from("/dev/sdf", snap), from("/dev/sdg", snap)...)})
+		g.desire(3)
+		g.want("web-1 Pending:Wait, web-2 Pending:Wait, web-3 Pending:Wait")
+		const first, root = "/dev/sdf SNAP 5 gp3 delete", "/dev/xvda image 8 gp3 delete"
+		for name, want := range map[string][]string{"web-1": {first, root}, "web-2": {first, root}, "web-3": {first, "/dev/sdg SNAP 5 gp3 delete", root}} {
+			got := volumesOf(t, c, *g.id(name))
+			if all := strings.ReplaceAll(strings.Join(got, "\n"), snap, "SNAP"); all != strings.Join(want, "\n") {
+				t.Errorf("%s: got\n%s, want\n%s", name, all, strings.Join(want, "\n"))
+			}
+		}
+		groups, err := g.c.DescribeAutoScalingGroups(t.Context(), nil)
+		wantCode(t, err, "ok")
+		shown := groups.AutoScalingGroups[0]
+		if *shown.LaunchTemplate.Version != "$Latest" || *shown.LaunchTemplate.LaunchTemplateId != id || *shown.Instances[2].LaunchTemplate.Version != "2" {
+			t.Errorf("%+v", shown)
+		}
+		if len(disks.data) != 4 {
+			t.Errorf("data of %v", disks.data)
+		}
+		wantCode(t, use("1"), "ok")
+		disks.left = 0
+		_, err = g.c.SetDesiredCapacity(t.Context(), &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: aws.String("web"), DesiredCapacity: aws.Int32(4)})
+		wantCode(t, err, "InternalError")
+		if len(disks.data) != 4 {
+			t.Errorf("after a full disk: data of %v", disks.data)
+		}
+		disks.left = 1
+		g.want("web-1 Pending:Wait, web-2 Pending:Wait, web-3 Pending:Wait, web-4 Pending:Wait")
+		if got := volumesOf(t, c, *g.id("web-4")); len(got) != 2 || len(disks.data) != 5 {
+			t.Errorf("of version 1: %q, data of %v", got, disks.data)
+		}
+		disks.left, disks.meanwhile = 1, func() { // another process no longer wants the instance
+			wantCode(t, store.Update(t.Context(), func(w *ec2test.World) error { w.Groups["web"].Max, w.Groups["web"].Desired = 5, 4; return nil }), "ok")
+		}
+		wantCode(t, store.Update(t.Context(), func(w *ec2test.World) error { w.Groups["web"].Desired = 5; return nil }), "ok")
+		g.want("web-1 Pending:Wait, web-2 Pending:Wait, web-3 Pending:Wait, web-4 Pending:Wait")
+		if len(disks.data) != 5 || disks.left != 0 {
+			t.Errorf("data of %v, %d left", disks.data, disks.left)
+		}
+	})
+}
+
+func TestGroupRetriesALaunch(t *testing.T) {
+	grouped(t, ec2test.Options{}, 0, func(t *testing.T, g *group) {
+		c := piped(t, g.s, "")
+		snap, err := g.s.AddSnapshot(t.Context(), ec2test.Snapshot{Size: 5})
+		wantCode(t, err, "ok")
+		template(t, c, &types.RequestLaunchTemplateData{ImageId: aws.String(image), BlockDeviceMappings: from("/dev/sdf", snap)})
+		_, err = g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String("web"), LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String("web")},
+		})
+		wantCode(t, err, "ok")
+		_, err = c.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &snap})
+		wantCode(t, err, "ok")
+		g.desire(1)
+		g.want("")
+		failed := func() (n int) {
+			out, err := g.c.DescribeScalingActivities(t.Context(), &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String("web")})
+			wantCode(t, err, "ok")
+			for _, a := range out.Activities {
+				if a.StatusCode == "Failed" && strings.Contains(*a.StatusMessage, snap) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := failed(); n != 1 {
+			t.Errorf("%d failed launches, want 1", n)
+		}
+		wait(time.Minute)
+		if n := failed(); n != 2 {
+			t.Errorf("%d failed launches a minute later, want 2", n)
+		}
+		data := &types.RequestLaunchTemplateData{ImageId: aws.String(image)}
+		version(t, c, "", data)
+		_, err = g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String("web"), LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String("web"), Version: aws.String("2")},
+		})
+		wantCode(t, err, "ok")
+		g.want("web-1 Pending:Wait") // at once
+		_, err = c.DeleteLaunchTemplate(t.Context(), &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String("web")})
+		wantCode(t, err, "ok")
+		g.desire(2)
+		g.want("web-1 Pending:Wait") // the template is gone
+	})
+}
