@@ -216,6 +216,9 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 	if options.UserData, err = v.Data.userData(); err != nil {
 		return nil, nil, err
 	}
+	if x.s.freeAddresses(x.w, 1) == 0 { // no data are taken for it
+		return nil, nil, nil
+	}
 	ids, complete := x.take(volumes[1:])
 	if !complete {
 		return nil, nil, nil
@@ -228,7 +231,7 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 	}
 	i, err := x.s.launchMapped(x.w, name, options, volumes, ids, x.now)
 	if err != nil {
-		return nil, nil, nil //nolint:nilerr // no address is left
+		return nil, nil, err
 	}
 	return i, &Member{InstanceID: i.ID, Name: name, TemplateID: t.ID, TemplateVersion: v.Number}, nil
 }

@@ -1,6 +1,7 @@
 package ec2test_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +117,37 @@ func TestGroupRetriesALaunch(t *testing.T) {
 		wantCode(t, err, "ok")
 		g.desire(2)
 		g.want("web-1 Pending:Wait") // the template is gone
+	})
+}
+
+// TestAddressesRunOut: RunInstances launches as many as it can, and a group too.
+func TestAddressesRunOut(t *testing.T) {
+	disks := &fakeDisks{data: map[string]string{}, left: 100}
+	options := ec2test.Options{Disks: disks, Network: netip.MustParsePrefix("10.0.0.0/28")} // .10 to .15
+	grouped(t, options, 0, func(t *testing.T, g *group) {
+		c := piped(t, g.s, "")
+		template(t, c, &types.RequestLaunchTemplateData{
+			ImageId: aws.String(image),
+			BlockDeviceMappings: []types.LaunchTemplateBlockDeviceMappingRequest{
+				{DeviceName: aws.String("/dev/sdf"), Ebs: &types.LaunchTemplateEbsBlockDeviceRequest{VolumeSize: aws.Int32(1)}},
+			},
+		})
+		_, err := run(t, c, func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = aws.Int32(7), aws.Int32(9) })
+		wantCode(t, err, "InsufficientFreeAddressesInSubnet")
+		out, err := run(t, c, func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = aws.Int32(1), aws.Int32(3) })
+		if err != nil || len(out.Instances) != 3 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		_, err = g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String("web"), DesiredCapacity: aws.Int32(4),
+			LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String("web")},
+		})
+		wantCode(t, err, "ok")
+		g.want("web-1 Pending:Wait, web-2 Pending:Wait, web-3 Pending:Wait")
+		out, err = run(t, c, nil)
+		wantCode(t, err, "InsufficientFreeAddressesInSubnet")
+		if len(disks.data) != 6 {
+			t.Errorf("data of %d volumes (%+v)", len(disks.data), out)
+		}
 	})
 }

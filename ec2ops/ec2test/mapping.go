@@ -8,7 +8,7 @@ import (
 // rootDevice is the device name of the root volume of all images.
 const rootDevice = "/dev/xvda"
 
-// imageSnapshot stands for the snapshot of an image, before the root volume has its own id for it.
+// imageSnapshot stands for the snapshot of the root volume until the launch, which draws its id.
 const imageSnapshot = "snap-image"
 
 // launchedVolumes returns the volumes of a launch, the root volume first, without ids. A mapping
