@@ -134,20 +134,31 @@ func TestAddressesRunOut(t *testing.T) {
 		})
 		_, err := run(t, c, func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = aws.Int32(7), aws.Int32(9) })
 		wantCode(t, err, "InsufficientFreeAddressesInSubnet")
-		out, err := run(t, c, func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = aws.Int32(1), aws.Int32(3) })
-		if err != nil || len(out.Instances) != 3 {
-			t.Fatalf("%+v, %v", out, err)
+		launch := func(most int32) (launched int) {
+			out, err := run(t, c, func(in *ec2.RunInstancesInput) { in.MaxCount = &most })
+			wantCode(t, err, "ok")
+			return len(out.Instances)
 		}
-		_, err = g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
-			AutoScalingGroupName: aws.String("web"), DesiredCapacity: aws.Int32(4),
-			LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String("web")},
-		})
-		wantCode(t, err, "ok")
-		g.want("web-1 Pending:Wait, web-2 Pending:Wait, web-3 Pending:Wait")
-		out, err = run(t, c, nil)
+		scale := func(desired int32) {
+			_, err := g.c.UpdateAutoScalingGroup(t.Context(), &autoscaling.UpdateAutoScalingGroupInput{
+				AutoScalingGroupName: aws.String("web"), DesiredCapacity: &desired,
+				LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateName: aws.String("web")},
+			})
+			wantCode(t, err, "ok")
+		}
+		scale(2)
+		if n := launch(3); n != 3 {
+			t.Errorf("launched %d of 3", n)
+		}
+		if n := launch(3); n != 1 {
+			t.Errorf("launched %d, want the last one", n)
+		}
+		scale(3)
+		g.want("web-1 Pending:Wait, web-2 Pending:Wait")
+		_, err = run(t, c, nil)
 		wantCode(t, err, "InsufficientFreeAddressesInSubnet")
 		if len(disks.data) != 6 {
-			t.Errorf("data of %d volumes (%+v)", len(disks.data), out)
+			t.Errorf("data of %d volumes", len(disks.data))
 		}
 	})
 }

@@ -80,19 +80,22 @@ func (s *Server) runInstances(c *call) (any, error) {
 		return nil, err
 	}
 	var answer reservation
+	used := false
 	err = s.store.Update(c.ctx, func(w *World) error {
 		if err := s.plannedStill(w, l, c); err != nil {
 			return err
 		}
 		if l.known == "" {
-			l.known = s.recordLaunch(w, l, c)
-			made = nil
+			l.known, used = s.recordLaunch(w, l, c), true
 		}
 		answer = s.launched(w, l.known, c.now)
 		return nil
 	})
 	c.resource = answer.ReservationID
-	return answer, errors.Join(err, s.forget(c.ctx, made))
+	if err != nil || !used {
+		return answer, errors.Join(err, s.forget(c.ctx, made))
+	}
+	return answer, nil
 }
 
 // planLaunch finds out what a request asks for, or the reservation of an earlier call.

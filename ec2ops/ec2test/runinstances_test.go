@@ -251,6 +251,18 @@ func TestLaunchIsUndone(t *testing.T) {
 	if len(disks.data) != 4 {
 		t.Errorf("data of %v", disks.data)
 	}
+	// A retry overtakes the first call: there is one instance, with two volumes.
+	again := func(in *ec2.RunInstancesInput) { in.ClientToken = aws.String("token") }
+	var first *ec2.RunInstancesOutput
+	disks.left, disks.meanwhile = 4, func() {
+		disks.meanwhile = nil
+		first, err = run(t, c, again)
+		wantCode(t, err, "ok")
+	}
+	second, err := run(t, c, again)
+	if err != nil || *second.ReservationId != *first.ReservationId || len(second.Instances) != 1 || len(disks.data) != 6 {
+		t.Errorf("%+v, %v; data of %d volumes", second, err, len(disks.data))
+	}
 }
 
 // fakeDisks keeps the snapshots of volumes with data. Creating more than are left fails.
