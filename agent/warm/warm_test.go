@@ -215,6 +215,9 @@ func TestHotFilesRead(t *testing.T) {
 		if err != nil || got.Warm.Hot.Percent != 100 || got.Warm.Hot.Bytes != 23*mib {
 			t.Fatalf("%+v, %v", got.Warm, err)
 		}
+		if got.Warm.First < 10*got.Warm.Second || got.Warm.Second == 0 {
+			t.Errorf("a first read took %s, a second one %s", got.Warm.First, got.Warm.Second)
+		}
 		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached != mib || read != 23*mib {
 			t.Errorf("%d bytes through files, %d bytes of the device", h.cached, read)
 		}
