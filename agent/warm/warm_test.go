@@ -219,8 +219,8 @@ func TestHotFilesRead(t *testing.T) {
 		if got.Warm.First < 10*got.Warm.Second || got.Warm.Second == 0 {
 			t.Errorf("a first read took %s, a second one %s", got.Warm.First, got.Warm.Second)
 		}
-		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached != 3*mib || read != 5*mib+mib/2 {
-			t.Errorf("%d bytes through files, %d bytes of the device", h.cached, read)
+		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached.Load() != 3*mib || read != 5*mib+mib/2 {
+			t.Errorf("%d bytes through files, %d bytes of the device", h.cached.Load(), read)
 		}
 	})
 }

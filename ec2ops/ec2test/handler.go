@@ -66,7 +66,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	s.after(r, hit)
 	writeFaulty(w, hit, func(w http.ResponseWriter) {
 		if err != nil {
-			writeError(w, action, s.requestID(), err)
+			writeError(w, errorNamespace(action, r.Form.Get("Version")), s.requestID(), err)
 			return
 		}
 		writeBody(w, action, s.requestID(), body)
@@ -184,7 +184,7 @@ func asError(err error) *Error {
 func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 	var inner strings.Builder
 	if err := xml.NewEncoder(&inner).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: "x"}}); err != nil {
-		writeError(w, action, requestID, fmt.Errorf("encode the response: %w", err))
+		writeError(w, errorNamespace(action, ""), requestID, fmt.Errorf("encode the response: %w", err))
 		return
 	}
 	content := strings.TrimSuffix(strings.TrimPrefix(inner.String(), "<x>"), "</x>")
@@ -203,17 +203,25 @@ func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 		xml.Header, action, ec2Namespace, requestID, content, action)
 }
 
-func writeError(w http.ResponseWriter, action, requestID string, err error) {
+// errorNamespace returns the namespace of an error's envelope; "" for EC2's own, which has none. An
+// API answers an action that it does not know in its own envelope, too.
+func errorNamespace(action, version string) string {
+	switch {
+	case action == "GetCallerIdentity":
+		return stsNamespace
+	case groupActions[action] != nil, version == autoscalingVersion:
+		return autoscalingNamespace
+	}
+	return ""
+}
+
+func writeError(w http.ResponseWriter, namespace, requestID string, err error) {
 	e := asError(err)
 	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
 	w.WriteHeader(e.Status)
 	var message strings.Builder
 	_ = xml.EscapeText(&message, []byte(e.Message)) // a Builder never fails
-	if action == "GetCallerIdentity" || groupActions[action] != nil {
-		namespace := stsNamespace
-		if action != "GetCallerIdentity" {
-			namespace = autoscalingNamespace
-		}
+	if namespace != "" {
 		fmt.Fprintf(w, "%s<ErrorResponse xmlns=%q><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>",
 			xml.Header, namespace, e.Code, &message, requestID)
 		return
