@@ -73,7 +73,7 @@ func (d Dir) LoadWarming(source string) (w Warming, err error) {
 	if err != nil {
 		return w, err
 	}
-	if err := json.Unmarshal(text, &w); err != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
+	if json.Unmarshal(text, &w) != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
 		return Warming{}, nil // nothing is known then
 	}
 	return w, nil
