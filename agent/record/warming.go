@@ -74,7 +74,7 @@ func (d Dir) LoadWarming(source string) (w Warming, err error) {
 		return w, err
 	}
 	if json.Unmarshal(text, &w) != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
-		return Warming{}, nil // nothing is known then
+		return Warming{}, nil //nolint:nilerr // nothing is known then
 	}
 	return w, nil
 }
