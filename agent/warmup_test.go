@@ -34,7 +34,7 @@ func (w *fakeWarmer) Read(ctx context.Context, run *report.Run, at warm.Mounted,
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	w.then = slices.Clone(w.calls())
+	w.then = w.calls()
 	if o.Mode != config.WarmHot {
 		err = errors.New("more than the hot set")
 	}
@@ -69,7 +69,11 @@ func TestWarmBeforeService(t *testing.T) {
 					tc.change(w, &cfg)
 				}
 				warmer := tc.warmer
-				warmer.calls = func() []string { return w.cloud.calls }
+				warmer.calls = func() []string {
+					w.cloud.mu.Lock()
+					defer w.cloud.mu.Unlock()
+					return slices.Clone(w.cloud.calls)
+				}
 				w.agent.Warm = &warmer
 				waits := w.cloud.group.state != "" && w.cloud.group.state != "InService"
 				start := time.Now()

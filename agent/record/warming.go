@@ -73,8 +73,8 @@ func (d Dir) LoadWarming(source string) (w Warming, err error) {
 	if err != nil {
 		return w, err
 	}
-	if err := json.Unmarshal(text, &w); err != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
-		return Warming{}, nil // nothing is known then
+	if json.Unmarshal(text, &w) != nil || w.HotUnits < 0 || w.Part < 0 || w.Upto < 0 {
+		return Warming{}, nil //nolint:nilerr // nothing is known then
 	}
 	return w, nil
 }

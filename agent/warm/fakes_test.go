@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ type fakeHost struct {
 	space    mountfs.Space
 	hot      []mountfs.Range
 	files    []hotset.File
-	cached   int64 // bytes read through files
+	cached   atomic.Int64 // bytes read through files
 	now      record.Warming
 	claimed  bool
 	mounted  bool
@@ -153,7 +154,7 @@ func (f fakeFiles) ReadCached(path string, inode uint64, b []byte, offset int64)
 	if err != nil || inode != 7 {
 		return 0, mountfs.ErrNotBelow
 	}
-	f.cached += int64(len(b))
+	f.cached.Add(int64(len(b)))
 	return f.device.ReadAt(b, first*blockSize+offset)
 }
 

@@ -197,7 +197,7 @@ func (r *running) take(got read) {
 	} else {
 		r.row += int(got.failed)
 	}
-	if got.n < samplesMax && got.failed == 0 && r.sample != nil {
+	if got.n < samplesMax && got.reads > 0 && got.failed == 0 && r.sample != nil { // of the device
 		r.sample(got.offset, got.first)
 	}
 	r.open[got.n] = got

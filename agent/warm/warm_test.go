@@ -210,13 +210,17 @@ func TestHotFilesRead(t *testing.T) {
 		file := func(path string, inode uint64, start int64) hotset.File {
 			return hotset.File{Path: path, Inode: inode, Ranges: []mountfs.Range{{Length: mib}}, Blocks: []mountfs.Range{{Start: start, Length: mib}}}
 		}
-		h.files = []hotset.File{file("1000", 7, 500*mib), file("gone", 7, 600*mib), file("2000", 8, 700*mib)}
+		h.hot = []mountfs.Range{{Start: 300 * mib, Length: mib / 2}}
+		h.files = []hotset.File{file("3000", 7, 1500*mib), file("4000", 7, 2000*mib), file("1000", 7, 500*mib), file("gone", 7, 600*mib), file("2000", 8, 700*mib)}
 		got, err := h.run(t, Options{Mode: config.WarmHot})
-		if err != nil || got.Warm.Hot.Percent != 100 || got.Warm.Hot.Bytes != 23*mib {
+		if err != nil || got.Warm.Hot.Percent != 100 || got.Warm.Hot.Bytes != 5*mib+mib/2 {
 			t.Fatalf("%+v, %v", got.Warm, err)
 		}
-		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached != mib || read != 23*mib {
-			t.Errorf("%d bytes through files, %d bytes of the device", h.cached, read)
+		if got.Warm.First < 10*got.Warm.Second || got.Warm.Second == 0 {
+			t.Errorf("a first read took %s, a second one %s", got.Warm.First, got.Warm.Second)
+		}
+		if read := mountfs.TotalLength(mountfs.MergeRanges(h.device.read)); h.cached.Load() != 3*mib || read != 5*mib+mib/2 {
+			t.Errorf("%d bytes through files, %d bytes of the device", h.cached.Load(), read)
 		}
 	})
 }

@@ -53,6 +53,7 @@ var allCrashes = []crashes{
 	{name: "snapshot", before: "snapsource up", command: "snapshot", volumes: 1, facts: isUp},
 	{name: "down", before: "snapsource up --role app --stage production", command: "down --delete --role app --stage production",
 		facts: "mounts 0 binds 0 loops 0\nlock free\n", check: hasNoRole},
+	{name: "warm", before: "snapsource up --warm none", command: "warm", volumes: 1, facts: isUp},
 	{name: "prune", prepare: oldAndOrphaned, command: "prune --source INSTANCE --keep 1", facts: "mounts 0 binds 0 loops 0\n", check: isPruned},
 }
 

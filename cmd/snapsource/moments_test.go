@@ -67,6 +67,9 @@ func newMoments() *moments {
 		}
 		m.list = list
 	}
+	// They are this process's, not those of the one that up starts.
+	os.Unsetenv(listMoments)
+	os.Unsetenv(killAtMoment)
 	return m
 }
 

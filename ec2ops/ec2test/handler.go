@@ -66,10 +66,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	s.after(r, hit)
 	writeFaulty(w, hit, func(w http.ResponseWriter) {
 		if err != nil {
-			writeError(w, errorNamespace(r), s.requestID(), err)
+			writeError(w, errorNamespace(action, r.Form.Get("Version")), s.requestID(), err)
 			return
 		}
-		writeBody(w, r, s.requestID(), body)
+		writeBody(w, action, s.requestID(), body)
 	})
 }
 
@@ -181,11 +181,10 @@ func asError(err error) *Error {
 }
 
 // writeBody writes a response in the envelope of its API.
-func writeBody(w http.ResponseWriter, r *http.Request, requestID string, body any) {
-	action := r.Form.Get("Action")
+func writeBody(w http.ResponseWriter, action, requestID string, body any) {
 	var inner strings.Builder
 	if err := xml.NewEncoder(&inner).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: "x"}}); err != nil {
-		writeError(w, errorNamespace(r), requestID, fmt.Errorf("encode the response: %w", err))
+		writeError(w, errorNamespace(action, ""), requestID, fmt.Errorf("encode the response: %w", err))
 		return
 	}
 	content := strings.TrimSuffix(strings.TrimPrefix(inner.String(), "<x>"), "</x>")
@@ -204,13 +203,13 @@ func writeBody(w http.ResponseWriter, r *http.Request, requestID string, body an
 		xml.Header, action, ec2Namespace, requestID, content, action)
 }
 
-// errorNamespace returns the XML namespace of the errors of a request's API; "" for EC2, which has
-// none. It does not depend on whether the API has the action.
-func errorNamespace(r *http.Request) string {
+// errorNamespace returns the namespace of an error's envelope; "" for EC2's own, which has none. An
+// API answers an action that it does not know in its own envelope, too.
+func errorNamespace(action, version string) string {
 	switch {
-	case r.Form.Get("Action") == "GetCallerIdentity":
+	case action == "GetCallerIdentity":
 		return stsNamespace
-	case r.Form.Get("Version") == autoscalingVersion:
+	case groupActions[action] != nil, version == autoscalingVersion:
 		return autoscalingNamespace
 	}
 	return ""
