@@ -5,8 +5,6 @@ import (
 	"math"
 	"os"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // XFS_IOC_GETBMAPX lists a file's extents. Unlike FIEMAP it also does so for directories, and
@@ -108,13 +106,3 @@ func InodesOf(f *os.File) (Inodes, error) {
 // Range returns the cluster of inodes that XFS reads to read the inode with this number: 16 KiB
 // with inodes of 512 bytes.
 func (i Inodes) Range(number uint64) Range { return i.layout.cluster(number) }
-
-// InodeRange returns the cluster of inodes that XFS reads to read that of f; see [Inodes].
-func InodeRange(f *os.File) (Range, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return Range{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
-	}
-	inodes, err := InodesOf(f)
-	return inodes.Range(st.Ino), err
-}

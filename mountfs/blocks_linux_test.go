@@ -160,8 +160,8 @@ func TestBlockRangesOf(t *testing.T) {
 	}
 }
 
-// TestInodeRange: the range holds the inode.
-func TestInodeRange(t *testing.T) {
+// TestInodes: the range holds the inode.
+func TestInodes(t *testing.T) {
 	needRoot(t)
 	for format, args := range spaceFormats {
 		t.Run(format, func(t *testing.T) {
@@ -172,17 +172,19 @@ func TestInodeRange(t *testing.T) {
 				at     Range
 			}
 			var inodes []inode
+			root := open(t, mountpoint)
+			all, err := InodesOf(root)
+			root.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, name := range []string{".", "directory-39", "directory-39/a file with a long name, number 99", "directory-5/a file with a long name, number 1"} {
 				f := open(t, filepath.Join(mountpoint, name))
 				var st unix.Stat_t
 				if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 					t.Fatal(err)
 				}
-				at, err := InodeRange(f)
-				if err != nil {
-					t.Fatal(err)
-				}
-				inodes = append(inodes, inode{st.Ino, at})
+				inodes = append(inodes, inode{st.Ino, all.Range(st.Ino)})
 				f.Close()
 			}
 			unmount(t, mountpoint)

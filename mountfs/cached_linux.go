@@ -18,16 +18,11 @@ const mincoreWindow = 256 << 20
 // counts.
 //
 // On kernels without cachestat(2), before Linux 6.5, it leaves out pages of holes, and takes a second
-// for some 100 GiB of data; see [CachedWithin]. It may move the file's offset.
+// for some 100 GiB of data; when ctx ends, the error is its cause. It may move the file's offset.
 //
 // The caller must be root or the file's owner, else ErrPermission: to others mincore(2) reports
 // every page as cached. (can_do_mincore in the kernel's mm/mincore.c, Linux 5.2)
-func CachedRanges(f *os.File, size int64) ([]Range, error) {
-	return CachedWithin(context.Background(), f, size)
-}
-
-// CachedWithin is CachedRanges until ctx ends.
-func CachedWithin(ctx context.Context, f *os.File, size int64) ([]Range, error) {
+func CachedRanges(ctx context.Context, f *os.File, size int64) ([]Range, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: f.Name(), Err: err}

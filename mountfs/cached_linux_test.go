@@ -43,7 +43,7 @@ func touch(t *testing.T, f *os.File, offsets ...int64) {
 // cachedBothWays returns the cached ranges, the same with cachestat and without.
 func cachedBothWays(t *testing.T, f *os.File, size int64) []Range {
 	t.Helper()
-	got, err := CachedRanges(f, size)
+	got, err := CachedRanges(t.Context(), f, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestCachedSparse(t *testing.T) {
 	})
 	touch(t, f, at...)
 	want := []Range{{0, 4096}, {mincoreWindow - 4096, 8192}, {700 << 30, 4096}, {size - 4096, 4096}}
-	got, err := CachedRanges(f, size)
+	got, err := CachedRanges(t.Context(), f, size)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,10 +152,7 @@ func (*Below) Close() error { return nil }
 func SpaceInUse(string) (Space, error) { return Space{}, unsupported("list the space in use") }
 
 // CachedRanges needs Linux.
-func CachedRanges(*os.File, int64) ([]Range, error) { return nil, unsupported("query the page cache") }
-
-// CachedWithin needs Linux.
-func CachedWithin(context.Context, *os.File, int64) ([]Range, error) {
+func CachedRanges(context.Context, *os.File, int64) ([]Range, error) {
 	return nil, unsupported("query the page cache")
 }
 
@@ -172,9 +169,6 @@ func InodesOf(*os.File) (Inodes, error) { return Inodes{}, unsupported("find ino
 
 // Range returns nothing.
 func (Inodes) Range(uint64) Range { return Range{} }
-
-// InodeRange needs Linux.
-func InodeRange(*os.File) (Range, error) { return Range{}, unsupported("find an inode") }
 
 // Preread needs Linux.
 func Preread(context.Context, Device) error { return unsupported("read ahead of a mount") }

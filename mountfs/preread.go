@@ -2,10 +2,6 @@ package mountfs
 
 import "encoding/binary"
 
-// ebsBlock is the unit in which EBS loads a volume from its snapshot: reading any byte loads the
-// block. (Amazon EBS direct APIs: snapshot blocks are 512 KiB)
-const ebsBlock = 512 << 10
-
 const (
 	// prereadMax bounds the reads before a mount, for file systems of thousands of allocation
 	// groups.
@@ -29,8 +25,8 @@ type prereading struct {
 // add appends the reads for a range, unless its blocks are read already or there are too many.
 func (p *prereading) add(reads []Range, r Range) []Range {
 	for at := r.Start; at < r.End(); {
-		block := at / ebsBlock
-		next := min((block+1)*ebsBlock, r.End())
+		block := at / EBSBlock
+		next := min((block+1)*EBSBlock, r.End())
 		if !p.touched[block] && p.count < prereadMax {
 			p.touched[block] = true
 			p.count++
@@ -57,12 +53,12 @@ func (p *prereading) log() (samples []Range) {
 	}
 	at := log.Start
 	sample := func() {
-		samples = append(samples, Range{at, min(prereadLength, log.End()-at)})
-		p.touched[at/ebsBlock] = true
+		samples = append(samples, Range{at, min(ReadAlignment, log.End()-at)})
+		p.touched[at/EBSBlock] = true
 		p.count++
 	}
-	if log.Length <= prereadLog*ebsBlock {
-		for ; at < log.End(); at = (at/ebsBlock + 1) * ebsBlock {
+	if log.Length <= prereadLog*EBSBlock {
+		for ; at < log.End(); at = (at/EBSBlock + 1) * EBSBlock {
 			sample()
 		}
 		return samples
@@ -100,8 +96,8 @@ const logSector = 512
 
 // sectors appends a read of a sector in each block of a range.
 func (p *prereading) sectors(reads []Range, r Range) []Range {
-	for at := r.Start; at < r.End(); at = (at/ebsBlock + 1) * ebsBlock {
-		reads = p.add(reads, Range{at, min(prereadLength, r.End()-at)})
+	for at := r.Start; at < r.End(); at = (at/EBSBlock + 1) * EBSBlock {
+		reads = p.add(reads, Range{at, min(ReadAlignment, r.End()-at)})
 	}
 	return reads
 }
@@ -127,7 +123,7 @@ func (p *prereading) groups() (headers []Range) {
 		r := p.layout.headers(group)
 		headers = append(headers, r)
 		p.count++
-		for block := r.Start / ebsBlock; block*ebsBlock < r.End(); block++ {
+		for block := r.Start / EBSBlock; block*EBSBlock < r.End(); block++ {
 			p.touched[block] = true
 		}
 	}
@@ -167,17 +163,6 @@ func (p *prereading) roots(reads []Range, group int64, headers []byte) []Range {
 	read(headers[sector:2*sector], agfMagic, agfRoots[:])
 	read(headers[2*sector:3*sector], agiMagic, agiRoots[:])
 	return reads
-}
-
-// prereadLength is the size and alignment of a read: O_DIRECT needs that of a device's logical
-// block, at most 4 KiB.
-const prereadLength = 4 << 10
-
-// aligned widens a range to whole units of O_DIRECT, within a device of size bytes.
-func aligned(r Range, size int64) Range {
-	start := r.Start &^ (prereadLength - 1)
-	end := (r.End() + prereadLength - 1) &^ (prereadLength - 1)
-	return Range{start, min(end, size) - start}
 }
 
 // newPrereading reads the geometry in the superblock at the start of b, for a device of size bytes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -24,19 +23,14 @@ const prereadParallel = 64
 // ErrWrongDevice when the node is another device now, or that it can't be opened. When ctx ends it
 // returns at once; reads that are under way go on in the background until the device answers.
 func Preread(ctx context.Context, d Device) error {
-	fd, err := unix.Open(d.Node, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_DIRECT, 0)
+	r, err := OpenReader(d)
 	if errors.Is(err, unix.EINVAL) {
 		return nil // no O_DIRECT on this device
 	}
 	if err != nil {
-		return fmt.Errorf("read ahead of the mount: open %s: %w", d.Node, err)
+		return fmt.Errorf("read ahead of the mount: %w", err)
 	}
-	disk := &Disk{device: d, file: os.NewFile(uintptr(fd), d.Node)}
-	defer disk.Close() // takes effect after the last read
-	if err := disk.verify(); err != nil {
-		return fmt.Errorf("read ahead of the mount: %s: %w", d.Node, err)
-	}
-	r := reader{disk.file, d.Size}
+	defer r.Close() // takes effect after the last read
 	start := r.readAll(ctx, []Range{{0, min(sectorMax, d.Size)}})
 	if start == nil {
 		return nil
@@ -58,15 +52,9 @@ func Preread(ctx context.Context, d Device) error {
 	return nil
 }
 
-// reader reads a device of size bytes past the page cache.
-type reader struct {
-	file *os.File
-	size int64
-}
-
 // readAll reads all ranges, several at the same time, and returns what they hold: nil for a range
 // that can't be read, and nil for all if ctx ends first.
-func (r reader) readAll(ctx context.Context, ranges []Range) [][]byte {
+func (r *Reader) readAll(ctx context.Context, ranges []Range) [][]byte {
 	read := make([][]byte, len(ranges))
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -77,7 +65,7 @@ func (r reader) readAll(ctx context.Context, ranges []Range) [][]byte {
 				if i >= len(ranges) {
 					return
 				}
-				read[i] = r.read(ranges[i])
+				read[i] = r.readRange(ranges[i])
 			}
 		})
 	}
@@ -94,15 +82,16 @@ func (r reader) readAll(ctx context.Context, ranges []Range) [][]byte {
 	}
 }
 
-// read returns the contents of a range; nil if it can't be read.
-func (r reader) read(of Range) []byte {
-	at := aligned(of, r.size)
+// readRange returns the contents of a range; nil if it can't be read. Its memory is the garbage
+// collector's: nobody waits for the end of a read that goes on in the background.
+func (r *Reader) readRange(of Range) []byte {
+	at := of.Aligned(r.device.Size)
 	if at.Length <= 0 {
 		return nil
 	}
-	b := make([]byte, at.Length+prereadLength)
-	b = b[-uintptr(unsafe.Pointer(unsafe.SliceData(b)))&(prereadLength-1):][:at.Length]
-	if n, err := r.file.ReadAt(b, at.Start); err != nil || n < len(b) {
+	b := make([]byte, at.Length+ReadAlignment)
+	b = b[-uintptr(unsafe.Pointer(unsafe.SliceData(b)))&(ReadAlignment-1):][:at.Length]
+	if n, err := r.ReadAt(b, at.Start); err != nil || n < len(b) {
 		return nil
 	}
 	return b[of.Start-at.Start:]

@@ -19,13 +19,13 @@ func blocksRead(t *testing.T, image string) map[int64]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cached, err := CachedRanges(f, st.Size())
+	cached, err := CachedRanges(t.Context(), f, st.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := map[int64]bool{}
 	for _, r := range cached {
-		for block := r.Start / ebsBlock; block*ebsBlock < r.End(); block++ {
+		for block := r.Start / EBSBlock; block*EBSBlock < r.End(); block++ {
 			blocks[block] = true
 		}
 	}

@@ -54,18 +54,18 @@ func TestPrereadBounds(t *testing.T) {
 			}
 			blocks := map[int64]bool{}
 			for _, r := range reads {
-				r = aligned(r, l.size())
-				block := r.Start / ebsBlock
-				if blocks[block] || r.Length <= 0 || r.Length > sectorMax || r.Start < 0 || r.End() > l.size() || (r.End()-1)/ebsBlock != block {
+				r = r.Aligned(l.size())
+				block := r.Start / EBSBlock
+				if blocks[block] || r.Length <= 0 || r.Length > sectorMax || r.Start < 0 || r.End() > l.size() || (r.End()-1)/EBSBlock != block {
 					t.Errorf("read %v, block %d before: %v", r, block, blocks[block])
 				}
 				blocks[block] = true
 			}
-			if at := l.cluster(root); !blocks[at.Start/ebsBlock] || !blocks[(l.size()-1)/ebsBlock] {
+			if at := l.cluster(root); !blocks[at.Start/EBSBlock] || !blocks[(l.size()-1)/EBSBlock] {
 				t.Errorf("the root directory at %v is not read, or the last sector", at)
 			}
 			for _, root := range []int64{9000, 15000} { // of the AGF and the AGI
-				if at := l.agBlock(1, root); !blocks[at/ebsBlock] {
+				if at := l.agBlock(1, root); !blocks[at/EBSBlock] {
 					t.Errorf("the root of a btree at %d is not read", at)
 				}
 			}
@@ -81,7 +81,7 @@ func wantLog(t *testing.T, l layout, blocks map[int64]bool) {
 	if log.Length == 0 {
 		return
 	}
-	begin, end, n := log.Start/ebsBlock, (log.End()-1)/ebsBlock, int64(0)
+	begin, end, n := log.Start/EBSBlock, (log.End()-1)/EBSBlock, int64(0)
 	for block := begin; block <= end; block++ {
 		if blocks[block] {
 			n++
@@ -90,8 +90,8 @@ func wantLog(t *testing.T, l layout, blocks map[int64]bool) {
 	if !blocks[begin] || !blocks[end] || n < min(end-begin+1, prereadLog) {
 		t.Errorf("%d of %d blocks of the log, the first %v, the last %v", n, end-begin+1, blocks[begin], blocks[end])
 	}
-	step := max(log.Length/prereadLog, ebsBlock)
-	for block := (log.Start + 6*step) / ebsBlock; block <= (log.Start+7*step)/ebsBlock; block++ {
+	step := max(log.Length/prereadLog, EBSBlock)
+	for block := (log.Start + 6*step) / EBSBlock; block <= (log.Start+7*step)/EBSBlock; block++ {
 		if !blocks[block] {
 			t.Errorf("block %d at the log's head is not read", block)
 		}

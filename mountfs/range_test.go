@@ -101,3 +101,16 @@ func checkMerged(t *testing.T, from, ranges []Range, want [space]bool) {
 		}
 	}
 }
+
+func TestAligned(t *testing.T) {
+	for _, tc := range []struct{ in, want Range }{
+		{Range{1, 1}, Range{0, 4096}},
+		{Range{4095, 2}, Range{0, 8192}},
+		{Range{1 << 20, 4096}, Range{1 << 20, 4096}},
+		{Range{2<<20 - 1024, 1024}, Range{2<<20 - 4096, 4096}},
+	} {
+		if got := tc.in.Aligned(2 << 20); got != tc.want {
+			t.Errorf("%v: %v, want %v", tc.in, got, tc.want)
+		}
+	}
+}

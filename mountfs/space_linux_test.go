@@ -172,11 +172,18 @@ func wantCovered(t *testing.T, mountpoint string, s Space) {
 		if missing := SubtractRanges(MergeRanges(blocks), all); len(missing) > 0 {
 			t.Errorf("%s: %v are missing", path, missing)
 		}
-		inode, err := InodeRange(f)
-		if missing := SubtractRanges([]Range{inode}, s.Metadata); len(missing) > 0 {
+		inodes, err := InodesOf(f)
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return err
+		}
+		if missing := SubtractRanges([]Range{inodes.Range(st.Ino)}, s.Metadata); len(missing) > 0 {
 			t.Errorf("inode of %s: %v are no metadata", path, missing)
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

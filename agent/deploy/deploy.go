@@ -66,12 +66,7 @@ func (host) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find
 func (host) Revision(dir string) string                    { return Revision(dir) }
 func (host) Flush(mountpoint string) error                 { return failure.NotRoot(mountfs.Flush(mountpoint)) }
 
-// RecordHotSet does not begin on a file system that is frozen: a write would block this process
-// until the thaw, also after a signal.
 func (host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
-	if err := mountfs.CheckNotFrozen(mountpoint, DefaultFreezeTimeout); err != nil {
-		return hotset.Summary{}, failure.NotRoot(err)
-	}
 	return hotset.Record(ctx, mountpoint, hotset.Options{})
 }
 

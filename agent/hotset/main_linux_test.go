@@ -22,6 +22,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	mountfs.RunGuard() // Record freezes
 	looptest.PrivateMounts()
 	os.Exit(m.Run())
 }

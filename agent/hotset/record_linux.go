@@ -24,6 +24,8 @@ const (
 	// writeTimeout bounds the wait for a record that is being written. On a frozen file system
 	// nothing can be written.
 	writeTimeout = 3 * time.Second
+	// freezeTimeout bounds the freeze by which the kernel shows whether a file system is frozen.
+	freezeTimeout = 10 * time.Second
 )
 
 // Record writes the hot set of the XFS at mountpoint to its record. It walks the file system, in
@@ -36,10 +38,21 @@ const (
 // written any more. Only if the record is being written at that moment, Record waits for that, for
 // some seconds. The call that has no answer goes on in the background.
 //
+// It does not begin on a file system that is frozen, as a write would block this process until the
+// thaw, also after a signal: the error is mountfs.ErrBusy.
+//
 // It needs root: without, the kernel does not say what is cached. If nothing is cached, or the file
 // system is read-only, no record is written, and Summary.Skipped says so. ErrPlace: the place of
 // the record has been prepared by somebody else.
 func Record(ctx context.Context, mountpoint string, o Options) (Summary, error) {
+	if err := mountfs.CheckNotFrozen(mountpoint, freezeTimeout); err != nil {
+		return Summary{}, fmt.Errorf("record the hot set of %s: %w", mountpoint, err)
+	}
+	return record(ctx, mountpoint, o)
+}
+
+// record is Record of a file system that was not frozen a moment ago.
+func record(ctx context.Context, mountpoint string, o Options) (Summary, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &recording{options: o, flushed: make(chan struct{})}

@@ -75,12 +75,16 @@ func (v volume) wantMetadata(s Set, names ...string) {
 		if err != nil {
 			v.t.Fatal(err)
 		}
-		inode, err := mountfs.InodeRange(f)
+		inodes, err := mountfs.InodesOf(f)
 		if err != nil {
 			v.t.Fatal(err)
 		}
-		want := []mountfs.Range{inode}
-		if st, err := f.Stat(); err == nil && st.IsDir() {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			v.t.Fatal(err)
+		}
+		want := []mountfs.Range{inodes.Range(st.Ino)}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			blocks, err := mountfs.BlockRanges(f, nil)
 			if err != nil {
 				v.t.Fatal(err)
@@ -187,8 +191,8 @@ func TestRecordReadOnly(t *testing.T) {
 	}
 }
 
-// TestRecordFrozen: on a file system that is frozen meanwhile, it ends without an answer of the
-// kernel.
+// TestRecordFrozen: it does not begin on a file system that is frozen, and on one that is frozen
+// meanwhile it ends without an answer of the kernel.
 func TestRecordFrozen(t *testing.T) {
 	v := newVolume(t, 320*mib)
 	v.write("file", page)
@@ -210,7 +214,10 @@ func TestRecordFrozen(t *testing.T) {
 			unix.IoctlSetInt(int(root.Fd()), thaw, 0)
 		}
 	}()
-	_, err = Record(t.Context(), v.mountpoint, Options{Limit: 50 * time.Millisecond})
+	if _, err = Record(t.Context(), v.mountpoint, Options{}); !errors.Is(err, mountfs.ErrBusy) {
+		t.Errorf("frozen before: %v", err)
+	}
+	_, err = record(t.Context(), v.mountpoint, Options{Limit: 50 * time.Millisecond})
 	if !errors.Is(err, ErrTooSlow) {
 		t.Errorf("frozen: %v", err)
 	}

@@ -108,7 +108,7 @@ func (w *walk) file(d *directory, f *os.File, path string) {
 		return
 	}
 	w.seen[st.Ino] = true
-	cached, err := mountfs.CachedWithin(w.ctx, f, st.Size)
+	cached, err := mountfs.CachedRanges(w.ctx, f, st.Size)
 	if err != nil {
 		return // it can't be mapped, or ctx has ended
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -135,5 +134,5 @@ func (d Dir) EndWarming(ctx context.Context, source string) error {
 // removeWarming removes what is known of a volume that is taken down. The lock file stays: a
 // process that waits for it would otherwise lock a file that nobody finds.
 func (d Dir) removeWarming(source string) {
-	_ = os.Remove(filepath.Clean(d.warmingFile(source, warmingSuffix))) // without it nothing is known
+	_ = os.Remove(d.warmingFile(source, warmingSuffix)) // without it nothing is known
 }

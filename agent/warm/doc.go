@@ -2,6 +2,6 @@
 // application waits until EBS has loaded a block from S3: first the hot set, then what else the
 // file system uses.
 //
-// warm.go is the flow. A [plan] turns ranges of the device into units of one block each, a [pass]
+// warm.go is the flow. plan.go turns ranges of the device into [units] of one block each, a [pass]
 // reads them side by side, and a [pacer] decides how many at once.
 package warm

@@ -45,7 +45,7 @@ func newFakeDevice(slots int, median time.Duration) *fakeDevice {
 }
 
 func (d *fakeDevice) ReadAt(b []byte, offset int64) (int, error) {
-	at := offset / blockSize
+	at := offset / mountfs.EBSBlock
 	d.mu.Lock()
 	if d.fail != nil {
 		if err := d.fail(offset); err != nil {
@@ -155,7 +155,7 @@ func (f fakeFiles) ReadCached(path string, inode uint64, b []byte, offset int64)
 		return 0, mountfs.ErrNotBelow
 	}
 	f.cached.Add(int64(len(b)))
-	return f.device.ReadAt(b, first*blockSize+offset)
+	return f.device.ReadAt(b, first*mountfs.EBSBlock+offset)
 }
 
 func (fakeFiles) Close() error { return nil }

@@ -32,17 +32,10 @@ func (Host) HotSet(mountpoint string, deviceSize int64) (hotset.Set, bool, error
 	return hotset.Load(mountpoint, deviceSize)
 }
 
-// RecordHotSet implements [Kernel]. On a file system that is frozen a write would block this process
-// until the thaw, also after a signal: the error is mountfs.ErrBusy.
+// RecordHotSet implements [Kernel].
 func (Host) RecordHotSet(ctx context.Context, mountpoint string) (hotset.Summary, error) {
-	if err := mountfs.CheckNotFrozen(mountpoint, freezeTimeout); err != nil {
-		return hotset.Summary{}, err
-	}
 	return hotset.Record(ctx, mountpoint, hotset.Options{ByHand: true, Limit: byHandLimit})
 }
-
-// freezeTimeout bounds the freeze by which the kernel shows whether a file system is frozen.
-const freezeTimeout = 10 * time.Second
 
 // byHandLimit is how long a record by hand may take: nobody waits for a snapshot.
 const byHandLimit = time.Minute

@@ -237,7 +237,7 @@ func (p *pass) readUnit(j job, b []byte) read {
 		if part.file != nil && p.readFile(part, b) {
 			continue
 		}
-		r := aligned(part.Range, p.size)
+		r := part.Aligned(p.size)
 		for r.Length > 0 {
 			n := min(r.Length, chunkSize)
 			start := time.Now()

@@ -59,7 +59,7 @@ func TestPassFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newFakeDevice(64, 20*time.Millisecond)
 		d.fail = func(offset int64) error {
-			if offset/blockSize%10 == 3 {
+			if offset/mountfs.EBSBlock%10 == 3 {
 				return unix.EIO
 			}
 			return nil

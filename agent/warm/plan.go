@@ -5,11 +5,6 @@ import (
 	"snapsource/mountfs"
 )
 
-// blockSize is the unit in which EBS stores snapshots, in bytes. (ListSnapshotBlocks, API
-// reference) Reads of one block follow each other: the first one loads it, and a second one side
-// by side would wait for the same block.
-const blockSize = 512 << 10
-
 // part is a range of the device. If it belongs to a file of the hot set, it is read through that
 // file, into the page cache: then the application finds it in memory, and the volume's throughput
 // is used for it once, not twice.
@@ -19,7 +14,8 @@ type part struct {
 	at   int64        // where in the file
 }
 
-// unit is what is to be read of one block: at least one part.
+// unit is what is to be read of one block of EBS: at least one part. Reads of one block follow each
+// other: the first one loads it, and a second one side by side would wait for the same block.
 type unit []part
 
 // bytes returns the length of the unit's ranges.
@@ -97,16 +93,21 @@ func (b *byUse) add(p part) {
 	}
 }
 
+// joined returns the units, with small gaps joined.
+func (b *byUse) joined() []unit {
+	for i := range b.units {
+		b.units[i] = joinGaps(b.units[i])
+	}
+	return b.units
+}
+
 // hotMetadata returns the units of what is needed to open the files of a hot set.
 func hotMetadata(set hotset.Set, deviceSize int64) []unit {
 	all := newByUse(deviceSize)
 	for _, r := range set.Metadata {
 		all.add(part{Range: r})
 	}
-	for i := range all.units {
-		all.units[i] = joinGaps(all.units[i])
-	}
-	return all.units
+	return all.joined()
 }
 
 // hotFiles returns the units of the files of a hot set. Up to so many bytes are read into the page
@@ -128,10 +129,7 @@ func hotFiles(set hotset.Set, deviceSize, memory int64) []unit {
 			all.add(p)
 		}
 	}
-	for i := range all.units {
-		all.units[i] = joinGaps(all.units[i])
-	}
-	return all.units
+	return all.joined()
 }
 
 // located returns the parts of a file whose ranges have as many bytes as its blocks.
@@ -188,18 +186,10 @@ func sequence(list []unit) units {
 	}
 }
 
-func block(r mountfs.Range) int64 { return r.Start / blockSize }
+func block(r mountfs.Range) int64 { return r.Start / mountfs.EBSBlock }
 
 // cutAtBlock returns the part of a range in its first block, and the rest.
 func cutAtBlock(r mountfs.Range) (first, rest mountfs.Range) {
-	n := min(r.Length, blockSize-r.Start%blockSize)
+	n := min(r.Length, mountfs.EBSBlock-r.Start%mountfs.EBSBlock)
 	return mountfs.Range{Start: r.Start, Length: n}, mountfs.Range{Start: r.Start + n, Length: r.Length - n}
-}
-
-// aligned returns the smallest range that contains r and that a direct read accepts, on a device
-// of size bytes.
-func aligned(r mountfs.Range, size int64) mountfs.Range {
-	start := r.Start / mountfs.ReadAlignment * mountfs.ReadAlignment
-	end := (r.End() + mountfs.ReadAlignment - 1) / mountfs.ReadAlignment * mountfs.ReadAlignment
-	return mountfs.Range{Start: start, Length: min(end, size) - start}
 }

@@ -91,16 +91,3 @@ func TestHotFiles(t *testing.T) {
 		t.Errorf("%d bytes of a device of 16 MiB", bytes)
 	}
 }
-
-func TestAligned(t *testing.T) {
-	for _, tc := range []struct{ in, want mountfs.Range }{
-		{mountfs.Range{Start: 1, Length: 1}, mountfs.Range{Start: 0, Length: 4096}},
-		{mountfs.Range{Start: 4095, Length: 2}, mountfs.Range{Start: 0, Length: 8192}},
-		{mountfs.Range{Start: 1 << 20, Length: 4096}, mountfs.Range{Start: 1 << 20, Length: 4096}},
-		{mountfs.Range{Start: 2<<20 - 1024, Length: 1024}, mountfs.Range{Start: 2<<20 - 4096, Length: 4096}},
-	} {
-		if got := aligned(tc.in, 2<<20); got != tc.want {
-			t.Errorf("%v: %v, want %v", tc.in, got, tc.want)
-		}
-	}
-}

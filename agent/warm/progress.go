@@ -9,12 +9,9 @@ import (
 	"snapsource/agent/report"
 )
 
-// progress is how far this run, and those that it continues, have read.
-type progress struct{ record.Warming }
-
 // done reports whether all of a mode was read.
-func (p progress) done(mode string) bool {
-	return !p.Ended.IsZero() && (p.Mode == mode || p.Mode == config.WarmAll)
+func done(w record.Warming, mode string) bool {
+	return !w.Ended.IsZero() && (w.Mode == mode || w.Mode == config.WarmAll)
 }
 
 // resume loads how far an earlier run has read this volume.
@@ -23,12 +20,10 @@ func (s *warming) resume(mode string) {
 	if err != nil || w.Volume != s.Record.Volume || s.options.Again {
 		w = record.Warming{Volume: s.Record.Volume, Began: time.Now()}
 	}
-	if (progress{w}).done(mode) {
-		s.now = progress{w}
-		return
+	if !done(w, mode) {
+		w.Mode, w.Ended, w.Error = mode, time.Time{}, ""
 	}
-	w.Mode, w.Ended, w.Error = mode, time.Time{}, ""
-	s.now = progress{w}
+	s.now = w
 }
 
 // shown is the progress that a person sees.

@@ -91,7 +91,7 @@ func (w *Warm) Read(ctx context.Context, run *report.Run, at Mounted, o Options)
 	}
 	defer release() //nolint:errcheck // the kernel releases it with the process at the latest
 	s := &warming{Warm: w, Mounted: at, run: run, options: o}
-	if s.resume(mode); s.now.done(mode) {
+	if s.resume(mode); done(s.now, mode) {
 		run.Note(at.Record.Volume + " was read before, until " + s.now.Ended.UTC().Format(time.RFC3339) + "; --again reads it once more")
 		return nil
 	}
@@ -107,7 +107,7 @@ func Wanted(store Store, source, mode string) bool {
 	}
 	less, _ := decide(mode, r)
 	w, err := store.LoadWarming(source)
-	return less != config.WarmNone && err == nil && (w.Volume != r.Volume || !progress{w}.done(less))
+	return less != config.WarmNone && err == nil && (w.Volume != r.Volume || !done(w, less))
 }
 
 // decide returns what is to be read of a volume, and why it is less than what was asked for.
@@ -133,8 +133,8 @@ type warming struct {
 	options Options
 
 	reader  Reader
-	files   Files // nil but while the hot set is read
-	now     progress
+	files   Files          // nil but while the hot set is read
+	now     record.Warming // how far this run, and those that it continues, have read
 	samples []sample
 }
 
@@ -144,7 +144,7 @@ func (s *warming) read(ctx context.Context, mode string) (err error) {
 		return failure.NotRoot(err)
 	}
 	defer s.reader.Close()
-	defer func() { s.run.Report.Warm = report.WarmingOf(s.now.Warming, false) }()
+	defer func() { s.run.Report.Warm = report.WarmingOf(s.now, false) }()
 	hot, err := s.readHot(ctx)
 	if err == nil && mode == config.WarmAll {
 		err = s.readUsed(ctx, hot)
@@ -295,5 +295,5 @@ func (s *warming) pass(ctx context.Context, step *report.Running, next units, am
 
 func (s *warming) save() error {
 	s.now.Updated = time.Now()
-	return s.Store.SaveWarming(s.Record.Source, s.now.Warming)
+	return s.Store.SaveWarming(s.Record.Source, s.now)
 }

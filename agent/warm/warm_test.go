@@ -102,7 +102,7 @@ func TestResume(t *testing.T) {
 				t.Fatal(err)
 			}
 			total, different := mountfs.TotalLength(h.device.read), mountfs.TotalLength(mountfs.MergeRanges(h.device.read))
-			if different != 110*mib || total-different > 2*mostInFlight*blockSize {
+			if different != 110*mib || total-different > 2*mostInFlight*mountfs.EBSBlock {
 				t.Errorf("after %s: %d MiB, %d MiB twice", after, different/mib, (total-different)/mib)
 			}
 			if w := h.now; w.Ended.IsZero() || w.Hot.Bytes < 20*mib || w.Used.Percent() != 100 {

@@ -140,6 +140,21 @@ func (w *World) remember(key, resource string, c *call) {
 	}
 }
 
+// changeTemplate does something with the template that a call names.
+func (s *Server) changeTemplate(c *call, r templateRef, do func(*World, *Template) error) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return s.store.Update(c.ctx, func(w *World) error {
+		t, err := w.template(r)
+		if err != nil {
+			return err
+		}
+		c.resource = t.ID
+		return do(w, t)
+	})
+}
+
 // templateToken returns the key of a call's client token.
 func (c *call) templateToken() string {
 	token := c.text("ClientToken")
@@ -198,19 +213,11 @@ func (s *Server) createTemplateVersion(c *call) (any, error) {
 	key, ref := c.templateToken(), c.template("")
 	source, description := c.text("SourceVersion"), c.text("VersionDescription")
 	given := c.launchData("LaunchTemplateData.")
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	if !given.given() && source == "" {
-		return nil, missing("LaunchTemplateData")
+		c.fail(missing("LaunchTemplateData"))
 	}
 	var answer templateVersionAnswer
-	err := s.store.Update(c.ctx, func(w *World) error {
-		t, err := w.template(ref)
-		if err != nil {
-			return err
-		}
-		c.resource = t.ID
+	err := s.changeTemplate(c, ref, func(w *World, t *Template) error {
 		number, err := w.known(key, c)
 		if err != nil {
 			return err
@@ -246,20 +253,13 @@ func (s *Server) createTemplateVersion(c *call) (any, error) {
 func (s *Server) modifyTemplate(c *call) (any, error) {
 	c.templateToken() // a second call with the same parameters has no effect anyway
 	ref, number := c.template(""), c.required("SetDefaultVersion")
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	var answer templateAnswer
-	err := s.store.Update(c.ctx, func(w *World) error {
-		t, err := w.template(ref)
-		if err != nil {
-			return err
-		}
+	err := s.changeTemplate(c, ref, func(_ *World, t *Template) error {
 		v, err := t.numbered(number)
 		if err != nil {
 			return err
 		}
-		t.Default, c.resource = v.Number, t.ID
+		t.Default = v.Number
 		answer.Template = t.wire()
 		return nil
 	})
@@ -268,16 +268,8 @@ func (s *Server) modifyTemplate(c *call) (any, error) {
 
 func (s *Server) deleteTemplate(c *call) (any, error) {
 	ref := c.template("")
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	var answer templateAnswer
-	err := s.store.Update(c.ctx, func(w *World) error {
-		t, err := w.template(ref)
-		if err != nil {
-			return err
-		}
-		c.resource = t.ID
+	err := s.changeTemplate(c, ref, func(w *World, t *Template) error {
 		delete(w.Templates, t.ID)
 		answer.Template = t.wire()
 		return nil
@@ -299,16 +291,8 @@ func (s *Server) deleteTemplateVersions(c *call) (any, error) {
 	case slices.ContainsFunc(numbers, func(n string) bool { _, err := strconv.ParseInt(n, 10, 64); return err != nil }):
 		c.fail(fail("InvalidParameterValue", "The versions to delete must be version numbers."))
 	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	var answer deletedVersionsAnswer
-	err := s.store.Update(c.ctx, func(w *World) error {
-		t, err := w.template(ref)
-		if err != nil {
-			return err
-		}
-		c.resource = t.ID
+	err := s.changeTemplate(c, ref, func(_ *World, t *Template) error {
 		for _, number := range numbers {
 			n, _ := strconv.ParseInt(number, 10, 64) // checked above
 			item := deletedVersionItem{ID: t.ID, Name: t.Name, Number: n}
