@@ -97,6 +97,7 @@ func attachmentsOf(list []types.VolumeAttachment) []Attachment {
 			Device:              aws.ToString(a.Device),
 			State:               string(a.State),
 			DeleteOnTermination: aws.ToBool(a.DeleteOnTermination),
+			Time:                aws.ToTime(a.AttachTime),
 		})
 	}
 	return all

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -25,6 +26,23 @@ const (
 	TagStarted   = "snapsource:started"   // on volumes: the last start after a stop at which newer releases were checked for
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made
 )
+
+// A launch template's volume tags are put on all volumes of a launch, so that of a template
+// that has several sources name them all: the values of TagSource and TagSnapshot are then lists,
+// separated by blanks. A source's name has no blank in it.
+
+// TagValues returns the values that a tag of a volume holds.
+func TagValues(tag string) []string { return strings.Fields(tag) }
+
+// JoinTagValues is the reverse of [TagValues].
+func JoinTagValues(values []string) string { return strings.Join(values, " ") }
+
+// PublishedFor says whether the volume's tags are those of a launch template that names its snapshot
+// as a release of the source. All volumes of a launch have the same tags, the root volume too, but
+// only the source's has that snapshot.
+func (v Volume) PublishedFor(source string) bool {
+	return v.SnapshotID != "" && slices.Contains(TagValues(v.Tags[TagSource]), source) && slices.Contains(TagValues(v.Tags[TagSnapshot]), v.SnapshotID)
+}
 
 // Tag adds tags to one resource (a volume, snapshot or instance id); tags with other keys
 // stay.

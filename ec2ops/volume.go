@@ -40,6 +40,7 @@ type Attachment struct {
 	Device              string // EC2's device name: "/dev/sdf"
 	State               string // attaching, attached, detaching, detached, busy
 	DeleteOnTermination bool
+	Time                time.Time // when the attachment was requested; zero if unknown
 }
 
 // Volume is an EBS volume.
