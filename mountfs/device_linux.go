@@ -206,10 +206,12 @@ func attributeText(b []byte) string { return strings.Trim(string(b), " \x00\n\t"
 // [amazon-ec2-utils ebsnvme]
 func serialOf(id string) string { return strings.Replace(id, "-", "", 1) }
 
+const linkPrefix = "nvme-Amazon_Elastic_Block_Store_"
+
 // linksOf returns the names that udev gives a volume under /dev/disk/by-id: two by
 // systemd's 60-persistent-storage.rules, one by amazon-ec2-utils.
 func linksOf(id string) []string {
-	name := "nvme-Amazon_Elastic_Block_Store_" + serialOf(id)
+	name := linkPrefix + serialOf(id)
 	return []string{name, name + "_1", name + "-ns-1"}
 }
 

@@ -23,7 +23,7 @@ const (
 
 // tree is a made-up host.
 type tree struct {
-	t    *testing.T
+	t    testing.TB
 	host Host
 }
 

@@ -33,6 +33,14 @@ func Find(Volume) (Device, error) { return Device{}, unsupported("find a device"
 // Find needs Linux.
 func (Host) Find(Volume) (Device, error) { return Device{}, unsupported("find a device") }
 
+// VolumeDevices needs Linux.
+func VolumeDevices() ([]VolumeDevice, error) { return nil, unsupported("list the devices of volumes") }
+
+// VolumeDevices needs Linux.
+func (Host) VolumeDevices() ([]VolumeDevice, error) {
+	return nil, unsupported("list the devices of volumes")
+}
+
 // NewWaiter returns a Waiter whose Wait needs Linux.
 func NewWaiter(Volume) *Waiter { return &Waiter{} }
 

@@ -1,0 +1,8 @@
+package mountfs
+
+// VolumeDevice is an EBS volume whose device the kernel shows.
+type VolumeDevice struct {
+	Volume string // "vol-0123456789abcdef0"
+	Name   string // EC2's device name, "/dev/sdf", as the volume's NVMe controller reports it; "" if it does not
+	Device Device
+}
