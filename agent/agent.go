@@ -42,6 +42,7 @@ func NewCloud(c *ec2ops.Client) Cloud { return Cloud{c, c, c, c, c, c, c} }
 // Metadata is the instance metadata service.
 type Metadata interface {
 	Identify(ctx context.Context, waiting func(reason string)) (ec2ops.Identity, error)
+	LaunchDevices(ctx context.Context) (d ec2ops.LaunchDevices, known bool)
 }
 
 // Snapshots are the snapshots that a launch chooses from.
@@ -54,6 +55,7 @@ type Snapshots interface {
 // Volumes are EC2's volumes.
 type Volumes interface {
 	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
+	Attached(ctx context.Context, instanceID string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)
 	WaitVolume(ctx context.Context, id string, pace ec2ops.PollSchedule, done func(ec2ops.Volume) (bool, error), onPoll func(ec2ops.Volume)) (ec2ops.Volume, error)
@@ -82,6 +84,8 @@ type Host struct {
 // Devices are the kernel's block devices.
 type Devices interface {
 	Find(v mountfs.Volume) (mountfs.Device, error)
+	// VolumeDevices are the volumes whose devices the kernel shows.
+	VolumeDevices() ([]mountfs.VolumeDevice, error)
 	// Watch starts listening for the volume's device. Wait first checks whether the device
 	// already exists, so no event is missed.
 	Watch(v mountfs.Volume) (Watch, error)

@@ -48,7 +48,7 @@ func (l *launch) withholdRoles(ctx context.Context, obs observed) error {
 	if l.cfg.Roles.None() || !anyUnmounted(obs.targets) {
 		return nil
 	}
-	tags, err := l.roles.Shown(ctx, obs.device, obs.choice.volume == nil)
+	tags, err := l.roles.Shown(ctx, obs.device, obs.choice.volume == nil || obs.choice.arrived)
 	if err != nil || tags == nil {
 		return err
 	}

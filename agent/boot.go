@@ -79,7 +79,14 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
-	obs, err := l.survey(ctx)
+	asked := l.ask(ctx)
+	early := l.mountEarly(ctx, asked)
+	defer func() {
+		if err != nil && early.complete && !at.complete {
+			l.unmountEarly(ctx, early)
+		}
+	}()
+	obs, err := l.survey(ctx, asked, &early)
 	if err != nil {
 		return at, nil, err
 	}
@@ -99,21 +106,29 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 	if err != nil {
 		return at, nil, err
 	}
-	at.listed = obs.snapshots
+	at.listed, at.others = obs.snapshots, obs.others
 	if at.attached, err = l.attach(ctx, at.placed); err != nil {
 		return at, nil, err
 	}
-	if err := l.inspect(ctx, at.attached); err != nil {
-		return at, nil, err
-	}
-	if at.mounted, err = l.mount(at.attached, obs.targets); err != nil {
-		return at, nil, err
+	if early.of(at.attached) {
+		at.byThisRun, at.complete = true, true
+	} else if at.mounted, err = l.inspectAndMount(ctx, at.attached, obs.targets); err != nil {
+		return at, refusedArrival(at.placed, err), err
 	}
 	return l.announce(ctx, at.mounted)
 }
 
-// announce waits for the background calls, adds the roles, checks again for newer releases,
-// completes the launch hook, and saves the record.
+// inspectAndMount is two steps.
+func (l *launch) inspectAndMount(ctx context.Context, a attached, targets []mountfs.Target) (at mounted, err error) {
+	at.attached = a
+	if err := l.inspect(ctx, a); err != nil {
+		return at, err
+	}
+	return l.mount(a, targets)
+}
+
+// announce waits for the background calls, adds the roles, checks again for newer releases, notes
+// that in the volume's tags, completes the launch hook, and saves the record.
 func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *superseded, err error) {
 	at.mounted = m
 	s := l.Begin(report.Announce)
@@ -131,7 +146,7 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *
 	if stale, err = l.checkFreshness(ctx, at.placed); err != nil || stale != nil {
 		return at, stale, err
 	}
-	if err := l.noteStart(ctx, at.volume); err != nil {
+	if err := l.noteLaunch(ctx, at.placed); err != nil {
 		return at, nil, err
 	}
 	if err := l.completeHook(ctx, s, m); err != nil {
@@ -156,6 +171,11 @@ func (l *launch) startOver(ctx context.Context, at announced, stale *superseded)
 	if err := l.withdraw(ctx, mark, at.rolesAdded); err != nil {
 		return err
 	}
+	if stale.arrived {
+		if err := l.discard(ctx, stale); err != nil {
+			return err
+		}
+	}
 	if l.cfg.Stale == config.StaleWait && stale.newer.ID != "" {
 		if err := l.waitCompleted(ctx, stale.newer); err != nil {
 			return err
@@ -171,7 +191,7 @@ func (l *launch) startOver(ctx context.Context, at announced, stale *superseded)
 // vanished reports whether an attempt failed because the adopted volume no longer exists,
 // though EC2 still lists it.
 func (l *launch) vanished(at announced, err error) bool {
-	return at.origin == adopted && isGone(err, at.volume.ID) && !l.isGone(at.volume.ID)
+	return (at.origin == adopted || at.origin == arrived) && isGone(err, at.volume.ID) && !l.isGone(at.volume.ID)
 }
 
 // supported fails early on an unsupported kernel, before any wait for the metadata service.

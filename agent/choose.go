@@ -17,13 +17,15 @@ import (
 	"snapsource/ec2ops"
 )
 
-// choice is what a run starts from: the volume of an earlier run, else a snapshot, else
-// nothing (a blank volume).
+// choice is what a run starts from: the volume of an earlier run, or one that came with the
+// launch, else a snapshot, else nothing (a blank volume).
 type choice struct {
 	volume     *ec2ops.Volume
+	arrived    bool // the volume came with the launch, and no run has claimed it
 	snapshot   *ec2ops.Snapshot
 	sizeGiB    int32           // of the volume to create
 	failed     []ec2ops.Volume // our volumes in the state error, to be deleted
+	discarded  []ec2ops.Volume // came with the launch, and an earlier run decided to delete them
 	missing    time.Time       // when EC2 first listed the snapshot but did not find it
 	duplicates []ec2ops.Volume // further volumes with the same tags; there should be none
 }
@@ -31,6 +33,8 @@ type choice struct {
 // String describes the choice for people.
 func (c choice) String() string {
 	switch {
+	case c.volume != nil && c.arrived:
+		return c.volume.SnapshotID + ", the newest, on " + c.volume.ID
 	case c.volume != nil:
 		return c.volume.ID + ", of an earlier run"
 	case c.snapshot != nil:
@@ -50,6 +54,8 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 		case v.Tags[ec2ops.TagSource] != source || v.Tags[ec2ops.TagInstance] != instanceID || v.Gone():
 		case v.State == ec2ops.VolumeError:
 			c.failed = append(c.failed, v)
+		case v.Tags[ec2ops.TagDiscarded] != "":
+			c.discarded = append(c.discarded, v)
 		default:
 			live = append(live, v)
 		}
@@ -97,14 +103,17 @@ func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *sup
 	s := l.Begin(report.Choose)
 	defer func() { l.endStep(s, stale, &err) }()
 	c = obs.choice
-	if l.needsSnapshots(c.volume) {
+	if c.arrived || l.needsSnapshots(c.volume) {
 		snapshots, err := l.snapshots(ctx, s, obs)
 		if err != nil {
 			return c, nil, err
 		}
-		if c.volume != nil {
+		switch {
+		case c.arrived:
+			stale, err = l.checkArrived(ctx, *c.volume, snapshots)
+		case c.volume != nil:
 			stale, err = l.checkEarlierVolume(ctx, *c.volume, snapshots)
-		} else {
+		default:
 			err = l.chooseSnapshot(ctx, s, &c, snapshots)
 		}
 		if err != nil || stale != nil {

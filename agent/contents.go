@@ -52,6 +52,7 @@ func (l *launch) inspect(ctx context.Context, at attached) (err error) {
 		s.Detail = "blank, formatted as XFS"
 	} else {
 		s.Detail = describeXFS(contents)
+		l.noteCopies(at.others, contents.XFS.UUID)
 		ours = contents.XFS.UUID == uuid && at.volume.SnapshotID == ""
 		if err := l.preread(ctx, at); err != nil {
 			return err

@@ -13,6 +13,12 @@ import (
 
 // create creates the volume, or adopts the one of an earlier run.
 func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
+	for _, v := range c.discarded {
+		if err := l.takeDown(ctx, v, true); err != nil {
+			return p, err
+		}
+		l.gone = append(l.gone, v)
+	}
 	s := l.Begin(report.Create)
 	defer s.End(&err)
 	defer l.InEC2()()
@@ -29,6 +35,9 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 		p, err = l.makeVolume(ctx, s, c)
 	} else {
 		p, err = l.adopt(ctx, s, *c.volume)
+		if c.arrived {
+			p.origin = arrived
+		}
 	}
 	if err != nil {
 		return p, err
@@ -44,6 +53,8 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 // String describes for people what was created.
 func (p placed) String() string {
 	switch v := p.volume; {
+	case p.origin == arrived:
+		return v.ID + " came with the launch, " + v.Type
 	case p.origin != created:
 		return "nothing to create"
 	case v.SnapshotID != "":

@@ -38,6 +38,11 @@ type fakeCloud struct {
 	createTakes  time.Duration
 	attachTakes  time.Duration
 	identifyErr  error
+	launched     ec2ops.LaunchDevices // in the metadata service
+	launchTime   time.Time
+	noMapping    bool   // which does not show them
+	hidden       string // a snapshot that is missing from lists until shownAt
+	shownAt      time.Time
 	group        fakeGroup
 
 	snapshotTakes time.Duration
@@ -105,7 +110,27 @@ func (c *fakeCloud) Identify(_ context.Context, _ func(string)) (ec2ops.Identity
 	if c.isDead() {
 		return ec2ops.Identity{}, errKilled
 	}
-	return theInstance, c.identifyErr
+	self := theInstance
+	if !c.launchTime.IsZero() {
+		self.Launched = c.launchTime
+	}
+	return self, c.identifyErr
+}
+
+func (c *fakeCloud) LaunchDevices(context.Context) (ec2ops.LaunchDevices, bool) {
+	return c.launched, !c.noMapping
+}
+
+func (c *fakeCloud) Attached(ctx context.Context, instanceID string) (all []ec2ops.Volume, err error) {
+	err = c.call(ctx, "DescribeVolumes attached", func() error {
+		for _, v := range c.volumes {
+			if _, ok := v.AttachmentTo(instanceID); ok && !time.Now().Before(v.invisible) {
+				all = append(all, c.now(v))
+			}
+		}
+		return nil
+	})
+	return all, err
 }
 
 func (c *fakeCloud) VolumesOf(ctx context.Context, source string) (all []ec2ops.Volume, err error) {

@@ -34,6 +34,7 @@ type fakeHost struct {
 	noMkfs           bool
 	preread          []string // nodes of devices
 	noDevice         bool
+	vendorBytes      bool // the NVMe controllers say EC2's device names
 	formatted        []string
 	made             []string // directories that binds made
 	lockErr          error
@@ -104,6 +105,21 @@ func (h *fakeHost) Find(ref mountfs.Volume) (mountfs.Device, error) {
 		size = v.Bytes()
 	}
 	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size, By: "serial"}, nil
+}
+
+func (h *fakeHost) VolumeDevices() (all []mountfs.VolumeDevice, err error) {
+	for _, v := range h.cloud.live() {
+		d, err := h.Find(mountfs.Volume{ID: v.ID})
+		if err != nil {
+			continue
+		}
+		shown := mountfs.VolumeDevice{Volume: v.ID, Device: d}
+		if h.vendorBytes {
+			shown.Name = v.Attachments[0].Device
+		}
+		all = append(all, shown)
+	}
+	return all, nil
 }
 
 type fakeWatch struct {

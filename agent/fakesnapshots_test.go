@@ -28,7 +28,7 @@ func (c *fakeCloud) SnapshotByID(ctx context.Context, id string) (s ec2ops.Snaps
 func (c *fakeCloud) SnapshotsTagged(ctx context.Context, key, value string) (all []ec2ops.Snapshot, err error) {
 	err = c.call(ctx, "DescribeSnapshots", func() error {
 		for _, s := range c.snapshots {
-			if s.Tags[key] == value {
+			if s.Tags[key] == value && (s.ID != c.hidden || time.Now().After(c.shownAt)) {
 				all = append(all, s)
 			}
 		}

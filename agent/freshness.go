@@ -20,6 +20,7 @@ type superseded struct {
 	withdrawn string          // why the volume's snapshot is no longer a release
 	always    bool            // start over regardless of the policy
 	none      error           // why no release can replace it; nil: one can
+	arrived   bool            // the volume came with the launch
 
 	failed error // of the step that found it; nil: the run starts over
 }
@@ -27,6 +28,9 @@ type superseded struct {
 // String describes it for people.
 func (o *superseded) String() string {
 	from := fmt.Sprintf("%s is from %s", o.volume.ID, o.volume.SnapshotID)
+	if o.arrived {
+		from = fmt.Sprintf("%s, which came with the launch, is from %s", o.volume.ID, o.volume.SnapshotID)
+	}
 	if o.volume.SnapshotID == "" {
 		from = o.volume.ID + " began blank"
 	}
@@ -62,7 +66,7 @@ func (l *launch) supersededBy(ctx context.Context, all []ec2ops.Snapshot, p plac
 	if newer, found := c.NewerThan(v); found {
 		return &superseded{volume: v, newer: newer}, nil
 	}
-	if _, listed := c.Holds(v); !listed && p.origin != created {
+	if _, listed := c.Holds(v); !listed && !p.origin.launched() {
 		all, err := releases.All(ctx, l.cloud.Snapshots, l.src.Name)
 		if err != nil {
 			return nil, err
@@ -92,7 +96,7 @@ func (l *launch) withdrawn(ctx context.Context, p placed, c releases.Catalogue) 
 	if held, listed := c.Holds(v); listed {
 		return releases.Withdrawn(l.src.Name, &held), nil
 	}
-	if v.SnapshotID == "" || p.origin != created {
+	if v.SnapshotID == "" || !p.origin.launched() {
 		return "", nil
 	}
 	own, known, err := l.cloud.Snapshots.SnapshotByID(ctx, v.SnapshotID)
@@ -219,7 +223,7 @@ func (l *launch) unannounced(v ec2ops.Volume) bool {
 func (l *launch) markLaunch(p placed) (unannounced bool, err error) {
 	v := p.volume
 	blank := v.SnapshotID == "" && p.origin != created
-	if blank || p.origin != created && !l.unannounced(v) && !releases.StartedSince(v, l.Self) {
+	if blank || !p.origin.launched() && !l.unannounced(v) && !releases.StartedSince(v, l.Self) {
 		return false, nil
 	}
 	if l.marked(v) {
@@ -261,14 +265,19 @@ func (l *launch) checkFreshness(ctx context.Context, p placed) (*superseded, err
 	return nil, nil
 }
 
-// noteStart tags a volume that is older than the instance's last start: the launch has
-// checked for newer releases, and later deployments reach the instance.
-func (l *launch) noteStart(ctx context.Context, v ec2ops.Volume) error {
-	if !releases.StartedSince(v, l.Self) {
+// noteLaunch tags a volume of which this launch has checked for newer releases, so that later
+// deployments reach the instance in place: it claims one that arrived, and notes the start on one that
+// is older than the instance's last start.
+func (l *launch) noteLaunch(ctx context.Context, p placed) error {
+	started := releases.StartedSince(p.volume, l.Self)
+	if p.origin != arrived && !started {
 		return nil
 	}
 	defer l.InEC2()()
-	err := l.cloud.Volumes.Tag(ctx, v.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(l.Self)})
+	if p.origin == arrived {
+		return l.claim(ctx, p.volume)
+	}
+	err := l.cloud.Volumes.Tag(ctx, p.volume.ID, map[string]string{ec2ops.TagStarted: releases.StartTag(l.Self)})
 	if err != nil && ctx.Err() == nil { // the policy of the instance's role may be for an older version
 		l.Note("the next reboot will be treated like a start: " + failure.Line(err))
 		return nil

@@ -16,12 +16,13 @@ func NewHost(dir record.Dir) Host { return Host{kernel{}, kernel{}, kernel{}, di
 // kernel implements [Devices], [Mounter] and [Mounted] by mountfs.
 type kernel struct{}
 
-func (kernel) Mounts() ([]mountfs.Mount, error)              { return mountfs.Mounts() }
-func (kernel) Find(v mountfs.Volume) (mountfs.Device, error) { return mountfs.Find(v) }
-func (kernel) MkfsPath() (string, error)                     { return mountfs.MkfsPath() }
-func (kernel) Watch(v mountfs.Volume) (Watch, error)         { return mountfs.NewWaiter(v), nil }
-func (kernel) Holders(d mountfs.Device) ([]string, error)    { return mountfs.Holders(d) }
-func (kernel) Unmount(target string) error                   { return failure.NotRoot(mountfs.Unmount(target)) }
+func (kernel) Mounts() ([]mountfs.Mount, error)               { return mountfs.Mounts() }
+func (kernel) Find(v mountfs.Volume) (mountfs.Device, error)  { return mountfs.Find(v) }
+func (kernel) VolumeDevices() ([]mountfs.VolumeDevice, error) { return mountfs.VolumeDevices() }
+func (kernel) MkfsPath() (string, error)                      { return mountfs.MkfsPath() }
+func (kernel) Watch(v mountfs.Volume) (Watch, error)          { return mountfs.NewWaiter(v), nil }
+func (kernel) Holders(d mountfs.Device) ([]string, error)     { return mountfs.Holders(d) }
+func (kernel) Unmount(target string) error                    { return failure.NotRoot(mountfs.Unmount(target)) }
 func (kernel) CheckNotFrozen(path string) error {
 	return mountfs.CheckNotFrozen(path, deploy.DefaultFreezeTimeout)
 }

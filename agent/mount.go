@@ -37,7 +37,7 @@ func (l *launch) mount(a attached, targets []mountfs.Target) (at mounted, err er
 	for _, bind := range l.src.Binds {
 		// Create the directory only on a volume that began blank. A snapshot without it is
 		// not a release of this source.
-		create := at.volume.SnapshotID == ""
+		create := at.volume.SnapshotID == "" && at.origin != arrived
 		_, err := l.host.Bind(l.src.Mount, bind.Dir, bind.Target, create)
 		if errors.Is(err, mountfs.ErrRefused) {
 			return at, fmt.Errorf("%w: %s: %w", failure.ErrNotRelease, cmp.Or(at.volume.SnapshotID, at.volume.ID), err)

@@ -39,7 +39,7 @@ func (l *launch) plan(ctx context.Context) error {
 	if err := l.identify(ctx, l.hook); err != nil {
 		return err
 	}
-	obs, err := l.survey(ctx)
+	obs, err := l.survey(ctx, l.ask(ctx), &mounted{})
 	if err != nil {
 		return err
 	}
@@ -87,9 +87,15 @@ func (l *launch) planVolume(c choice) {
 	for _, v := range c.failed {
 		l.addAction(report.Create, "first delete %s, which is in the state error", v.ID)
 	}
+	for _, v := range c.discarded {
+		l.addAction(report.Delete, "%s, which came with the launch and is not used", v.ID)
+	}
 	switch {
 	case c.volume != nil:
 		l.Report.Volume, l.Report.Snapshot = c.volume.ID, c.volume.SnapshotID
+		if c.arrived {
+			l.addAction(report.Create, "claim %s, which came with the launch", c.volume.ID)
+		}
 	case c.snapshot != nil:
 		l.addAction(report.Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	default:

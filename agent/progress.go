@@ -15,7 +15,11 @@ const (
 	noVolume origin = iota
 	created         // by this run
 	adopted         // from an earlier run
+	arrived         // with the launch, and no run has claimed it before this one
 )
+
+// launched reports whether the volume is of this launch, and nobody has used it before.
+func (o origin) launched() bool { return o == created || o == arrived }
 
 // placed is a volume of this instance and source.
 type placed struct {
@@ -23,6 +27,7 @@ type placed struct {
 	origin      origin
 	unannounced bool                       // no deployment can have found the instance yet
 	listed      *future[[]ec2ops.Snapshot] // the snapshots, as survey requested them
+	others      []ec2ops.Volume            // attached volumes that came with the launch, and are not the source's
 }
 
 // attached is a volume that is attached to this instance.
@@ -39,6 +44,11 @@ type mounted struct {
 	attached
 	byThisRun bool
 	complete  bool // with all its bind mounts
+}
+
+// of reports whether a volume that is mounted early is the one that is attached.
+func (m mounted) of(a attached) bool {
+	return m.complete && m.volume.ID == a.volume.ID && m.device.Major == a.device.Major && m.device.Minor == a.device.Minor
 }
 
 // announced is a volume whose instance deployments can find.

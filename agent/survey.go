@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"snapsource/agent/admission"
 	"snapsource/agent/failure"
@@ -18,62 +19,172 @@ type observed struct {
 	targets   []mountfs.Target // the mountpoint and the bind targets
 	choice    choice           // only the volume of an earlier run, if any
 	device    *mountfs.Device  // of that volume; nil if the kernel shows none
+	others    []ec2ops.Volume  // attached volumes that came with the launch, and are not the source's
 	snapshots *future[[]ec2ops.Snapshot]
 }
 
-// survey inspects this host's mountpoints and lists the volumes of earlier runs. It lists the
-// snapshots in the background, as a cold boot needs them next.
-func (l *launch) survey(ctx context.Context) (obs observed, err error) {
+// asked is what a survey has requested of EC2, in the background, and what this host shows meanwhile.
+type asked struct {
+	launched  ec2ops.LaunchDevices   // if more than the root volume came with the launch
+	shown     []mountfs.VolumeDevice // then also the volumes whose devices the kernel shows
+	arrivals  bool                   // volumes lists the attached ones, of any tags
+	targets   []mountfs.Target
+	targetErr error
+	list      func(context.Context) ([]ec2ops.Volume, error)
+	volumes   *future[[]ec2ops.Volume]
+	snapshots *future[[]ec2ops.Snapshot]
+}
+
+// ask requests the volumes and the snapshots. If volumes came with the launch it lists the attached
+// ones, which has those that no run has tagged yet; else the instance's by their tags.
+func (l *launch) ask(ctx context.Context) (q asked) {
+	once := l.limiter.First(ctx, l.Self)
+	q.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
+	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
+	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
+	q.list = l.listTagged
+	if q.arrivals {
+		q.shown, _ = l.host.VolumeDevices() // else EC2 says it all
+		q.list = func(ctx context.Context) ([]ec2ops.Volume, error) { return l.listAttached(ctx, q.shown) }
+	}
+	q.volumes = inBackground(&l.background, func() ([]ec2ops.Volume, error) { return q.list(once) })
+	q.targets, q.targetErr = l.inspectTargets()
+	return q
+}
+
+func (l *launch) listTagged(ctx context.Context) ([]ec2ops.Volume, error) {
+	return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
+}
+
+// listAttached lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
+// list: EC2 is eventually consistent, and an instance has just been launched.
+func (l *launch) listAttached(ctx context.Context, shown []mountfs.VolumeDevice) ([]ec2ops.Volume, error) {
+	for until := time.Now().Add(appearTimeout); ; {
+		all, err := l.cloud.Volumes.Attached(ctx, l.Self.InstanceID)
+		if err != nil || len(unlisted(shown, all)) == 0 || !time.Now().Before(until) {
+			return all, err
+		}
+		if err := l.Pause(ctx, consistencyPoll, "EC2 to list the attached volumes"); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// unlisted returns the ids of volumes that the kernel shows and EC2 does not list as attached.
+func unlisted(shown []mountfs.VolumeDevice, all []ec2ops.Volume) (ids []string) {
+	for _, d := range shown {
+		if !slices.ContainsFunc(all, func(v ec2ops.Volume) bool { return v.ID == d.Volume }) {
+			ids = append(ids, d.Volume)
+		}
+	}
+	return ids
+}
+
+// survey collects what ask has requested, and checks this host. early is the volume that is mounted
+// already: if it is not the one that this run starts from, it is unmounted, and early is reset.
+func (l *launch) survey(ctx context.Context, q asked, early *mounted) (obs observed, err error) {
 	s := l.Begin(report.Survey)
 	defer s.End(&err)
 	defer l.InEC2()()
-	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
-		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
-	}
 	if err := l.checkHost(); err != nil {
 		return obs, err
 	}
-	once := l.limiter.First(ctx, l.Self)
-	obs.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
-	volumes := inBackground(&l.background, func() ([]ec2ops.Volume, error) { return list(once) })
-	obs.targets, err = l.inspectTargets()
+	obs.snapshots, obs.targets = q.snapshots, q.targets
 	endWait := l.Await(report.OnCalls, "its volumes")
-	<-volumes.done
+	<-q.volumes.done
 	endWait()
-	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", volumes.reuse(list))
-	if err := failure.FollowedBy(err, listErr); err != nil {
+	found, listErr := admission.Do(ctx, l.limiter, s, "DescribeVolumes", q.volumes.reuse(q.list))
+	if err := failure.FollowedBy(q.targetErr, listErr); err != nil {
 		return obs, err
 	}
-	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {
+	if err := l.findVolume(ctx, s, &obs, q, found); err != nil {
 		return obs, err
 	}
-	l.Report.State = volumeState(obs.choice.volume)
-	if obs.choice.volume == nil && anyXFS(obs.targets) {
-		// An earlier run may have mounted a volume that EC2 does not list yet.
-		s.Waiting("the volume that is mounted at " + l.src.Mount)
-		if obs.choice, err = l.findExisting(ctx, appearTimeout); err != nil {
+	if early.complete && (obs.choice.volume == nil || obs.choice.volume.ID != early.volume.ID) {
+		l.unmountEarly(ctx, *early)
+		*early = mounted{}
+		if obs.targets, err = l.inspectTargets(); err != nil {
 			return obs, err
-		}
-		if id := l.recordedAt(obs.targets); obs.choice.volume == nil && id != "" {
-			return obs, fmt.Errorf("%w: %s is mounted here, but EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
-		}
-	}
-	if v := obs.choice.volume; v != nil {
-		// An earlier run may have mounted the volume, though EC2 does not list the attachment
-		// yet. Without a device name, Find uses the volume id.
-		at, _ := v.AttachmentTo(l.Self.InstanceID)
-		if dev, err := l.host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()}); err == nil {
-			obs.device = &dev
 		}
 	}
 	s.Detail = obs.String()
 	if err := l.checkMounts(obs); err != nil {
 		return obs, err
 	}
-	if err := checkTargets(obs.targets, obs.device); err != nil {
+	if err := checkTargets(obs.targets, l.ours(obs)...); err != nil {
 		return obs, err
 	}
 	return obs, l.checkParentMounts(obs.targets)
+}
+
+// findVolume finds the volume that this run starts from, of an earlier run or the launch, and its
+// device.
+func (l *launch) findVolume(ctx context.Context, s *report.Running, obs *observed, q asked, found []ec2ops.Volume) (err error) {
+	if q.arrivals {
+		if found, err = l.findArrival(ctx, s, obs, q, found); err != nil {
+			return err
+		}
+		if obs.choice.arrived {
+			l.Report.State = volumeState(obs.choice.volume)
+			l.findDevice(obs)
+			return nil
+		}
+	}
+	if obs.choice, err = chooseVolume(l.src.Name, l.Self.InstanceID, l.dropGone(found)); err != nil {
+		return err
+	}
+	l.Report.State = volumeState(obs.choice.volume)
+	if obs.choice.volume == nil && len(obs.choice.discarded) == 0 && anyXFS(obs.targets) {
+		// An earlier run may have mounted a volume that EC2 does not list yet.
+		s.Waiting("the volume that is mounted at " + l.src.Mount)
+		if obs.choice, err = l.findExisting(ctx, appearTimeout); err != nil {
+			return err
+		}
+		if id := l.recordedAt(obs.targets); obs.choice.volume == nil && id != "" {
+			return fmt.Errorf("%w: %s is mounted here, but EC2 does not list it: DescribeVolumes", failure.ErrTemporary, id)
+		}
+	}
+	l.findDevice(obs)
+	return nil
+}
+
+// findArrival looks for a volume of this source among the attached ones. If there is none that a run
+// has claimed, or that arrived, it returns the volumes of earlier runs by their tags.
+func (l *launch) findArrival(ctx context.Context, s *report.Running, obs *observed, q asked, attached []ec2ops.Volume) (tagged []ec2ops.Volume, err error) {
+	attached = l.dropGone(attached)
+	if missing := unlisted(q.shown, attached); len(missing) > 0 && len(l.gone) == 0 {
+		l.Note("EC2 does not list " + strings.Join(missing, ", ") + " as attached, but the kernel shows its device")
+	}
+	arrival := decideArrival(l.src, l.Self, q.launched.Root, attached)
+	obs.others = arrival.others
+	claimed := slices.ContainsFunc(attached, func(v ec2ops.Volume) bool {
+		return v.Tags[ec2ops.TagSource] == l.src.Name && v.Tags[ec2ops.TagInstance] == l.Self.InstanceID
+	})
+	if claimed {
+		return attached, nil
+	}
+	for _, note := range arrival.notes {
+		l.Note(note)
+	}
+	if arrival.volume != nil {
+		obs.choice.volume, obs.choice.arrived = arrival.volume, true
+		return attached, nil
+	}
+	return admission.Do(ctx, l.limiter, s, "DescribeVolumes", l.listTagged)
+}
+
+// findDevice finds the device of the chosen volume, if there is one.
+func (l *launch) findDevice(obs *observed) {
+	v := obs.choice.volume
+	if v == nil {
+		return
+	}
+	// An earlier run may have mounted the volume, though EC2 does not list the attachment
+	// yet. Without a device name, Find uses the volume id.
+	at, _ := v.AttachmentTo(l.Self.InstanceID)
+	if dev, err := l.host.Find(mountfs.Volume{ID: v.ID, Name: at.Device, Size: v.Bytes()}); err == nil {
+		obs.device = &dev
+	}
 }
 
 // checkHost checks what this host must be able to do, before a volume is made: save a record, and
@@ -178,7 +289,9 @@ func (obs observed) String() string {
 	if len(parts) == 0 {
 		parts = append(parts, "nothing mounted")
 	}
-	if v := obs.choice.volume; v != nil {
+	if v := obs.choice.volume; v != nil && obs.choice.arrived {
+		parts = append(parts, v.ID+" came with the launch")
+	} else if v != nil {
 		parts = append(parts, v.ID+" is "+v.State)
 	} else {
 		parts = append(parts, "no volume of this source")
@@ -207,14 +320,27 @@ func (l *launch) inspectTargets() ([]mountfs.Target, error) {
 	return targets, nil
 }
 
-// checkTargets refuses mountpoints that can't be used. dev is the device of our volume, nil if
-// it is not attached. What is mounted from it is ours.
-func checkTargets(targets []mountfs.Target, dev *mountfs.Device) error {
+// ours returns the devices of the chosen volume and of discarded ones.
+func (l *launch) ours(obs observed) (devices []mountfs.Device) {
+	if obs.device != nil {
+		devices = append(devices, *obs.device)
+	}
+	for _, v := range obs.choice.discarded {
+		if dev, err := l.deviceOf(v); err == nil && dev != nil {
+			devices = append(devices, *dev)
+		}
+	}
+	return devices
+}
+
+// checkTargets refuses mountpoints that can't be used. What is mounted from our volumes' devices is
+// ours.
+func checkTargets(targets []mountfs.Target, ours ...mountfs.Device) error {
 	for _, t := range targets {
 		switch t.State {
 		case mountfs.Absent, mountfs.Empty:
 		case mountfs.Mounted:
-			if dev != nil && t.Mount.Major == dev.Major && t.Mount.Minor == dev.Minor {
+			if slices.ContainsFunc(ours, func(d mountfs.Device) bool { return t.Mount.Major == d.Major && t.Mount.Minor == d.Minor }) {
 				continue
 			}
 			return fmt.Errorf("%w: %s is the mountpoint of %s (%s)", mountfs.ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)

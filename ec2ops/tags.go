@@ -24,6 +24,7 @@ const (
 	TagPromoted  = "snapsource:promoted"  // on eligible copies: the copy's own id, and the time of its data
 	TagRejected  = "snapsource:rejected"  // on snapshots: why they are rejected
 	TagStarted   = "snapsource:started"   // on volumes: the last start after a stop at which newer releases were checked for
+	TagDiscarded = "snapsource:discarded" // on volumes that came with a launch and are not used: to be deleted
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made
 )
 

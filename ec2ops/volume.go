@@ -200,6 +200,11 @@ func (c *Client) Volumes(ctx context.Context, instanceID, source string) ([]Volu
 	return c.volumes(ctx, "of "+source+" for "+instanceID, filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, source))
 }
 
+// Attached lists the volumes that are attached to an instance, the root volume too.
+func (c *Client) Attached(ctx context.Context, instanceID string) ([]Volume, error) {
+	return c.volumes(ctx, "attached to "+instanceID, filter("attachment.instance-id", instanceID))
+}
+
 // VolumesOf lists the volumes tagged with this source, of any instance.
 func (c *Client) VolumesOf(ctx context.Context, source string) ([]Volume, error) {
 	return c.volumes(ctx, "of "+source, filter("tag:"+TagSource, source))

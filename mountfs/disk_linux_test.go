@@ -268,8 +268,8 @@ func TestOpenDiskLocks(t *testing.T) {
 
 func TestLabel(t *testing.T) {
 	for name, want := range map[string]string{"": "", "app": "app", "codepen-app-x": "codepen-app-", "ääääääx": "ääääää", "xääääääx": "xäääää"} {
-		if got := label(name); got != want {
-			t.Errorf("label(%q) = %q, want %q", name, got, want)
+		if got := Label(name); got != want {
+			t.Errorf("Label(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -147,9 +147,9 @@ func FuzzLabel(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		l := label(name)
+		l := Label(name)
 		if len(l) > labelMax || !utf8.ValidString(l) || strings.ContainsFunc(l, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			t.Fatalf("label(%q) = %q", name, l)
+			t.Fatalf("Label(%q) = %q", name, l)
 		}
 		printable := strings.Map(func(r rune) rune {
 			if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -158,7 +158,7 @@ func FuzzLabel(f *testing.F) {
 			return r
 		}, name)
 		if !strings.HasPrefix(printable, l) || len(l) < labelMax-utf8.UTFMax+1 && l != printable {
-			t.Fatalf("label(%q) = %q", name, l)
+			t.Fatalf("Label(%q) = %q", name, l)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func TestFormatHostileInput(t *testing.T) {
 	}
 	for _, name := range hostile {
 		want := "[-q][-m][uuid=" + testUUID + "]"
-		if l := label(name); l != "" {
+		if l := Label(name); l != "" {
 			want += "[-L][" + l + "]"
 		}
 		err := disk.Format(t.Context(), Format{UUID: testUUID, Label: name})

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // mkfsMin is the smallest device that mkfs.xfs accepts (since xfsprogs 5.19).
@@ -87,7 +85,7 @@ func (d *Disk) format(ctx context.Context, f Format) error {
 		return fmt.Errorf("%w: it holds %s", ErrRefused, found.What)
 	}
 	args := []string{"-q", "-m", "uuid=" + f.UUID}
-	if l := label(f.Label); l != "" {
+	if l := Label(f.Label); l != "" {
 		args = append(args, "-L", l)
 	}
 	args = append(args, f.Options...)
@@ -169,23 +167,4 @@ func run(ctx context.Context, name string, args ...string) error {
 		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 	}
 	return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(output.String()))
-}
-
-// labelMax is XFS's limit, in bytes.
-const labelMax = 12
-
-// label truncates a name to XFS's limit at a character boundary, and drops unprintable
-// characters: a label ends up in tables and paths of others.
-func label(name string) string {
-	var l strings.Builder
-	for _, r := range name {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			continue
-		}
-		if l.Len()+utf8.RuneLen(r) > labelMax {
-			break
-		}
-		l.WriteRune(r)
-	}
-	return l.String()
 }
