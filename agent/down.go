@@ -60,6 +60,13 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 			return err
 		}
 	}
+	for _, v := range volumes {
+		if v.Tags[ec2ops.TagInstance] == "" { // detached, only its tags lead to it
+			if err := r.cloud.Volumes.Tag(ctx, v.ID, r.src.VolumeTags(r.Self.InstanceID, v.SnapshotID)); err != nil {
+				return err
+			}
+		}
+	}
 	served := slices.DeleteFunc(slices.Clone(volumes), r.marked) // read the record before it is dropped
 	if err := r.withdraw(ctx, func() error { return r.host.DropRecord(r.src.Name) }, false); err != nil {
 		return err
@@ -166,6 +173,9 @@ func (r *run) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err err
 	if volumes, err = r.addRecorded(ctx, volumes); err != nil {
 		return nil, err
 	}
+	if volumes, err = r.addMounted(ctx, volumes); err != nil {
+		return nil, err
+	}
 	volumes = slices.DeleteFunc(volumes, ec2ops.Volume.Gone)
 	s.Detail = "no volume of this source"
 	if len(volumes) > 0 {
@@ -187,4 +197,33 @@ func (r *run) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2op
 		return nil, err
 	}
 	return append(volumes, v), nil
+}
+
+// addMounted adds a volume that came with the launch and is mounted at the source's mountpoint, though
+// no run has claimed it: the run that mounted it was killed.
+func (r *run) addMounted(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops.Volume, error) {
+	mounts, err := r.host.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	if _, any := mountfs.MountAt(mounts, r.src.Mount); !any || len(volumes) > 0 {
+		return volumes, nil
+	}
+	shown, err := r.host.VolumeDevices()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range shown {
+		if !mountfs.MountedAt(mounts, r.src.Mount, d.Device) {
+			continue
+		}
+		v, err := r.cloud.Volumes.Volume(ctx, d.Volume)
+		if err != nil {
+			return nil, err
+		}
+		if v.PublishedFor(r.src.Name) && v.Tags[ec2ops.TagInstance] == "" {
+			volumes = append(volumes, v)
+		}
+	}
+	return volumes, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"snapsource/agent/admission"
 	"snapsource/agent/failure"
@@ -21,63 +20,6 @@ type observed struct {
 	device    *mountfs.Device  // of that volume; nil if the kernel shows none
 	others    []ec2ops.Volume  // attached volumes that came with the launch, and are not the source's
 	snapshots *future[[]ec2ops.Snapshot]
-}
-
-// asked is what a survey has requested of EC2, in the background, and what this host shows meanwhile.
-type asked struct {
-	launched  ec2ops.LaunchDevices   // if more than the root volume came with the launch
-	shown     []mountfs.VolumeDevice // then also the volumes whose devices the kernel shows
-	arrivals  bool                   // volumes lists the attached ones, of any tags
-	targets   []mountfs.Target
-	targetErr error
-	list      func(context.Context) ([]ec2ops.Volume, error)
-	volumes   *future[[]ec2ops.Volume]
-	snapshots *future[[]ec2ops.Snapshot]
-}
-
-// ask requests the volumes and the snapshots. If volumes came with the launch it lists the attached
-// ones, which has those that no run has tagged yet; else the instance's by their tags.
-func (l *launch) ask(ctx context.Context) (q asked) {
-	once := l.limiter.First(ctx, l.Self)
-	q.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
-	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
-	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
-	q.list = l.listTagged
-	if q.arrivals {
-		q.shown, _ = l.host.VolumeDevices() // else EC2 says it all
-		q.list = func(ctx context.Context) ([]ec2ops.Volume, error) { return l.listAttached(ctx, q.shown) }
-	}
-	q.volumes = inBackground(&l.background, func() ([]ec2ops.Volume, error) { return q.list(once) })
-	q.targets, q.targetErr = l.inspectTargets()
-	return q
-}
-
-func (l *launch) listTagged(ctx context.Context) ([]ec2ops.Volume, error) {
-	return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
-}
-
-// listAttached lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
-// list: EC2 is eventually consistent, and an instance has just been launched.
-func (l *launch) listAttached(ctx context.Context, shown []mountfs.VolumeDevice) ([]ec2ops.Volume, error) {
-	for until := time.Now().Add(appearTimeout); ; {
-		all, err := l.cloud.Volumes.Attached(ctx, l.Self.InstanceID)
-		if err != nil || len(unlisted(shown, all)) == 0 || !time.Now().Before(until) {
-			return all, err
-		}
-		if err := l.Pause(ctx, consistencyPoll, "EC2 to list the attached volumes"); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// unlisted returns the ids of volumes that the kernel shows and EC2 does not list as attached.
-func unlisted(shown []mountfs.VolumeDevice, all []ec2ops.Volume) (ids []string) {
-	for _, d := range shown {
-		if !slices.ContainsFunc(all, func(v ec2ops.Volume) bool { return v.ID == d.Volume }) {
-			ids = append(ids, d.Volume)
-		}
-	}
-	return ids
 }
 
 // survey collects what ask has requested, and checks this host. early is the volume that is mounted
@@ -297,60 +239,4 @@ func (obs observed) String() string {
 		parts = append(parts, "no volume of this source")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// targetPaths returns the mountpoint and the bind targets.
-func (r *run) targetPaths() []string {
-	paths := []string{r.src.Mount}
-	for _, bind := range r.src.Binds {
-		paths = append(paths, bind.Target)
-	}
-	return paths
-}
-
-func (l *launch) inspectTargets() ([]mountfs.Target, error) {
-	var targets []mountfs.Target
-	for _, p := range l.targetPaths() {
-		t, err := l.host.InspectTarget(p)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, t)
-	}
-	return targets, nil
-}
-
-// ours returns the devices of the chosen volume and of discarded ones.
-func (l *launch) ours(obs observed) (devices []mountfs.Device) {
-	if obs.device != nil {
-		devices = append(devices, *obs.device)
-	}
-	for _, v := range obs.choice.discarded {
-		if dev, err := l.deviceOf(v); err == nil && dev != nil {
-			devices = append(devices, *dev)
-		}
-	}
-	return devices
-}
-
-// checkTargets refuses mountpoints that can't be used. What is mounted from our volumes' devices is
-// ours.
-func checkTargets(targets []mountfs.Target, ours ...mountfs.Device) error {
-	for _, t := range targets {
-		switch t.State {
-		case mountfs.Absent, mountfs.Empty:
-		case mountfs.Mounted:
-			if slices.ContainsFunc(ours, func(d mountfs.Device) bool { return t.Mount.Major == d.Major && t.Mount.Minor == d.Minor }) {
-				continue
-			}
-			return fmt.Errorf("%w: %s is the mountpoint of %s (%s)", mountfs.ErrTarget, t.Path, t.Mount.Source, t.Mount.FSType)
-		case mountfs.Protected:
-			return fmt.Errorf("%w: %s %s", mountfs.ErrProtected, t.Path, t.Detail)
-		case mountfs.Occupied:
-			return fmt.Errorf("%w: %s is not empty", mountfs.ErrTarget, t.Path)
-		default:
-			return failure.Advise(fmt.Errorf("%w: %s: %s", mountfs.ErrTarget, t.Path, t.Detail), "name the real directory in mount or bind, or remove what is at that path")
-		}
-	}
-	return nil
 }

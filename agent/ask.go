@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"snapsource/ec2ops"
+	"snapsource/mountfs"
+)
+
+// asked is what a survey has requested of EC2, in the background, and what this host shows meanwhile.
+type asked struct {
+	launched  ec2ops.LaunchDevices   // if more than the root volume came with the launch
+	shown     []mountfs.VolumeDevice // then also the volumes whose devices the kernel shows
+	arrivals  bool                   // volumes lists the attached ones, of any tags
+	targets   []mountfs.Target
+	targetErr error
+	list      func(context.Context) ([]ec2ops.Volume, error)
+	volumes   *future[[]ec2ops.Volume]
+	snapshots *future[[]ec2ops.Snapshot]
+}
+
+// ask requests the volumes and the snapshots. If volumes came with the launch it lists the attached
+// ones, which has those that no run has tagged yet; else the instance's by their tags.
+func (l *launch) ask(ctx context.Context) (q asked) {
+	once := l.limiter.First(ctx, l.Self)
+	q.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
+	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
+	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
+	q.list = l.listTagged
+	if q.arrivals {
+		q.shown, _ = l.host.VolumeDevices() // else EC2 says it all
+		q.list = func(ctx context.Context) ([]ec2ops.Volume, error) { return l.listAttached(ctx, q.shown) }
+	}
+	q.volumes = inBackground(&l.background, func() ([]ec2ops.Volume, error) { return q.list(once) })
+	q.targets, q.targetErr = l.inspectTargets()
+	return q
+}
+
+func (l *launch) listTagged(ctx context.Context) ([]ec2ops.Volume, error) {
+	return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
+}
+
+// listAttached lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
+// list: EC2 is eventually consistent, and an instance has just been launched.
+func (l *launch) listAttached(ctx context.Context, shown []mountfs.VolumeDevice) ([]ec2ops.Volume, error) {
+	for until := time.Now().Add(appearTimeout); ; {
+		all, err := l.cloud.Volumes.Attached(ctx, l.Self.InstanceID)
+		if err != nil || len(unlisted(shown, all)) == 0 || !time.Now().Before(until) {
+			return all, err
+		}
+		if err := l.Pause(ctx, consistencyPoll, "EC2 to list the attached volumes"); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// unlisted returns the ids of volumes that the kernel shows and EC2 does not list as attached.
+func unlisted(shown []mountfs.VolumeDevice, all []ec2ops.Volume) (ids []string) {
+	for _, d := range shown {
+		if !slices.ContainsFunc(all, func(v ec2ops.Volume) bool { return v.ID == d.Volume }) {
+			ids = append(ids, d.Volume)
+		}
+	}
+	return ids
+}
