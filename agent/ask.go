@@ -29,6 +29,9 @@ func (l *launch) ask(ctx context.Context) (q asked) {
 	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
 	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
 	q.list = l.listTagged
+	if slices.Contains(launched.EBS, l.src.Device) {
+		l.limiter.Arrives(!l.cfg.Roles.None())
+	}
 	if q.arrivals {
 		q.shown, _ = l.host.VolumeDevices() // else EC2 says it all
 		q.list = func(ctx context.Context) ([]ec2ops.Volume, error) { return l.listAttached(ctx, q.shown) }

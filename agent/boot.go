@@ -172,6 +172,7 @@ func (l *launch) startOver(ctx context.Context, at announced, stale *superseded)
 		return err
 	}
 	if stale.arrived {
+		l.limiter.Creates()
 		if err := l.discard(ctx, stale); err != nil {
 			return err
 		}

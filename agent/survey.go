@@ -112,6 +112,7 @@ func (l *launch) findArrival(ctx context.Context, s *report.Running, obs *observ
 		obs.choice.volume, obs.choice.arrived = arrival.volume, true
 		return attached, nil
 	}
+	l.limiter.Creates()
 	return admission.Do(ctx, l.limiter, s, "DescribeVolumes", l.listTagged)
 }
 

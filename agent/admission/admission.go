@@ -27,14 +27,8 @@ const (
 	lateAfter      = 8 * time.Second  // a missed slot's tokens are kept: AttachVolume's bucket fills in 10 s
 	deadlineMargin = 30 * time.Second // a run whose slot is after its deadline retries this long before the deadline
 
-	launchWindow = 15 * time.Second                // in which the launches of one request begin
-	utilization  = 0.96                            // of AttachVolume's bucket; the rest is for calls without a slot
-	attachEvery  = time.Second / ec2ops.AttachRate // in the long run
-
-	// sharedTokens are for a launch's four mutating calls, plus 5 % for retries. In each
-	// cohort withoutSlot launches need no slot: CreateVolume's bucket holds 100 tokens and
-	// gains 5 a second during the first retries.
-	sharedTokens, withoutSlot = 1.05 * ec2ops.MutationsShared, 130
+	launchWindow = 15 * time.Second // in which the launches of one request begin
+	utilization  = 0.96             // of the scarcest bucket; the rest is for calls without a slot
 
 	sampleRatio      = 10 // launches per listed one if only addresses ending in one digit are listed
 	sampleFromWindow = 2  // from this window on a cohort is assumed to exceed a page
@@ -65,6 +59,7 @@ type Limiter struct {
 	Cloud   Cloud
 	Sources int // of the run
 
+	pace          *pace // nil: creating
 	self          ec2ops.Identity
 	start         time.Time // the first call
 	cohort        cohort
@@ -72,6 +67,28 @@ type Limiter struct {
 	tries         int     // throttled calls since the cohort was counted, before that since the start
 	late          bool    // the slot was in the past when it was computed
 	clientRetries bool    // the cohort is small or unknown
+}
+
+// Arrives says that the volume came with the launch, and whether the instance gets roles.
+func (l *Limiter) Arrives(roles bool) {
+	if l != nil && l.pace == nil {
+		p := arriving(roles)
+		l.pace = &p
+	}
+}
+
+// Creates says that the launch creates its volume after all. The cohort is counted anew.
+func (l *Limiter) Creates() {
+	if l != nil && l.pace != nil {
+		l.pace, l.tokens, l.tries, l.late, l.clientRetries = nil, 0, 0, false, false
+	}
+}
+
+func (l *Limiter) kind() pace {
+	if l.pace == nil {
+		return creating
+	}
+	return *l.pace
 }
 
 // First returns the context for calls that start before [Do] is called with their results.
@@ -116,7 +133,7 @@ func (l *Limiter) wait(ctx context.Context, w Waiter, action string) error {
 	case l.tokens == 0 && l.tries > initialRetries:
 		return l.countAndWait(ctx, w)
 	case l.tokens == 1 && !l.late: // if late, either rate limit may have throttled the call
-		l.tokens = sharedTokens
+		l.tokens = l.kind().shared
 		return l.waitForSlot(ctx, w)
 	}
 	d := l.jitter(fmt.Sprint(action, l.tokens, l.tries), min(lastBackoff, firstBackoff<<min(l.tries-1, 10)))
@@ -139,8 +156,8 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 		}
 		return context.Cause(ctx)
 	}
-	l.cohort = cohortOf(ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, weight*float64(l.Sources))
-	if l.clientRetries = l.cohort.size <= withoutSlot; l.clientRetries {
+	l.cohort = cohortOf(l.kind(), ec2ops.Launch{ID: l.self.InstanceID, At: l.self.Launched}, launches, weight*float64(l.Sources))
+	if l.clientRetries = l.cohort.size <= l.kind().withoutSlot; l.clientRetries {
 		return nil
 	}
 	l.tokens, l.tries = 1, 0
@@ -178,18 +195,18 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 	return nil, 0, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
 }
 
-// waitForSlot waits until this launch may create its volume. It assumes that all launches
+// waitForSlot waits until this launch may go on. It assumes that all launches
 // need the same time until their first call.
 func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	since := max(time.Since(l.start), time.Since(l.self.Launched)-slowBoot)
-	d := l.cohort.slot(l.tokens, l.cohort.rank) - l.cohort.before - since
+	d := l.cohort.slot(l.kind(), l.tokens, l.cohort.rank) - l.cohort.before - since
 	// In a large cohort many count late. Half of those take the slots left unused.
 	if l.late = d < 0; d < -lateAfter && l.cohort.size > 2*ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
-		last := l.cohort.slot(l.tokens, l.cohort.size)
+		last := l.cohort.slot(l.kind(), l.tokens, l.cohort.size)
 		d = last + l.jitter("behind", last/10) - l.cohort.before - since
 	}
-	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one create its volume in %s",
-		l.cohort.size/float64(l.Sources), d.Round(time.Second))
+	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one %s in %s",
+		l.cohort.size/float64(l.Sources), l.kind().goesOn, d.Round(time.Second))
 	if end, ok := ctx.Deadline(); ok && d > time.Until(end)-deadlineMargin {
 		reason += ", after its deadline"
 		d = max(0, time.Until(end)-l.jitter("last chance", deadlineMargin))

@@ -53,7 +53,7 @@ func TestCohortOf(t *testing.T) {
 		if tc.self >= 0 {
 			self = tc.launches[tc.self]
 		}
-		got := cohortOf(self, tc.launches, tc.weight)
+		got := cohortOf(creating, self, tc.launches, tc.weight)
 		if got.size != tc.want.size || got.before != tc.want.before || got.rank < tc.want.rank || got.rank >= got.size {
 			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)
 		}
@@ -66,7 +66,7 @@ func TestRanks(t *testing.T) {
 	all := launchesAt(400, 0)
 	var ranks []float64
 	for _, l := range all {
-		ranks = append(ranks, cohortOf(l, all, 1).rank)
+		ranks = append(ranks, cohortOf(creating, l, all, 1).rank)
 	}
 	slices.Sort(ranks)
 	for n, r := range ranks {
@@ -82,11 +82,11 @@ func TestSlot(t *testing.T) {
 		{1000, 0, 1, 80 / 4.8},
 		{1000, 500, 1, (130 + 435 - 50) / 4.8},
 		{1000, 1000, 1, 950 / 4.8},
-		{1000, 0, sharedTokens, 0},
-		{1000, 10, sharedTokens, 0},
-		{1000, 1000, sharedTokens, 4150 / 4.8},
+		{1000, 0, creating.shared, 0},
+		{1000, 10, creating.shared, 0},
+		{1000, 1000, creating.shared, 4150 / 4.8},
 	} {
-		got := cohort{size: tc.size}.slot(tc.tokens, tc.rank)
+		got := cohort{size: tc.size}.slot(creating, tc.tokens, tc.rank)
 		if math.Abs(got.Seconds()-tc.want) > 0.001 {
 			t.Errorf("rank %g of %g, %g tokens: %s, want %.1f s", tc.rank, tc.size, tc.tokens, got, tc.want)
 		}
