@@ -47,14 +47,14 @@ type Metadata interface {
 
 // Snapshots are the snapshots that a launch chooses from.
 type Snapshots interface {
-	Snapshots(ctx context.Context, source string) ([]ec2ops.Snapshot, error)
+	Snapshots(ctx context.Context, sources ...string) ([]ec2ops.Snapshot, error)
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
 	SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error)
 }
 
 // Volumes are EC2's volumes.
 type Volumes interface {
-	Volumes(ctx context.Context, instanceID, source string) ([]ec2ops.Volume, error)
+	Volumes(ctx context.Context, instanceID string, sources ...string) ([]ec2ops.Volume, error)
 	Attached(ctx context.Context, instanceID string) ([]ec2ops.Volume, error)
 	VolumesWithin(ctx context.Context, instanceID, source string, d time.Duration) ([]ec2ops.Volume, error)
 	Volume(ctx context.Context, id string) (ec2ops.Volume, error)

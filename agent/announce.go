@@ -24,13 +24,31 @@ func (l *launch) addRoles(ctx context.Context, m mounted) (text string, changed 
 	if l.hook.ToBeWarmed() {
 		return "roles once it enters service", false, nil
 	}
-	if waitsFor := l.otherNotReady(); waitsFor != "" {
+	l.shared.announcing.Lock()
+	defer l.shared.announcing.Unlock()
+	if waitsFor := l.otherNotReady(l.shared.isMounted); waitsFor != "" {
 		return "roles once " + waitsFor + " is ready", false, nil
+	}
+	text = "roles " + strings.Join(l.cfg.Roles.Roles, ",")
+	if l.shared.rolesOn {
+		return text, false, nil
 	}
 	// Before this run mounted the Source, the instance had no roles. If EC2 still shows
 	// them, it does not show their removal yet: tag again.
 	changed, err = l.roles.Put(ctx, &m.device, l.earlierRoles(), m.byThisRun)
-	return "roles " + strings.Join(l.cfg.Roles.Roles, ","), changed && err == nil, err
+	l.shared.rolesOn = err == nil
+	return text, changed && err == nil, err
+}
+
+// withdrawFromRun is withdraw, for a source that is not mounted from here on. Other sources of the run
+// put no roles on before it is.
+func (l *launch) withdrawFromRun(ctx context.Context, forget func() error, added bool) error {
+	l.shared.announcing.Lock()
+	defer l.shared.announcing.Unlock()
+	l.shared.setMounted(l.src.Name, false)
+	added = added || l.shared.rolesOn
+	l.shared.rolesOn = false
+	return l.withdraw(ctx, forget, added)
 }
 
 // earlierRoles are the roles that the last run put on the instance, if that is known.

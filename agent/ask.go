@@ -21,23 +21,42 @@ type asked struct {
 	snapshots *future[[]ec2ops.Snapshot]
 }
 
-// ask requests the volumes and the snapshots. If volumes came with the launch it lists the attached
-// ones, which has those that no run has tagged yet; else the instance's by their tags.
-func (l *launch) ask(ctx context.Context) (q asked) {
+// ask requests the volumes and the snapshots; all is the context of calls that are made once for all
+// sources of the run. A further attempt asks for its own source.
+func (l *launch) ask(ctx, all context.Context) (q asked) {
 	once := l.limiter.First(ctx, l.Self)
-	q.snapshots = inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
-	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
-	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
+	if len(l.gone) > 0 {
+		q = l.request(once, &l.background, []string{l.src.Name})
+	} else {
+		q, _ = l.shared.asked.get(func() (asked, error) {
+			return l.request(l.limiter.First(all, l.Self), &l.shared.calls, l.shared.names()), nil
+		})
+	}
 	q.list = l.listTagged
-	if slices.Contains(launched.EBS, l.src.Device) {
+	if q.arrivals {
+		q.list = l.listAttached(q.shown)
+	}
+	if slices.Contains(q.launched.EBS, l.src.Device) {
 		l.limiter.Arrives(!l.cfg.Roles.None())
 	}
-	if q.arrivals {
-		q.shown, _ = l.host.VolumeDevices() // else EC2 says it all
-		q.list = func(ctx context.Context) ([]ec2ops.Volume, error) { return l.listAttached(ctx, q.shown) }
-	}
-	q.volumes = inBackground(&l.background, func() ([]ec2ops.Volume, error) { return q.list(once) })
 	q.targets, q.targetErr = l.inspectTargets()
+	return q
+}
+
+// request makes the calls of ask. If volumes came with the launch it lists the attached ones, which
+// has those that no run has tagged yet; else the instance's by their tags.
+func (l *launch) request(ctx context.Context, b *background, sources []string) (q asked) {
+	q.snapshots = inBackground(b, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(ctx, sources...) })
+	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
+	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
+	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
+		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, sources...)
+	}
+	if q.arrivals {
+		q.shown, _ = l.host.VolumeDevices() // without them EC2 is asked first
+		list = l.listAttached(q.shown)
+	}
+	q.volumes = inBackground(b, func() ([]ec2ops.Volume, error) { return list(ctx) })
 	return q
 }
 
@@ -45,16 +64,18 @@ func (l *launch) listTagged(ctx context.Context) ([]ec2ops.Volume, error) {
 	return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 }
 
-// listAttached lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
+// listAttached returns a function that lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
 // list: EC2 is eventually consistent, and an instance has just been launched.
-func (l *launch) listAttached(ctx context.Context, shown []mountfs.VolumeDevice) ([]ec2ops.Volume, error) {
-	for until := time.Now().Add(appearTimeout); ; {
-		all, err := l.cloud.Volumes.Attached(ctx, l.Self.InstanceID)
-		if err != nil || len(unlisted(shown, all)) == 0 || !time.Now().Before(until) {
-			return all, err
-		}
-		if err := l.Pause(ctx, consistencyPoll, "EC2 to list the attached volumes"); err != nil {
-			return nil, err
+func (l *launch) listAttached(shown []mountfs.VolumeDevice) func(context.Context) ([]ec2ops.Volume, error) {
+	return func(ctx context.Context) ([]ec2ops.Volume, error) {
+		for until := time.Now().Add(appearTimeout); ; {
+			all, err := l.cloud.Volumes.Attached(ctx, l.Self.InstanceID)
+			if err != nil || len(unlisted(shown, all)) == 0 || !time.Now().Before(until) {
+				return all, err
+			}
+			if err := l.Pause(ctx, consistencyPoll, "EC2 to list the attached volumes"); err != nil {
+				return nil, err
+			}
 		}
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"snapsource/mountfs"
 )
 
-// Up makes every source ready as configured. It is idempotent and may be re-run after any
-// failure. If a source fails, Up continues with the next one and returns all errors; see
-// [failure.ExitCode].
+// Up makes every source ready as configured, all at the same time. It is idempotent and may be
+// re-run after any failure. If a source fails, Up continues with the others and returns all
+// errors; see [failure.ExitCode].
 func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error) {
 	if err := a.supported(); err != nil {
 		return report.Report{}, err
@@ -31,12 +31,17 @@ func (a *Agent) Up(ctx context.Context, cfg config.Config) (report.Report, error
 		return report.Report{}, err
 	}
 	defer unlock() //nolint:errcheck // the kernel releases the lock with the process at the latest
-	hook := launchhook.New(a.Cloud.Group, cfg.LifecycleHook)
-	limiter := &admission.Limiter{Cloud: a.Cloud.Launches, Sources: len(cfg.Sources)}
-	result, err := report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
-		return (&launch{run: a.run(r, cfg, src), hook: hook, limiter: limiter}).up(ctx)
+	all := newShared(a.Cloud, cfg)
+	ctx, end := all.calls.scope(ctx)
+	defer end()
+	result, err := report.Together(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
+		l := &launch{run: a.run(r, cfg, src), shared: all, hook: all.hook}
+		l.limiter = &admission.Limiter{Cloud: a.Cloud.Launches, Sources: len(cfg.Sources), Counts: &all.counts}
+		err := l.up(ctx)
+		all.setMounted(src.Name, err == nil)
+		return err
 	})
-	if note := hook.Abandon(ctx, result.Instance(), err); note != "" {
+	if note := all.hook.Abandon(ctx, result.Instance(), err); note != "" {
 		result.Note(a.Events, note)
 	}
 	return result, err
@@ -73,13 +78,14 @@ func (l *launch) up(ctx context.Context) error {
 // attempt is the whole flow of a boot, with one volume. at holds the progress, also on
 // failure; stale is set if the launch is superseded.
 func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, err error) {
+	all := ctx // for calls that the sources share
 	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
-	if err := l.identify(ctx, l.hook); err != nil {
+	if err := l.identify(ctx, all); err != nil {
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
-	asked := l.ask(ctx)
+	asked := l.ask(ctx, all)
 	early := l.mountEarly(ctx, asked)
 	defer func() {
 		if err != nil && early.complete && !at.complete {
@@ -136,6 +142,8 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *
 	if err := l.waitSettled(m.attached); err != nil {
 		return at, nil, err
 	}
+	l.shared.setMounted(l.src.Name, true)
+	l.shared.waitForOthers(ctx, s)
 	at.deletedWithInstance = true
 	roles, changed, err := l.addRoles(ctx, m)
 	at.rolesAdded = changed
@@ -149,14 +157,21 @@ func (l *launch) announce(ctx context.Context, m mounted) (at announced, stale *
 	if err := l.noteLaunch(ctx, at.placed); err != nil {
 		return at, nil, err
 	}
-	if err := l.completeHook(ctx, s, m); err != nil {
-		return at, nil, err
-	}
-	if err := l.saveRecord(m); err != nil {
+	if err := l.finish(ctx, s, m); err != nil {
 		return at, nil, err
 	}
 	l.Report.Changed = true
 	return at, nil, nil
+}
+
+// finish completes the launch hook, if this is the last source, and saves the record.
+func (l *launch) finish(ctx context.Context, s *report.Running, m mounted) error {
+	l.shared.finishing.Lock()
+	defer l.shared.finishing.Unlock()
+	if err := l.completeHook(ctx, s, m); err != nil {
+		return err
+	}
+	return l.saveRecord(m)
 }
 
 // startOver ends a superseded launch. It removes the roles, waits for the newer snapshot if
@@ -168,7 +183,7 @@ func (l *launch) startOver(ctx context.Context, at announced, stale *superseded)
 	l.Note(stale.String() + "; starting over")
 	// Keep the mark: if this run is killed, the next one must check for newer releases again.
 	mark := func() error { return l.mark(stale.volume) }
-	if err := l.withdraw(ctx, mark, at.rolesAdded); err != nil {
+	if err := l.withdrawFromRun(ctx, mark, at.rolesAdded); err != nil {
 		return err
 	}
 	if stale.arrived {
@@ -214,25 +229,48 @@ func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 	return unlock, nil
 }
 
+// identify is [run.identify], once for all sources of the run.
+func (l *launch) identify(ctx, all context.Context) (err error) {
+	s := l.Begin(report.Identify)
+	defer s.End(&err)
+	defer l.InEC2()()
+	defer l.Await(report.OnCalls, "the identity")()
+	self, err := l.shared.identity.get(func() (ec2ops.Identity, error) { return l.findIdentity(all, s, l.hook) })
+	l.identifiedAs(self, s, l.hook)
+	return err
+}
+
 // identify reads the instance's identity from the metadata service, and loads its launch hook.
 func (r *run) identify(ctx context.Context, hook *launchhook.Hook) (err error) {
 	s := r.Begin(report.Identify)
 	defer s.End(&err)
+	self, err := r.findIdentity(ctx, s, hook)
+	r.identifiedAs(self, s, hook)
+	return err
+}
+
+func (r *run) findIdentity(ctx context.Context, s *report.Running, hook *launchhook.Hook) (ec2ops.Identity, error) {
 	self, err := r.cloud.Metadata.Identify(ctx, s.Waiting)
 	if err != nil {
-		return err
+		return self, err
 	}
-	r.Identified(self)
-	s.Detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
 	defer r.InEC2()()
 	note, err := hook.Load(ctx, self.InstanceID, s)
 	if note != "" {
 		r.Note(note)
 	}
-	if err == nil && hook.Group != "" {
+	return self, err
+}
+
+func (r *run) identifiedAs(self ec2ops.Identity, s *report.Running, hook *launchhook.Hook) {
+	if self.InstanceID == "" {
+		return
+	}
+	r.Identified(self)
+	s.Detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
+	if hook.Group != "" {
 		s.Detail += ", " + hook.String()
 	}
-	return err
 }
 
 // keepHookAlive sends heartbeats in the background until ctx ends, if the launch hook is pending.
@@ -250,7 +288,7 @@ func (l *launch) completeHook(ctx context.Context, s *report.Running, m mounted)
 		return nil
 	}
 	l.warmBeforeService(ctx, m)
-	if l.otherNotReady() != "" {
+	if l.otherNotReady(nobody) != "" {
 		return nil
 	}
 	defer l.InEC2()()
@@ -272,14 +310,20 @@ func (l *launch) completeHook(ctx context.Context, s *report.Running, m mounted)
 	return nil
 }
 
-// otherNotReady returns the name of another source of this instance that is not ready, or "".
-func (l *launch) otherNotReady() string {
+// otherNotReady returns the name of another source of this instance that is not ready, or "". A source
+// that is mounted, of this run, counts as ready.
+func (l *launch) otherNotReady(mounted func(source string) bool) string {
 	for _, src := range l.cfg.EverySource() {
-		if _, _, ready := record.Ready(l.host, l.host, src); src.Name != l.src.Name && !ready {
+		if src.Name == l.src.Name || mounted(src.Name) {
+			continue
+		}
+		if _, _, ready := record.Ready(l.host, l.host, src); !ready {
 			return src.Name
 		}
 	}
 	return ""
 }
+
+func nobody(string) bool { return false }
 
 func gib(bytes int64) string { return fmt.Sprintf("%.4g GiB", float64(bytes)/float64(ec2ops.GiB)) }

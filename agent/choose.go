@@ -135,9 +135,20 @@ func (l *launch) snapshots(ctx context.Context, s *report.Running, obs observed)
 	endWait := l.Await(report.OnCalls, "its snapshots")
 	<-obs.snapshots.done
 	endWait()
-	return admission.Do(ctx, l.limiter, s, "DescribeSnapshots", obs.snapshots.reuse(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
+	all, err := admission.Do(ctx, l.limiter, s, "DescribeSnapshots", obs.snapshots.reuse(func(ctx context.Context) ([]ec2ops.Snapshot, error) {
 		return l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
 	}))
+	return named(l.src.Name, all), err
+}
+
+// named returns the snapshots whose Name is the source's: a list may be for all sources of the run.
+func named(source string, all []ec2ops.Snapshot) (own []ec2ops.Snapshot) {
+	for _, s := range all {
+		if s.Tags[ec2ops.TagName] == source {
+			own = append(own, s)
+		}
+	}
+	return own
 }
 
 // chooseSnapshot completes a choice. If no eligible snapshot is listed, it polls for a while,

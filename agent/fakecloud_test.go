@@ -142,10 +142,10 @@ func (c *fakeCloud) Alive(ctx context.Context, ids []string) (map[string]bool, e
 	return alive, err
 }
 
-func (c *fakeCloud) Volumes(ctx context.Context, instanceID, source string) (all []ec2ops.Volume, err error) {
+func (c *fakeCloud) Volumes(ctx context.Context, instanceID string, sources ...string) (all []ec2ops.Volume, err error) {
 	err = c.call(ctx, "DescribeVolumes", func() error {
 		for _, v := range c.volumes {
-			if v.Tags[ec2ops.TagInstance] == instanceID && v.Tags[ec2ops.TagSource] == source && !time.Now().Before(v.invisible) {
+			if v.Tags[ec2ops.TagInstance] == instanceID && slices.Contains(sources, v.Tags[ec2ops.TagSource]) && !time.Now().Before(v.invisible) {
 				all = append(all, c.now(v))
 			}
 		}

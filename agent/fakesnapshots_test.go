@@ -11,8 +11,8 @@ import (
 	"snapsource/ec2ops"
 )
 
-func (c *fakeCloud) Snapshots(ctx context.Context, source string) (all []ec2ops.Snapshot, err error) {
-	return c.SnapshotsTagged(ctx, ec2ops.TagName, source)
+func (c *fakeCloud) Snapshots(ctx context.Context, sources ...string) (all []ec2ops.Snapshot, err error) {
+	return c.tagged(ctx, ec2ops.TagName, sources)
 }
 
 func (c *fakeCloud) SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error) {
@@ -26,9 +26,13 @@ func (c *fakeCloud) SnapshotByID(ctx context.Context, id string) (s ec2ops.Snaps
 }
 
 func (c *fakeCloud) SnapshotsTagged(ctx context.Context, key, value string) (all []ec2ops.Snapshot, err error) {
+	return c.tagged(ctx, key, []string{value})
+}
+
+func (c *fakeCloud) tagged(ctx context.Context, key string, values []string) (all []ec2ops.Snapshot, err error) {
 	err = c.call(ctx, "DescribeSnapshots", func() error {
 		for _, s := range c.snapshots {
-			if s.Tags[key] == value && (s.ID != c.hidden || time.Now().After(c.shownAt)) {
+			if slices.Contains(values, s.Tags[key]) && (s.ID != c.hidden || time.Now().After(c.shownAt)) {
 				all = append(all, s)
 			}
 		}

@@ -9,7 +9,6 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
-	"snapsource/agent/launchhook"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -23,9 +22,11 @@ func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, err
 	}
 	ctx, cancel := failure.WithDeadline(ctx, cfg.Timeout)
 	defer cancel()
-	hook := launchhook.New(a.Cloud.Group, cfg.LifecycleHook)
+	all := newShared(a.Cloud, cfg)
+	ctx, end := all.calls.scope(ctx)
+	defer end()
 	return report.Each(cfg.Sources, a.Events, func(r *report.Run, src config.Source) error {
-		l := &launch{run: a.run(r, cfg, src), hook: hook}
+		l := &launch{run: a.run(r, cfg, src), shared: all, hook: all.hook}
 		if l.nothingToDo(ctx) {
 			return nil
 		}
@@ -34,12 +35,13 @@ func (a *Agent) Plan(ctx context.Context, cfg config.Config) (report.Report, err
 }
 
 func (l *launch) plan(ctx context.Context) error {
+	all := ctx
 	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
-	if err := l.identify(ctx, l.hook); err != nil {
+	if err := l.identify(ctx, all); err != nil {
 		return err
 	}
-	obs, err := l.survey(ctx, l.ask(ctx), &mounted{})
+	obs, err := l.survey(ctx, l.ask(ctx, all), &mounted{})
 	if err != nil {
 		return err
 	}

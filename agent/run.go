@@ -32,8 +32,9 @@ func (a *Agent) run(r *report.Run, cfg config.Config, src config.Source) run {
 // launch is a run of up, init, plan or status.
 type launch struct {
 	run
-	hook       *launchhook.Hook   // shared by the run's sources
-	limiter    *admission.Limiter // shared too; if nil, only the client retries
+	shared     *shared            // by the run's sources
+	hook       *launchhook.Hook   // the shared one
+	limiter    *admission.Limiter // if nil, only the client retries
 	background background
 
 	// gone are volumes that are deleted but that EC2 may still list. They are kept across

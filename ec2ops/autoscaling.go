@@ -65,7 +65,7 @@ func (c *Client) TargetLifecycleState(ctx context.Context) (string, error) {
 		defer out.Content.Close()
 		return readWord(out.Content)
 	})
-	c.reportMetadataCall(path, start, err)
+	c.reportMetadataCall(ctx, path, start, err)
 	return state, err
 }
 

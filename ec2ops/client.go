@@ -20,6 +20,7 @@ import (
 type Call struct {
 	Service  string // "ec2", "autoscaling", or "metadata" for the instance metadata service
 	Action   string // "CreateVolume"
+	Source   string // of [WithSource]; "" if the call is for no source, or for all
 	Start    time.Time
 	Took     time.Duration
 	Sent     time.Time // when its first request was sent; zero if none was
@@ -131,7 +132,7 @@ func callTo[Out any](ctx context.Context, c *Client, service, action, resource s
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
 	}
-	made := Call{Service: service, Action: action, Start: start, Took: time.Since(start), Err: err}
+	made := Call{Service: service, Action: action, Source: sourceOf(ctx), Start: start, Took: time.Since(start), Err: err}
 	sent.addTo(&made)
 	c.onCall(made)
 	return out, err
@@ -144,8 +145,20 @@ func (c *Client) invalidateCredentials() {
 	}
 }
 
+type sourceKey struct{}
+
+// WithSource makes the client report calls with this source, in [Call].
+func WithSource(ctx context.Context, source string) context.Context {
+	return context.WithValue(ctx, sourceKey{}, source)
+}
+
+func sourceOf(ctx context.Context) string {
+	source, _ := ctx.Value(sourceKey{}).(string)
+	return source
+}
+
 // reportMetadataCall reports a request to the metadata service to OnCall.
-func (c *Client) reportMetadataCall(what string, start time.Time, err error) {
+func (c *Client) reportMetadataCall(ctx context.Context, what string, start time.Time, err error) {
 	now := time.Now()
-	c.onCall(Call{Service: "metadata", Action: what, Start: start, Took: now.Sub(start), Sent: start, Answered: now, Attempts: 1, Err: err})
+	c.onCall(Call{Service: "metadata", Action: what, Source: sourceOf(ctx), Start: start, Took: now.Sub(start), Sent: start, Answered: now, Attempts: 1, Err: err})
 }

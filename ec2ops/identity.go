@@ -35,7 +35,7 @@ type Identity struct {
 func (c *Client) Identify(ctx context.Context, waiting func(reason string)) (Identity, error) {
 	start := time.Now()
 	id, err := c.identityWithin(ctx, waiting)
-	c.reportMetadataCall("InstanceIdentity", start, err)
+	c.reportMetadataCall(ctx, "InstanceIdentity", start, err)
 	if err != nil {
 		return Identity{}, err
 	}

@@ -156,6 +156,6 @@ func (m roleMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput
 	out, err := requestMetadata(ctx, m.c, func(ctx context.Context, service *imds.Client) (*imds.GetMetadataOutput, error) {
 		return service.GetMetadata(ctx, in, more...)
 	})
-	m.c.reportMetadataCall(strings.Trim(in.Path, "/"), start, err)
+	m.c.reportMetadataCall(ctx, strings.Trim(in.Path, "/"), start, err)
 	return out, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -128,22 +129,26 @@ func (c *Client) SnapshotByID(ctx context.Context, id string) (s Snapshot, known
 	return s, err == nil, err
 }
 
-// Snapshots lists this account's snapshots tagged Name=source, in every state and storage
-// tier, in no order.
-func (c *Client) Snapshots(ctx context.Context, source string) ([]Snapshot, error) {
-	return c.SnapshotsTagged(ctx, TagName, source)
+// Snapshots lists this account's snapshots whose Name is one of the sources, in every state and
+// storage tier, in no order.
+func (c *Client) Snapshots(ctx context.Context, sources ...string) ([]Snapshot, error) {
+	return c.snapshotsTagged(ctx, TagName, sources...)
 }
 
 // SnapshotsTagged lists this account's snapshots with a tag, in every state and storage
 // tier, in no order. The owner filter is "self": without it EC2 also lists snapshots that
 // other accounts share or publish.
 func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snapshot, error) {
+	return c.snapshotsTagged(ctx, key, value)
+}
+
+func (c *Client) snapshotsTagged(ctx context.Context, key string, values ...string) ([]Snapshot, error) {
 	in := &ec2.DescribeSnapshotsInput{
 		OwnerIds:   []string{"self"},
-		Filters:    []types.Filter{filter("tag:"+key, value)},
+		Filters:    []types.Filter{filter("tag:"+key, values...)},
 		MaxResults: aws.Int32(1000),
 	}
-	return call(ctx, c, "DescribeSnapshots", "tagged "+key+"="+value, func(ctx context.Context) ([]Snapshot, error) {
+	return call(ctx, c, "DescribeSnapshots", "tagged "+key+"="+strings.Join(values, ", "), func(ctx context.Context) ([]Snapshot, error) {
 		var all []Snapshot
 		for pages := ec2.NewDescribeSnapshotsPaginator(c.ec2, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)

@@ -194,10 +194,10 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	}
 }
 
-// Volumes lists the volumes tagged with this source and instance, in every state that EC2
-// still shows, in no order.
-func (c *Client) Volumes(ctx context.Context, instanceID, source string) ([]Volume, error) {
-	return c.volumes(ctx, "of "+source+" for "+instanceID, filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, source))
+// Volumes lists the volumes tagged with this instance and one of the sources, in every state that
+// EC2 still shows, in no order.
+func (c *Client) Volumes(ctx context.Context, instanceID string, sources ...string) ([]Volume, error) {
+	return c.volumes(ctx, "of "+strings.Join(sources, ", ")+" for "+instanceID, filter("tag:"+TagInstance, instanceID), filter("tag:"+TagSource, sources...))
 }
 
 // Attached lists the volumes that are attached to an instance, the root volume too.

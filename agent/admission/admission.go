@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"snapsource/ec2ops"
@@ -53,11 +54,20 @@ type Waiter interface {
 	Note(text string)
 }
 
-// Limiter is a run's state of the rate limits, shared by its sources. With a nil Limiter only
-// the client retries.
+// Counts is the count of a cohort that the sources of a run share: the first that needs it counts.
+type Counts struct {
+	once     sync.Once
+	launches []ec2ops.Launch
+	weight   float64
+	err      error
+}
+
+// Limiter is the state of the rate limits for one source of a run. With a nil Limiter only the
+// client retries.
 type Limiter struct {
 	Cloud   Cloud
-	Sources int // of the run
+	Sources int     // of the run
+	Counts  *Counts // of the run
 
 	pace          *pace // nil: creating
 	self          ec2ops.Identity
@@ -80,7 +90,7 @@ func (l *Limiter) Arrives(roles bool) {
 // Creates says that the launch creates its volume after all. The cohort is counted anew.
 func (l *Limiter) Creates() {
 	if l != nil && l.pace != nil {
-		l.pace, l.tokens, l.tries, l.late, l.clientRetries = nil, 0, 0, false, false
+		l.pace, l.tokens, l.tries, l.late, l.clientRetries, l.Counts = nil, 0, 0, false, false, &Counts{}
 	}
 }
 
@@ -149,7 +159,8 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 		return nil
 	}
 	w.Waiting("EC2 throttles calls; counting the instances launched from " + l.self.ImageID)
-	launches, weight, err := l.count(ctx, w)
+	l.Counts.once.Do(func() { l.Counts.launches, l.Counts.weight, l.Counts.err = l.count(ctx, w) })
+	launches, weight, err := l.Counts.launches, l.Counts.weight, l.Counts.err
 	if err != nil {
 		if ctx.Err() == nil {
 			w.Note("EC2 throttles calls, and the number of instances being launched is unknown (" + err.Error() + "): retrying with random backoff")

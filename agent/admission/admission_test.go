@@ -168,7 +168,7 @@ func TestDo(t *testing.T) {
 				for n := range tc.others {
 					a.launches = append(a.launches, ec2ops.Launch{ID: fmt.Sprint("i-", n), At: time.Now()})
 				}
-				l := &Limiter{Cloud: a, Sources: 1}
+				l := &Limiter{Cloud: a, Sources: 1, Counts: &Counts{}}
 				l.First(t.Context(), ec2ops.Identity{InstanceID: "i-self", ImageID: "ami-1", Launched: time.Now(), PrivateIP: netip.MustParseAddr("10.0.0.7")})
 				if tc.change != nil {
 					tc.change(l, a)

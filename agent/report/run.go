@@ -31,17 +31,26 @@ func Each(sources []config.Source, events func(Event), do func(*Run, config.Sour
 	report := Report{Sources: []*Source{}}
 	var errs []error
 	for _, src := range sources {
-		r := &Run{start: time.Now(), events: events,
-			Report: &Source{Source: src.Name, State: StateUnknown, Began: time.Now(),
-				Paths: []Path{}, Steps: []FinishedStep{}, Calls: []Call{}, Waits: []Wait{}, Actions: []Action{}, Notes: []string{}}}
-		if err := do(r, src); err != nil {
+		of, err := runOne(src, events, do)
+		if err != nil {
 			errs = append(errs, err)
-			r.Report.Error = ProblemOf(err)
 		}
-		r.Report.Took, r.Report.EC2 = time.Since(r.start), r.inEC2.read()
-		report.Sources = append(report.Sources, r.Report)
+		report.Sources = append(report.Sources, of)
 	}
 	return report, failure.Several(errs...)
+}
+
+// runOne is the run for one source.
+func runOne(src config.Source, events func(Event), do func(*Run, config.Source) error) (*Source, error) {
+	r := &Run{start: time.Now(), events: events,
+		Report: &Source{Source: src.Name, State: StateUnknown, Began: time.Now(),
+			Paths: []Path{}, Steps: []FinishedStep{}, Calls: []Call{}, Waits: []Wait{}, Actions: []Action{}, Notes: []string{}}}
+	err := do(r, src)
+	if err != nil {
+		r.Report.Error = ProblemOf(err)
+	}
+	r.Report.Took, r.Report.EC2 = time.Since(r.start), r.inEC2.read()
+	return r.Report, err
 }
 
 // Identified notes which instance the run is on.
@@ -94,9 +103,10 @@ func (r *Run) Pause(ctx context.Context, d time.Duration, what string) error {
 	}
 }
 
-// WithPauses makes the AWS client report its pauses between requests as waits.
+// WithPauses makes the AWS client report its pauses between requests as waits, and its calls as this
+// source's.
 func (r *Run) WithPauses(ctx context.Context) context.Context {
-	return ec2ops.WithPauses(ctx, func(start time.Time, took time.Duration) { r.waited(OnEC2, "the next poll", start, took) })
+	return ec2ops.WithPauses(ec2ops.WithSource(ctx, r.Report.Source), func(start time.Time, took time.Duration) { r.waited(OnEC2, "the next poll", start, took) })
 }
 
 func (r *Run) waited(on, what string, start time.Time, took time.Duration) {

@@ -51,7 +51,8 @@ func ownTime(took time.Duration, spans []span) time.Duration {
 	return rest
 }
 
-// AddCalls adds each call to the report of the source during which it began, and sets Own:
+// AddCalls adds each call to the report of the source that it was made for, one for all sources to
+// each report, and sets Own:
 // the time in which the run waited for nobody. It excludes calls to AWS, from the first
 // request to the last response; pauses before the next poll or retry; and waits for the
 // kernel.
@@ -60,7 +61,7 @@ func (r Report) AddCalls(calls []ec2ops.Call) {
 		var others []span
 		for _, c := range calls {
 			start := c.Start.Sub(s.Began)
-			if start < 0 || start >= s.Took {
+			if start < 0 || start >= s.Took || c.Source != "" && c.Source != s.Source {
 				continue
 			}
 			s.Calls = append(s.Calls, Call{
