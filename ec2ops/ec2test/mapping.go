@@ -157,7 +157,7 @@ func (s *Server) launchMapped(w *World, name string, o LaunchOptions, volumes []
 func mapped(attached []*Volume) (devices []string) {
 	for _, v := range attached {
 		if !v.Root {
-			devices = append(devices, strings.TrimPrefix(v.Attachment.Device, "/dev/"))
+			devices = append(devices, v.Attachment.name())
 		}
 	}
 	slices.Sort(devices)

@@ -3,6 +3,7 @@ package ec2test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -210,6 +211,9 @@ type Attachment struct {
 	Stuck               bool      // never detached
 	Detached            time.Time // detaching until then
 }
+
+// name returns the device name without /dev/.
+func (a *Attachment) name() string { return strings.TrimPrefix(a.Device, "/dev/") }
 
 // State returns EC2's name for the state: attaching, attached, detaching, busy
 // or detached.
