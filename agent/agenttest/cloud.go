@@ -67,15 +67,24 @@ func UseEnv(t testing.TB) {
 // Start launches an instance.
 func (c *Cloud) Start(name string) *Machine {
 	c.t.Helper()
-	m := &Machine{Host: c.Launch(name), cloud: c}
-	m.boot()
-	return m
+	return c.machine(c.Launch(name))
 }
 
-// Join returns an instance that a group has launched.
+// StartFrom launches an instance from a launch template, "NAME" or "NAME:VERSION". The volumes of
+// the template's block device mapping, and those of its image, are attached from the launch on.
+func (c *Cloud) StartFrom(template, name string) *Machine {
+	c.t.Helper()
+	return c.machine(c.LaunchWith(name, ec2test.LaunchOptions{Template: template}))
+}
+
+// Join returns an instance that a group has launched, from its launch template if it has one.
 func (c *Cloud) Join(name string) *Machine {
 	c.t.Helper()
-	m := &Machine{Host: c.Fake.Join(name), cloud: c}
+	return c.machine(c.Fake.Join(name))
+}
+
+func (c *Cloud) machine(h *ec2test.Host) *Machine {
+	m := &Machine{Host: h, cloud: c}
 	m.boot()
 	return m
 }

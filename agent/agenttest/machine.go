@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 // requested and nothing uses it.
 type Machine struct {
 	*ec2test.Host
+	// VendorBytes says that the NVMe controllers report EC2's device names, as on Nitro instances.
+	VendorBytes bool
 
 	cloud *Cloud
 	lock  chan struct{} // the host's one lock, free while it holds an element
@@ -140,16 +143,42 @@ func (m *Machine) volumeOf(minor uint32) string {
 // Find implements [Host].
 func (m *Machine) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	v, found := m.cloud.volume(ref.ID)
-	a, now := v.Attachment, time.Now()
-	there := found && v.State(now) != "" && a != nil && a.InstanceID == m.ID && !now.Before(a.Plugged) &&
-		(a.DetachAsked.IsZero() || a.Busy)
-	if !there {
+	if !found || !m.shows(v) {
 		return mountfs.Device{}, fmt.Errorf("%s: %w", ref.ID, mountfs.ErrNoDevice)
 	}
-	minor := m.minor(ref.ID)
+	return m.device(v), nil
+}
+
+// shows says whether the machine has a volume's device.
+func (m *Machine) shows(v ec2test.Volume) bool {
+	a, now := v.Attachment, time.Now()
+	return v.State(now) != "" && a != nil && a.InstanceID == m.ID && !now.Before(a.Plugged) && (a.DetachAsked.IsZero() || a.Busy)
+}
+
+func (m *Machine) device(v ec2test.Volume) mountfs.Device {
+	minor := m.minor(v.ID)
 	return mountfs.Device{
 		Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: nvme, Minor: minor, Size: v.Size * ec2ops.GiB, By: "serial",
-	}, nil
+	}
+}
+
+// VolumeDevices lists what Find finds, the root volume included, sorted by EC2's device name.
+func (m *Machine) VolumeDevices() (found []mountfs.VolumeDevice, err error) {
+	volumes, err := m.cloud.Server.VolumesOf(context.Background(), m.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		if !m.shows(v) {
+			continue
+		}
+		name := ""
+		if m.VendorBytes {
+			name = "/dev/" + strings.TrimPrefix(v.Attachment.Device, "/dev/")
+		}
+		found = append(found, mountfs.VolumeDevice{Volume: v.ID, Name: name, Device: m.device(v)})
+	}
+	return found, nil
 }
 
 // Watch implements [Host].

@@ -106,6 +106,11 @@ func rootCommand() *cobra.Command {
 
 const runLong = `Run a command on an instance, launching it if it is new.
 
+--launch-template NAME[:VERSION] launches a new instance from a launch template of this
+--state; without a version from $Default. The volumes of its block device mapping are
+attached before the command starts. For an instance that exists, the template is only
+compared with the one that it was launched from: another one is an error.
+
 The exit code is the command's own, 128+N if signal N ended it, 127 if it was
 not found; 64 for wrong usage; 70 if the sandbox itself failed.
 
@@ -211,6 +216,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().SetInterspersed(false)
 	stateFlag(cmd, &o.state)
 	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
+	cmd.Flags().StringVar(&o.template, "launch-template", "", "launch a new instance from NAME or NAME:VERSION, with the volumes of its mapping")
 	cmd.Flags().StringVar(&latency, "latency", "none", "duration of EC2's operations: none or realistic")
 	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "seed of the durations: the same seed gives the same durations; 0 for none")
 	cmd.Flags().StringVar(&lazy, "lazy", "", "volumes as slow as EBS: ebs, none (no cold blocks), or key=value,…")

@@ -19,6 +19,7 @@ import (
 // runOptions are the flags of the run command.
 type runOptions struct {
 	state, name string
+	template    string // "NAME" or "NAME:VERSION" of a launch template; "" for none
 	latency     ec2test.Latency
 	latencySeed uint64
 	faults      []ec2test.Fault
@@ -52,6 +53,9 @@ func run(ctx context.Context, o runOptions) (int, error) {
 		if o.adjusted {
 			return 0, usage("%s is running already: --latency, --fault, --deny and --lazy are for the run that starts it", o.name)
 		}
+		if err := compareTemplate(ctx, st, o); err != nil {
+			return 0, err
+		}
 		return join(joinable, o.argv)
 	}
 	defer lock.Close()
@@ -72,7 +76,7 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	k := &killer{}
 	server := newServer(store, d, o, k.kill)
 	d.server = server
-	self, err := launched(ctx, server, o.name)
+	self, err := launched(ctx, server, o.name, o.template)
 	if err != nil {
 		return 0, err
 	}
@@ -168,21 +172,6 @@ func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(str
 		Store: store, Disks: d, Network: network, Role: "ec2sandbox",
 		Latency: o.latency, LatencySeed: o.latencySeed, Faults: o.faults, Deny: o.deny, Kill: kill,
 	})
-}
-
-// launched returns the live instance with a name, and launches it if there is none.
-func launched(ctx context.Context, server *ec2test.Server, name string) (ec2test.Instance, error) {
-	w, err := server.World(ctx)
-	if err != nil {
-		return ec2test.Instance{}, err
-	}
-	if i := w.Live(name, time.Now()); i != nil {
-		if i.State(time.Now()) == "stopped" {
-			return *i, usage("%s is stopped: ec2sandbox start or aws ec2 start-instances --instance-ids %s starts it, or its Auto Scaling group does", name, i.ID)
-		}
-		return *i, nil
-	}
-	return server.Launch(ctx, name, ec2test.LaunchOptions{})
 }
 
 // takeOrJoin takes an instance's lock, or returns how to join the run that holds it. A run

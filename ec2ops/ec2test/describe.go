@@ -74,7 +74,7 @@ func mappings(attached []*Volume, now time.Time) []mapping {
 func (s *Server) instance(i seen, now time.Time) instanceItem {
 	item := instanceItem{
 		InstanceID: i.ID, ImageID: i.Image, State: stateOf(i.State(now)), PrivateDNSName: s.dnsName(&i.Instance),
-		InstanceType: i.Type, LaunchTime: stamp(i.Launched), AvailabilityZone: i.Zone, PrivateIP: i.PrivateIP,
+		InstanceType: i.Type, LaunchTime: wholeStamp(i.Launched), AvailabilityZone: i.Zone, PrivateIP: i.PrivateIP,
 		Architecture: "x86_64", RootDeviceType: "ebs", RootDeviceName: i.RootDevice, Mappings: set[mapping]{i.mappings},
 		Virtualization: "hvm", Hypervisor: "xen", Tags: i.Tags.wire(),
 		Metadata: metadataOption{State: "applied", Tokens: "required", Hops: 1, Endpoint: "enabled", Tags: "disabled"},
@@ -107,7 +107,7 @@ func (i seen) attributes(now time.Time) attributes {
 		"image-id":            {i.Image},
 		"availability-zone":   {i.Zone},
 		"private-ip-address":  {i.PrivateIP},
-		"launch-time":         {stamp(i.Launched)},
+		"launch-time":         {wholeStamp(i.Launched)},
 		"root-device-name":    {i.RootDevice},
 
 		"block-device-mapping.volume-id":             nil,

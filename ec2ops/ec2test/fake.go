@@ -131,6 +131,22 @@ func (f *Fake) AddSnapshot(s Snapshot) string {
 	return id
 }
 
+// AddTemplate creates a launch template with one version outside the API. The default image is
+// the one that all instances are launched from.
+func (f *Fake) AddTemplate(name string, d TemplateData) {
+	f.t.Helper()
+	setDefault(&d.ImageID, defaultImage)
+	now := time.Now()
+	t := &Template{
+		ID: f.Server.random.id("lt"), Name: name, CreatedBy: f.Server.callerARN(nil), Created: now, Default: 1, Last: 1, Tags: Tags{},
+		Versions: map[int64]*TemplateVersion{1: {Number: 1, CreatedBy: f.Server.callerARN(nil), Created: now, Data: d}},
+	}
+	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
+		w.Templates[t.ID] = t
+		return nil
+	}))
+}
+
 // AddGroup creates an Auto Scaling group outside the API. Max defaults to Desired, and a
 // hook's Default to ABANDON.
 func (f *Fake) AddGroup(g Group) {

@@ -273,7 +273,7 @@ func (x *settling) scale(g *Group) {
 		warm = slices.Delete(warm, ready, ready+1)
 		m.Warm = false
 		if i := x.w.Instances[m.InstanceID]; !i.Stopped.IsZero() {
-			i.start(x.now, x.now.Add(x.s.random.launch()))
+			i.start(x.w, x.now, x.now.Add(x.s.random.launch()))
 		}
 		x.enter(m, pending, x.now)
 		x.tell(g, m, "Launching a new EC2 instance from warm pool: "+m.InstanceID, "an instance was started in response to a difference between desired and actual capacity.", x.now, "")

@@ -42,9 +42,7 @@ func (g *Group) launchTemplate(w *World) (*Template, *TemplateVersion, error) {
 func (s *Server) useTemplate(w *World, g *Group, now time.Time) error {
 	t, v, err := g.launchTemplate(w)
 	if t != nil && err == nil {
-		if err = v.Data.sound(); err == nil {
-			_, err = s.launchedVolumes(w, v.Data, s.opts.Zone, now)
-		}
+		_, _, err = s.groupVolumes(w, v, s.opts.Zone, now)
 	}
 	if err != nil {
 		return invalid("You must use a valid fully-formed launch template. %s", asError(err).Message)
@@ -53,6 +51,19 @@ func (s *Server) useTemplate(w *World, g *Group, now time.Time) error {
 		g.TemplateID = t.ID
 	}
 	return nil
+}
+
+// groupVolumes returns the parameters and volumes of a launch from a template's version.
+func (s *Server) groupVolumes(w *World, v *TemplateVersion, zone string, now time.Time) (TemplateData, []Volume, error) {
+	if err := v.Data.sound(); err != nil {
+		return v.Data, nil, err
+	}
+	data, err := w.onImage(v.Data, now)
+	if err != nil {
+		return data, nil, err
+	}
+	volumes, err := s.launchedVolumes(w, data, zone, now)
+	return data, volumes, err
 }
 
 // volumeData is the data of a volume: what Disks needs to create it.
@@ -206,14 +217,11 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 		}
 		return i, &Member{InstanceID: i.ID, Name: name}, nil
 	}
-	if err := v.Data.sound(); err != nil {
-		return nil, nil, err
-	}
-	volumes, err := x.s.launchedVolumes(x.w, v.Data, zone, x.now)
+	data, volumes, err := x.s.groupVolumes(x.w, v, zone, x.now)
 	if err != nil {
 		return nil, nil, err
 	}
-	if options.UserData, err = v.Data.userData(); err != nil {
+	if options.UserData, err = data.userData(); err != nil {
 		return nil, nil, err
 	}
 	if x.s.freeAddresses(x.w, 1) == 0 { // no data are taken for it
@@ -223,8 +231,8 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 	if !complete {
 		return nil, nil, nil
 	}
-	options.Type, options.Image = v.Data.InstanceType, v.Data.ImageID
-	for _, tags := range []Tags{t.marks(v), v.Data.tagsOf("instance")} {
+	options.Type, options.Image = data.InstanceType, data.ImageID
+	for _, tags := range []Tags{t.marks(v), data.tagsOf("instance")} {
 		for key, value := range tags {
 			options.Tags[key] = value
 		}

@@ -152,9 +152,6 @@ func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID 
 			i = shown
 		}
 		leaves = s.metadata(i, time.Now())
-		if strings.Contains(r.URL.Path, "/block-device-mapping") {
-			mappedLeaves(leaves, i, attachedTo(world, i.ID, time.Now()))
-		}
 		if target := world.target(i.ID); target != "" {
 			leaves["meta-data/autoscaling/target-lifecycle-state"] = target
 		}
@@ -203,7 +200,12 @@ func lookUp(leaves map[string]string, path string) (content string, found bool) 
 	return strings.Join(slices.Compact(names), "\n"), len(names) > 0
 }
 
-// metadata returns an instance's own metadata by path.
+// metadata returns an instance's own metadata by path. The block device mapping lists the volumes
+// that "were present at launch time or when the instance was last started", "such as ebs1 or ebs2"
+// (EC2 user guide, "Instance metadata categories"; a volume that is attached later is not listed:
+// fog/fog#979). That the entry of a volume stays when it is detached follows from this sentence; no
+// report of it is known. EC2's numbers have gaps: coreos/bugs#954 saw ebs5 for xvdf as the only
+// further volume. So a program must list the directory.
 func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 	leaves := map[string]string{
 		"dynamic/instance-identity/document":       s.identityDocument(i),
@@ -225,6 +227,9 @@ func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 		"meta-data/services/domain":                "amazonaws.com",
 		"meta-data/services/partition":             "aws",
 	}
+	for n, device := range i.Mapped {
+		leaves["meta-data/block-device-mapping/ebs"+strconv.Itoa(n+1)] = device
+	}
 	if i.UserData != "" {
 		leaves["user-data"] = i.UserData
 	}
@@ -245,23 +250,6 @@ func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 		})
 	}
 	return leaves
-}
-
-// mappedLeaves adds the volumes that were attached when the instance was last started, "such as
-// ebs1 or ebs2" (EC2 user guide, "Instance metadata categories"), by their device names without
-// /dev/. EC2's numbers have gaps: coreos/bugs#954 saw ebs5 for xvdf as the only further volume. So
-// a program must list the directory.
-func mappedLeaves(leaves map[string]string, i *Instance, attached []*Volume) {
-	var devices []string
-	for _, v := range attached {
-		if a := v.Attachment; !v.Root && (a.AtLaunch || a.Asked.Before(i.Launched)) {
-			devices = append(devices, strings.TrimPrefix(a.Device, "/dev/"))
-		}
-	}
-	slices.Sort(devices)
-	for n, device := range devices {
-		leaves["meta-data/block-device-mapping/ebs"+strconv.Itoa(n+1)] = device
-	}
 }
 
 func (s *Server) profileARN() string {

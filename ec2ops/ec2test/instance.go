@@ -15,6 +15,11 @@ const rootSize = 8
 
 // LaunchOptions override the defaults of an instance.
 type LaunchOptions struct {
+	// Template is a launch template, "NAME" or "NAME:VERSION": the instance is launched from its
+	// default version, or from that one ($Latest too), with the volumes of its block device mapping
+	// attached. Other options override the template's parameters.
+	Template string
+
 	Zone, Type string
 	Image      string // the machine image; all are launched from the same one if it is not set
 	UserData   string
@@ -27,6 +32,9 @@ const defaultImage = "ami-0abcdef1234567890"
 // Launch starts an instance. Its name is also its Name tag. Unlike EC2 it refuses the name
 // of a live instance, which helps tests.
 func (s *Server) Launch(ctx context.Context, name string, o LaunchOptions) (Instance, error) {
+	if o.Template != "" {
+		return s.launchFrom(ctx, name, o)
+	}
 	var launched Instance
 	err := s.store.Update(ctx, func(w *World) error {
 		i, err := s.launch(w, name, o, time.Now())

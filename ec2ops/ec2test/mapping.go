@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -66,7 +67,7 @@ func tooSmall(size int64, snapshotID string, least int64) *Error {
 // deleted with its instance by default. (EC2 user guide, "Preserve data when an instance is
 // terminated")
 func (m TemplateMapping) attachment() *Attachment {
-	a := &Attachment{Device: m.Device, DeleteOnTermination: true, AtLaunch: true}
+	a := &Attachment{Device: m.Device, DeleteOnTermination: true}
 	if m.EBS != nil && m.EBS.DeleteOnTermination != nil {
 		a.DeleteOnTermination = *m.EBS.DeleteOnTermination
 	}
@@ -138,12 +139,27 @@ func (s *Server) launchMapped(w *World, name string, o LaunchOptions, volumes []
 	root.Type, root.Size, root.IOPS, root.Throughput = wanted.Type, wanted.Size, wanted.IOPS, wanted.Throughput
 	root.InitializationRate, root.Encrypted, root.KMSKeyID, root.Tags = wanted.InitializationRate, wanted.Encrypted, wanted.KMSKeyID, wanted.clone().Tags
 	root.Attachment.DeleteOnTermination = wanted.Attachment.DeleteOnTermination
+	launched := []*Volume{root}
 	for n, v := range volumes[1:] {
 		v = v.clone()
 		v.ID, v.Created, v.Available, v.Visible = ids[n], now, now, now
 		a := v.Attachment
 		a.InstanceID, a.Asked, a.Plugged, a.Attached = i.ID, now, now, now
 		w.Volumes[v.ID] = &v
+		launched = append(launched, &v)
 	}
+	i.Mapped = mapped(launched)
 	return i, nil
+}
+
+// mapped returns the device names of an instance's volumes but the root's, as its metadata lists
+// them: without /dev/, sorted.
+func mapped(attached []*Volume) (devices []string) {
+	for _, v := range attached {
+		if !v.Root {
+			devices = append(devices, v.Attachment.name())
+		}
+	}
+	slices.Sort(devices)
+	return devices
 }

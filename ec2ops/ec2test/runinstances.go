@@ -103,8 +103,12 @@ func (s *Server) planLaunch(w *World, l *launching, c *call) (err error) {
 	if l.known, err = w.known(l.key, c); err != nil || l.known != "" {
 		return err
 	}
-	l.data = l.given
-	l.options.Tags = Tags{}
+	return s.planNew(w, l, c.now)
+}
+
+// planNew finds out what a request asks for.
+func (s *Server) planNew(w *World, l *launching, now time.Time) (err error) {
+	l.data, l.options.Tags = l.given, Tags{}
 	if l.template != nil {
 		t, err := w.template(*l.template)
 		if err != nil {
@@ -120,12 +124,15 @@ func (s *Server) planLaunch(w *World, l *launching, c *call) (err error) {
 	if err := l.data.sound(); err != nil {
 		return err
 	}
+	if l.data, err = w.onImage(l.data, now); err != nil {
+		return err
+	}
 	maps.Copy(l.options.Tags, l.data.tagsOf("instance"))
 	l.options.Zone, l.options.Type, l.options.Image = l.zone, l.data.InstanceType, l.data.ImageID
 	if l.options.UserData, err = l.data.userData(); err != nil {
 		return err
 	}
-	if l.volumes, err = s.launchedVolumes(w, l.data, l.zone, c.now); err != nil {
+	if l.volumes, err = s.launchedVolumes(w, l.data, l.zone, now); err != nil {
 		return err
 	}
 	count := s.freeAddresses(w, l.max)
@@ -147,7 +154,11 @@ func (s *Server) plannedStill(w *World, l *launching, c *call) (err error) {
 	if l.known, err = w.known(l.key, c); err != nil || l.known != "" {
 		return err
 	}
-	if _, err := s.launchedVolumes(w, l.data, l.zone, c.now); err != nil {
+	return s.newStill(w, l, c.now)
+}
+
+func (s *Server) newStill(w *World, l *launching, now time.Time) error {
+	if _, err := s.launchedVolumes(w, l.data, l.zone, now); err != nil {
 		return err
 	}
 	if count := int64(len(l.ids)); s.freeAddresses(w, count) < count {

@@ -326,5 +326,15 @@ func TestMappingInMetadata(t *testing.T) {
 		wantCode(t, s.Start(t.Context(), id), "ok")
 		want("ebs2", "sdh")
 		want("ebs3", "xvdf")
+		wait(time.Minute)
+		if _, err := c.DetachVolume(t.Context(), &ec2.DetachVolumeInput{VolumeId: v.VolumeId}); err != nil {
+			t.Fatal(err)
+		}
+		wait(time.Minute)
+		want("ebs2", "sdh")
+		wantCode(t, s.Stop(t.Context(), id), "ok")
+		wantCode(t, s.Start(t.Context(), id), "ok")
+		want("", "ami\nebs1\nebs2\nroot")
+		want("ebs2", "xvdf")
 	})
 }

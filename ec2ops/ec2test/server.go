@@ -1,9 +1,11 @@
 package ec2test
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -145,6 +147,23 @@ func (s *Server) Volume(ctx context.Context, id string) (v Volume, found bool, e
 		return nil
 	})
 	return v, found, err
+}
+
+// VolumesOf returns the volumes whose last attachment is to an instance, in any state, sorted by
+// device name.
+func (s *Server) VolumesOf(ctx context.Context, instanceID string) (all []Volume, err error) {
+	err = s.store.View(ctx, func(w *World) error {
+		for _, v := range w.Volumes {
+			if v.Attachment != nil && v.Attachment.InstanceID == instanceID {
+				all = append(all, v.clone())
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b Volume) int {
+		return cmp.Or(strings.Compare(a.Attachment.name(), b.Attachment.name()), strings.Compare(a.ID, b.ID))
+	})
+	return all, err
 }
 
 // denied returns EC2's error if the role does not permit an action.

@@ -11,7 +11,7 @@ type stateChanges struct {
 
 // Stop stops an instance outside the API. A second call does nothing.
 func (s *Server) Stop(ctx context.Context, instanceID string) error {
-	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
+	return s.changeInstance(ctx, instanceID, func(_ *World, i *Instance, now time.Time) {
 		if i.Stopped.IsZero() {
 			i.Stopped = now
 		}
@@ -20,19 +20,19 @@ func (s *Server) Stop(ctx context.Context, instanceID string) error {
 
 // Start starts a stopped instance outside the API; for any other it does nothing.
 func (s *Server) Start(ctx context.Context, instanceID string) error {
-	return s.changeInstance(ctx, instanceID, func(i *Instance, now time.Time) {
+	return s.changeInstance(ctx, instanceID, func(w *World, i *Instance, now time.Time) {
 		if !i.Stopped.IsZero() {
-			i.start(now, now.Add(s.random.launch()))
+			i.start(w, now, now.Add(s.random.launch()))
 		}
 	})
 }
 
-func (s *Server) changeInstance(ctx context.Context, id string, change func(*Instance, time.Time)) error {
+func (s *Server) changeInstance(ctx context.Context, id string, change func(*World, *Instance, time.Time)) error {
 	now := time.Now()
 	return s.store.Update(ctx, func(w *World) error {
 		i, err := findInstance(w, id, now)
 		if err == nil {
-			change(i, now)
+			change(w, i, now)
 		}
 		return err
 	})
@@ -40,7 +40,7 @@ func (s *Server) changeInstance(ctx context.Context, id string, change func(*Ins
 
 // stopInstances stops instances; their attachments stay.
 func (s *Server) stopInstances(c *call) (any, error) {
-	return s.changeState(c, "stopped", func(i *Instance) {
+	return s.changeState(c, "stopped", func(_ *World, i *Instance) {
 		if i.Stopped.IsZero() {
 			i.Stopped = c.now
 		}
@@ -49,14 +49,14 @@ func (s *Server) stopInstances(c *call) (any, error) {
 
 // startInstances starts stopped instances.
 func (s *Server) startInstances(c *call) (any, error) {
-	return s.changeState(c, "pending", func(i *Instance) {
+	return s.changeState(c, "pending", func(w *World, i *Instance) {
 		if !i.Stopped.IsZero() {
-			i.start(c.now, c.now.Add(s.random.launch()))
+			i.start(w, c.now, c.now.Add(s.random.launch()))
 		}
 	})
 }
 
-func (s *Server) changeState(c *call, to string, change func(*Instance)) (any, error) {
+func (s *Server) changeState(c *call, to string, change func(*World, *Instance)) (any, error) {
 	ids := c.list("InstanceId")
 	if len(ids) == 0 {
 		c.fail(missing("InstanceId"))
@@ -79,7 +79,7 @@ func (s *Server) changeState(c *call, to string, change func(*Instance)) (any, e
 		}
 		for _, i := range found {
 			before := i.State(c.now)
-			change(i)
+			change(w, i)
 			answer.Instances.Items = append(answer.Instances.Items, stateChange{InstanceID: i.ID, Previous: stateOf(before), Current: stateOf(i.State(c.now))})
 		}
 		return nil
@@ -90,6 +90,7 @@ func (s *Server) changeState(c *call, to string, change func(*Instance)) (any, e
 // start starts a stopped instance. It sets a new launch time, which is pendingTime in the
 // identity document. (EC2 user guide, "Stop and start your instance"; reported by
 // mlevit/aws-auto-cleanup#129)
-func (i *Instance) start(now, running time.Time) {
+func (i *Instance) start(w *World, now, running time.Time) {
 	i.Stopped, i.Launched, i.Running = time.Time{}, now, running
+	i.Mapped = mapped(attachedTo(w, i.ID, now))
 }

@@ -58,6 +58,12 @@ func (s *Server) tagged(w *World, id string, now time.Time) (tags *Tags, resourc
 			return nil, "", err
 		}
 		return &snap.Tags, "snapshot", nil
+	case "ami":
+		i, err := w.findImage(id, now)
+		if err != nil {
+			return nil, "", err
+		}
+		return &i.Tags, "image", nil
 	case "lt":
 		t, err := w.template(templateRef{id: id})
 		if err != nil {
@@ -166,7 +172,7 @@ func (s *Server) describeTags(c *call) (any, error) {
 	var all []tagDescription
 	if err := s.store.View(c.ctx, func(w *World) error {
 		w = w.shown(c.now)
-		ids := slices.Concat(sortedKeys(w.Instances), sortedKeys(w.Snapshots), sortedKeys(w.Templates), sortedKeys(w.Volumes))
+		ids := slices.Concat(sortedKeys(w.Images), sortedKeys(w.Instances), sortedKeys(w.Snapshots), sortedKeys(w.Templates), sortedKeys(w.Volumes))
 		for _, id := range ids {
 			tags, resourceType, err := s.tagged(w, id, c.now)
 			if err != nil {

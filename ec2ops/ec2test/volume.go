@@ -303,7 +303,7 @@ func (v Volume) attributes(now time.Time) attributes {
 		attrs["attachment.instance-id"] = []string{a.InstanceID}
 		attrs["attachment.device"] = []string{a.Device}
 		attrs["attachment.status"] = []string{a.State(now)}
-		attrs["attachment.attach-time"] = []string{stamp(a.Asked)}
+		attrs["attachment.attach-time"] = []string{wholeStamp(a.Asked)}
 		attrs["attachment.delete-on-termination"] = []string{truth(a.DeleteOnTermination)}
 	}
 	return attrs

@@ -119,6 +119,10 @@ func stamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
+// wholeStamp writes the times of launches and attachments: EC2's have no milliseconds. (examples of
+// the API reference, DescribeInstances)
+func wholeStamp(t time.Time) string { return stamp(t.Truncate(time.Second)) }
+
 func (t Tags) wire() set[tagItem] {
 	items := make([]tagItem, 0, len(t))
 	for _, key := range sortedKeys(t) {
@@ -145,7 +149,7 @@ func (v *Volume) attachment(now time.Time) attachmentItem {
 	a := v.Attachment
 	return attachmentItem{
 		VolumeID: v.ID, InstanceID: a.InstanceID, Device: a.Device, Status: a.State(now),
-		AttachTime: stamp(a.Asked), DeleteOnTermination: a.DeleteOnTermination,
+		AttachTime: wholeStamp(a.Asked), DeleteOnTermination: a.DeleteOnTermination,
 	}
 }
 

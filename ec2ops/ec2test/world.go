@@ -3,6 +3,7 @@ package ec2test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type World struct {
 	Tokens    map[string]*Token // by zone or action, a slash and the client token
 	Groups    map[string]*Group
 	Templates map[string]*Template `json:",omitempty"` // by id
+	Images    map[string]*Image    `json:",omitempty"` // by id
 	Past      map[string]*Past     `json:",omitempty"` // by id: previous states that Describe still shows
 }
 
@@ -46,6 +48,9 @@ func (w *World) filled() *World {
 	if w.Templates == nil {
 		w.Templates = map[string]*Template{}
 	}
+	if w.Images == nil {
+		w.Images = map[string]*Image{}
+	}
 	if w.Past == nil {
 		w.Past = map[string]*Past{}
 	}
@@ -57,7 +62,7 @@ func (w *World) clone() World {
 	c := newWorld()
 	for id, i := range w.Instances {
 		copied := *i
-		copied.Tags = maps.Clone(i.Tags)
+		copied.Tags, copied.Mapped = maps.Clone(i.Tags), slices.Clone(i.Mapped)
 		c.Instances[id] = &copied
 	}
 	for id, v := range w.Volumes {
@@ -80,6 +85,9 @@ func (w *World) clone() World {
 	}
 	for id, t := range w.Templates {
 		c.Templates[id] = t.clone()
+	}
+	for id, i := range w.Images {
+		c.Images[id] = i.clone()
 	}
 	c.Past = maps.Clone(w.Past)
 	return *c
@@ -108,7 +116,8 @@ type Instance struct {
 	Terminated   time.Time // asked for
 	ShutDown     time.Time // shutting-down until then
 	RootVolumeID string
-	Reservation  string `json:",omitempty"` // of RunInstances
+	Reservation  string   `json:",omitempty"` // of RunInstances
+	Mapped       []string `json:",omitempty"` // device names of the volumes that were attached at the launch or the last start, sorted
 }
 
 // State returns EC2's name for the state: pending, running, stopped, shutting-down or
@@ -194,7 +203,6 @@ type Attachment struct {
 	InstanceID          string
 	Device              string // as asked for, e.g. /dev/sdf
 	DeleteOnTermination bool
-	AtLaunch            bool `json:",omitempty"` // by the instance's block device mapping
 	Asked               time.Time
 	Plugged             time.Time // when the device appears
 	Attached            time.Time // attaching until then
@@ -203,6 +211,9 @@ type Attachment struct {
 	Stuck               bool      // never detached
 	Detached            time.Time // detaching until then
 }
+
+// name returns the device name without /dev/.
+func (a *Attachment) name() string { return strings.TrimPrefix(a.Device, "/dev/") }
 
 // State returns EC2's name for the state: attaching, attached, detaching, busy
 // or detached.
