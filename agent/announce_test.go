@@ -22,8 +22,8 @@ func TestRolesOnlyOnceMounted(t *testing.T) {
 		shop.Name, shop.Device, shop.Mount, shop.Binds = "shop", "/dev/sdg", "/shop", nil
 		cfg.Sources = append(cfg.Sources, shop)
 		w.cloud.fail = func(call string) error {
-			if strings.HasPrefix(call, "CreateTags i-") && len(w.host.mounts) < 3 {
-				t.Errorf("roles were put on with only %v mounted", w.host.mounts)
+			if strings.HasPrefix(call, "CreateTags i-") && w.host.mountCount() < 3 {
+				t.Errorf("roles were put on with only %d mounted", w.host.mountCount())
 			}
 			return nil
 		}

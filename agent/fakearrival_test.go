@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snapsource/ec2ops"
+	"snapsource/mountfs"
 )
 
 func (c *fakeCloud) LaunchDevices(context.Context) (ec2ops.LaunchDevices, bool) {
@@ -21,4 +22,24 @@ func (c *fakeCloud) Attached(ctx context.Context, instanceID string) (all []ec2o
 		return nil
 	})
 	return all, err
+}
+
+func (h *fakeHost) VolumeDevices() (all []mountfs.VolumeDevice, err error) {
+	h.cloud.mu.Lock()
+	volumes := h.cloud.live()
+	h.cloud.mu.Unlock()
+	for _, v := range volumes {
+		d, err := h.Find(mountfs.Volume{ID: v.ID})
+		if err != nil {
+			continue
+		}
+		shown := mountfs.VolumeDevice{Volume: v.ID, Device: d}
+		if h.vendorBytes {
+			h.cloud.mu.Lock()
+			shown.Name = v.Attachments[0].Device
+			h.cloud.mu.Unlock()
+		}
+		all = append(all, shown)
+	}
+	return all, nil
 }

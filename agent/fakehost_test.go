@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"snapsource/agent/deploy"
@@ -18,6 +19,7 @@ import (
 
 // fakeHost is a kernel in memory: a device shows when its volume is attached.
 type fakeHost struct {
+	mu               sync.Mutex // held by the methods that change something; never while they call fakeCloud's
 	cloud            *fakeCloud
 	mounts           map[string]uint32 // target → minor of the device; binds too
 	roots            map[string]string // target of a bind → what it shows
@@ -57,6 +59,8 @@ func (h *fakeHost) Lock(context.Context, func()) (func() error, error) {
 }
 
 func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	var all []mountfs.Mount
 	for target, minor := range h.mounts {
 		all = append(all, mountfs.Mount{Target: target, Root: cmp.Or(h.roots[target], "/"), FSType: "xfs", Major: 259, Minor: minor, Options: cmp.Or(h.options[target], "rw,noatime,nosuid,nodev")})
@@ -75,6 +79,8 @@ func (h *fakeHost) Mounts() ([]mountfs.Mount, error) {
 }
 
 func (h *fakeHost) InspectTarget(path string) (mountfs.Target, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.shutdown {
 		return mountfs.Target{}, fmt.Errorf("inspect %s: %w", path, mountfs.ErrShutdown)
 	}
@@ -107,21 +113,6 @@ func (h *fakeHost) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size, By: "serial"}, nil
 }
 
-func (h *fakeHost) VolumeDevices() (all []mountfs.VolumeDevice, err error) {
-	for _, v := range h.cloud.live() {
-		d, err := h.Find(mountfs.Volume{ID: v.ID})
-		if err != nil {
-			continue
-		}
-		shown := mountfs.VolumeDevice{Volume: v.ID, Device: d}
-		if h.vendorBytes {
-			shown.Name = v.Attachments[0].Device
-		}
-		all = append(all, shown)
-	}
-	return all, nil
-}
-
 type fakeWatch struct {
 	h   *fakeHost
 	ref mountfs.Volume
@@ -144,6 +135,8 @@ func (w fakeWatch) Wait(ctx context.Context) (mountfs.Device, error) {
 }
 
 func (h *fakeHost) Preread(_ context.Context, d mountfs.Device) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.preread = append(h.preread, d.Node)
 	return nil
 }
@@ -154,6 +147,8 @@ type fakeDisk struct {
 }
 
 func (h *fakeHost) OpenDisk(d mountfs.Device) (Disk, error) {
+	h.cloud.mu.Lock()
+	defer h.cloud.mu.Unlock()
 	v := h.cloud.volumes[fmt.Sprintf("vol-%017x", d.Minor)]
 	return fakeDisk{h, v}, nil
 }
@@ -166,6 +161,8 @@ func (d fakeDisk) Format(_ context.Context, f mountfs.Format) error {
 		d.h.cloud.kill()
 		return errKilled
 	}
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
 	d.h.formatted = append(d.h.formatted, d.v.ID)
 	d.v.contents = mountfs.Contents{Kind: mountfs.XFS, XFS: &mountfs.Superblock{UUID: f.UUID, Label: f.Label}}
 	return nil
@@ -175,6 +172,8 @@ func (h *fakeHost) MountXFS(d mountfs.Device, target string, options []string) (
 	if h.cloud.isDead() {
 		return mountfs.XFSMount{}, errKilled
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	_, already := h.mounts[target]
 	h.mounts[target] = d.Minor
 	if !already {
@@ -184,6 +183,8 @@ func (h *fakeHost) MountXFS(d mountfs.Device, target string, options []string) (
 }
 
 func (h *fakeHost) Grow(_ string, size int64) (int64, int64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.grownTo = size
 	return size, size, nil
 }
@@ -192,6 +193,8 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 	if h.cloud.isDead() {
 		return false, errKilled
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if create {
 		h.made = append(h.made, mountpoint+"/"+dir)
 	}
@@ -203,6 +206,8 @@ func (h *fakeHost) Bind(mountpoint, dir, target string, create bool) (bool, erro
 }
 
 func (h *fakeHost) Remount(target string, options []string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if err := h.remountErr[target]; err != nil {
 		return err
 	}
@@ -220,6 +225,8 @@ func (h *fakeHost) CheckOptions(options []string) error {
 }
 
 func (h *fakeHost) Unmount(target string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if err := h.unmountErr[target]; err != nil {
 		return err
 	}
@@ -228,6 +235,8 @@ func (h *fakeHost) Unmount(target string) error {
 }
 
 func (h *fakeHost) CheckBind(mountpoint, _, target string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	minor, ok := h.mounts[target]
 	return ok && minor == h.mounts[mountpoint], nil
 }
@@ -306,6 +315,8 @@ func (f *fakeFrozen) Thaw() (time.Duration, error) {
 }
 
 func (h *fakeHost) LoadRecord(source string) (record.Record, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	r, ok := h.records[source]
 	if !ok {
 		return r, fs.ErrNotExist
@@ -313,17 +324,34 @@ func (h *fakeHost) LoadRecord(source string) (record.Record, error) {
 	return r, nil
 }
 
-func (h *fakeHost) Records() []record.Record { return slices.Collect(maps.Values(h.records)) }
+func (h *fakeHost) Records() []record.Record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.records))
+}
+
+func (h *fakeHost) mountCount() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.mounts)
+}
 
 func (h *fakeHost) SaveRecord(r record.Record) error {
 	if h.cloud.isDead() {
 		return errKilled
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.records[r.Source] = r
 	return nil
 }
 
-func (h *fakeHost) DropRecord(source string) error { delete(h.records, source); return nil }
+func (h *fakeHost) DropRecord(source string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.records, source)
+	return nil
+}
 
 func (h *fakeHost) LoadWarming(string) (record.Warming, error) { return h.warming, nil }
 
