@@ -176,14 +176,19 @@ func launchFleet(t *testing.T, size int, throttle ec2test.Throttle) fleet {
 		used[v.Attachment.InstanceID] = true
 		slowest = max(slowest, v.Available.Sub(v.Created)+v.Attachment.Attached.Sub(v.Attachment.Asked))
 	}
+	f.count(cloud)
+	f.bound = max(bound(size, throttle), slowest+launchCalls*callTakes)
+	return f
+}
+
+// count counts the calls, and those that were refused.
+func (f fleet) count(cloud *agenttest.Cloud) {
 	for _, c := range cloud.Calls() {
 		f.calls[c.Action]++
 		if c.Result == "RequestLimitExceeded" {
 			f.throttled[c.Action]++
 		}
 	}
-	f.bound = max(bound(size, throttle), slowest+launchCalls*callTakes)
-	return f
 }
 
 const (

@@ -1,0 +1,121 @@
+package agenttest_test
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
+	"snapsource/agent/report"
+	"snapsource/ec2ops/ec2test"
+)
+
+// TestFleetArrived launches many instances at the same moment from a launch template that names the
+// newest release. They describe and tag, so that the limits of these calls are what they wait for;
+// where the NVMe controllers say EC2's device names, nothing waits until it is mounted.
+func TestFleetArrived(t *testing.T) {
+	for text := range strings.SplitSeq(cmp.Or(os.Getenv(fleetSizes), "10,200"), ",") {
+		size, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, roles := range []bool{false, true} {
+			name := text
+			if roles {
+				name += ", with roles"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := launchArrived(t, size, roles)
+					t.Logf("%s", f)
+					if most := 15 * time.Second; f.last > most {
+						t.Errorf("the last is mounted after %s, want at most %s", f.last, most)
+					}
+					if ratio := f.up.Seconds() / f.bound.Seconds(); ratio > 1.15 {
+						t.Errorf("the last is announced after %s, want at most 1.15 of %s", f.up, f.bound)
+					}
+					if f.failed != 0 || f.leaked != 0 {
+						t.Errorf("%d failed, %d volumes leaked", f.failed, f.leaked)
+					}
+				})
+			})
+		}
+	}
+}
+
+// arrivedBound is the least time in which the scarcest bucket of a launch's calls allows them: two
+// DescribeSnapshots of 20 a second; with roles two CreateTags of 10 a second. Both hold 100 tokens.
+func arrivedBound(size int, roles bool) time.Duration {
+	const alone = 500 * time.Millisecond // three or four calls
+	calls, rate := 2.0, 20.0
+	if roles {
+		rate = 10
+	}
+	return alone + time.Duration(max(0, calls*float64(size)-100)/rate*float64(time.Second))
+}
+
+func launchArrived(t *testing.T, size int, roles bool) fleet {
+	cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1, Throttle: ec2test.PerAction})
+	snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+	publish(cloud, "web", snapshot)
+	var machines []*agenttest.Machine
+	for n := range size {
+		m := cloud.StartFrom("web", fmt.Sprintf("web-%d", n))
+		m.VendorBytes = true
+		machines = append(machines, m)
+	}
+	cfg := config.DefaultConfig()
+	cfg.Timeout = 2 * time.Hour
+	if roles {
+		cfg.Roles.Roles = []string{"app"}
+	}
+	f := fleet{size: size, throttle: ec2test.PerAction, calls: map[string]int{}, throttled: map[string]int{}, bound: arrivedBound(size, roles)}
+	start := time.Now()
+	mounted, errs := make([]time.Duration, size), make([]error, size)
+	var all sync.WaitGroup
+	for n, m := range machines {
+		all.Go(func() {
+			var result report.Report
+			result, errs[n] = m.Agent().Up(t.Context(), cfg)
+			if s := result.Sources[0]; errs[n] == nil && (s.Snapshot != snapshot || m.MountedAt("/cp") != s.Volume) {
+				errs[n] = fmt.Errorf("ready from %s, not from %s", s.Snapshot, snapshot)
+			}
+			for _, e := range m.Events() {
+				if e.Step == report.Mount && e.Phase == report.Done {
+					mounted[n] = e.At.Sub(start)
+				}
+			}
+		})
+	}
+	all.Wait()
+	f.up = time.Since(start)
+	for n, err := range errs {
+		if err != nil {
+			f.failed++
+			t.Errorf("%s: %v", machines[n].ID, err)
+		}
+	}
+	slices.Sort(mounted)
+	f.first, f.median, f.last = mounted[0], mounted[size/2], mounted[size-1]
+	sources := 0
+	for _, v := range cloud.World().Volumes {
+		if v.Root {
+			continue
+		}
+		sources++
+		if a := v.Attachment; a == nil || !a.DeleteOnTermination || v.Tags["snapsource:instance"] != a.InstanceID {
+			f.leaked++
+		}
+	}
+	f.leaked += max(0, sources-size)
+	f.count(cloud)
+	return f
+}

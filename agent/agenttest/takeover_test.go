@@ -1,0 +1,86 @@
+package agenttest_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snapsource/agent/agenttest"
+	"snapsource/agent/config"
+	"snapsource/agent/report"
+	"snapsource/ec2ops/ec2test"
+)
+
+// publish adds a launch template that names a release, as the command publish makes it.
+func publish(cloud *agenttest.Cloud, template, snapshot string) {
+	cloud.AddTemplate(template, ec2test.TemplateData{
+		Mappings: []ec2test.TemplateMapping{{Device: "/dev/sdf", EBS: &ec2test.TemplateEBS{SnapshotID: snapshot, Type: "gp3"}}},
+		TagSpecs: []ec2test.TemplateTags{{ResourceType: "volume", Tags: ec2test.Tags{"Name": "codepen-app", "snapsource:source": "codepen-app", "snapsource:snapshot": snapshot}}},
+	})
+}
+
+// ended returns when a step of a source ended, since the run began.
+func ended(t *testing.T, s *report.Source, step report.Step) time.Duration {
+	t.Helper()
+	i := slices.IndexFunc(s.Steps, func(f report.FinishedStep) bool { return f.Step == step })
+	if i < 0 {
+		t.Fatalf("no step %s: %+v", step, s.Steps)
+	}
+	return s.Steps[i].Start + s.Steps[i].Took
+}
+
+// calls counts a report's calls to EC2.
+func calls(s *report.Source) map[string]int {
+	n := map[string]int{}
+	for _, c := range s.Calls {
+		if c.Service == "ec2" {
+			n[c.Action]++
+		}
+	}
+	return n
+}
+
+// TestTakeOver: a volume that came with the launch is mounted after one call; where the NVMe
+// controllers say EC2's device names, before EC2 has answered anything.
+func TestTakeOver(t *testing.T) {
+	for _, vendorBytes := range []bool{false, true} {
+		t.Run(fmt.Sprint("vendor bytes ", vendorBytes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
+				snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+				publish(cloud, "web", snapshot)
+				web := cloud.StartFrom("web", "web-1")
+				web.VendorBytes = vendorBytes
+				result, err := web.Agent().Up(t.Context(), config.DefaultConfig())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := result.Sources[0]
+				if s.Snapshot != snapshot || web.MountedAt("/cp") != s.Volume || web.MountedAt("/home/deploy/codepen") != s.Volume {
+					t.Errorf("ready with %s from %s; mounted: %s", s.Volume, s.Snapshot, web.MountedAt("/cp"))
+				}
+				want := map[string]int{"DescribeVolumes": 1, "DescribeSnapshots": 2, "CreateTags": 1}
+				if got := calls(s); !maps.Equal(got, want) {
+					t.Errorf("calls %v, want %v", got, want)
+				}
+				answered := time.Hour
+				for _, c := range s.Calls {
+					if c.Service == "ec2" {
+						answered = min(answered, c.Start+c.Took)
+					}
+				}
+				mounted := ended(t, s, report.Mount)
+				t.Logf("mounted after %s, ready after %s; EC2's first answer after %s", mounted, s.Took, answered)
+				if vendorBytes && (mounted > 60*time.Millisecond || mounted >= answered) {
+					t.Errorf("mounted after %s, want at most 60 ms, and before the first answer", mounted)
+				}
+				if !vendorBytes && (mounted > 200*time.Millisecond || mounted < answered) {
+					t.Errorf("mounted after %s: a call takes 120 ms at most, and without proof EC2 is asked first", mounted)
+				}
+			})
+		})
+	}
+}
