@@ -117,7 +117,7 @@ vm-image: ## the machine image for test-vm, which is kept (root)
 	$(GO) test ./systemd/vmtest -tags $(TAGS),vm -count=1 -run TestImage
 
 .PHONY: test-vm
-test-vm: $(NFPM) vm-image ## a launch, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
+test-vm: $(NFPM) vm-image ## launches, one with its volume, a reboot and a power cut in a virtual machine that believes it is on EC2 (root)
 	$(GO) test ./systemd/vmtest -tags $(TAGS),vm -count=1 -v -timeout 60m
 
 .PHONY: test-vm-all

@@ -37,6 +37,7 @@ func TestMachineFromTemplate(t *testing.T) {
 		cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
 		snap := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 		cloud.AddTemplate("app", ec2test.TemplateData{
+			ImageID:  "ami-0123456789abcdef0",
 			Mappings: []ec2test.TemplateMapping{{Device: "sdf", EBS: &ec2test.TemplateEBS{SnapshotID: snap, Type: "gp3"}}},
 			TagSpecs: []ec2test.TemplateTags{{ResourceType: "volume", Tags: ec2test.Tags{"Name": "codepen-app"}}},
 		})

@@ -149,7 +149,9 @@ func (s *Server) getMetadata(w http.ResponseWriter, r *http.Request, instanceID 
 			return instanceNotFound(instanceID)
 		}
 		if shown := world.shown(time.Now()).Instances[instanceID]; shown != nil { // its tags
-			i = shown
+			late := *shown
+			late.Mapped = i.Mapped
+			i = &late
 		}
 		leaves = s.metadata(i, time.Now())
 		if target := world.target(i.ID); target != "" {

@@ -16,7 +16,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// scenarios, "all" in the environment, runs all of them and not only the first three.
+// scenarios, "all" in the environment, runs all of them and not only the first four.
 const scenarios = "VM"
 
 // app is an application that reads its Source when it starts.
@@ -80,6 +80,7 @@ func TestMachine(t *testing.T) {
 	}
 	step("user-data brings up the Source on a bare image", s.userData)
 	step("the unit brings it up again after a reboot", s.reboot)
+	t.Run("the volume arrives with the instance", s.arrived) // leaves nothing to the next one
 	step("the power is cut in the middle of a launch", s.powerCut)
 	if os.Getenv(scenarios) != "all" {
 		return
