@@ -41,14 +41,16 @@ type lap struct {
 type competitor struct {
 	name    string
 	command []string
-	size    string // of the program, as people get it
+	flags   []string // of the sandbox, besides the latency
+	size    string   // of the program, as people get it
 	laps    []lap
 }
 
 // race is the sandbox in which the competitors are launched one after the other.
 type race struct {
 	*sandbox
-	bin string
+	bin   string
+	three string // a configuration file with three sources
 }
 
 // TestRace launches new instances from one snapshot, each by another way, until its
@@ -65,6 +67,8 @@ func TestRace(t *testing.T) {
 	competitors := []*competitor{
 		{name: "snapsource up", command: theProgram, size: megabytes(gzipped(t, filepath.Join(r.bin, "snapsource"))) + " gzip"},
 		{name: "floor", command: []string{"floor", r.dir}, size: "-"},
+		{name: "snapsource up, arrived", command: theProgram, flags: []string{"--launch-template", raceTemplate}, size: "the same"},
+		{name: "snapsource up, three sources", command: []string{"snapsource", "up", "--role", "app", "--output", "json", "--config", r.three}, size: "the same"},
 		{name: "SDK, look every 2 s", command: []string{"loop", "poll"}, size: "-"},
 		{name: "SDK, its waiters", command: []string{"loop", "waiter"}, size: "-"},
 		{name: "AWS CLI, its waiters", command: []string{"by-hand.sh"}, size: packageSize(t, "awscli") + " installed"},
@@ -101,7 +105,10 @@ func newRace(t *testing.T) *race {
 	s := deployed(t)
 	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin") // the program as it is shipped
 	s.program = filepath.Join(bin, "ec2sandbox")
-	return &race{s, bin}
+	r := &race{s, bin, filepath.Join(bin, "three.yaml")}
+	r.prepareArrived()
+	r.prepareThree()
+	return r
 }
 
 // theProgram is the competitor that the others are compared with.
@@ -115,11 +122,11 @@ func (r *race) launch(c *competitor, round int) lap {
 	name := instanceNames.ReplaceAllString(c.name, "-") + "-" + strconv.Itoa(round)
 	const clock = "stopwatch /home/deploy/codepen/RELEASE 'release 1' "
 	script := "aws --version >/dev/null 2>&1\n" + clock + strings.Join(c.command, " ") + " 2>/run/out || { cat /run/out; exit 1; }\n"
-	ours := slices.Equal(c.command, theProgram)
+	ours := c.command[0] == theProgram[0]
 	if ours {
-		script += "sed -n '/^{$/,$p' /run/out\n" + clock + "snapsource up --role app 2>/dev/null\n" + clock + "snapsource version 2>/dev/null\n"
+		script += "sed -n '/^{$/,$p' /run/out\n" + clock + "" + strings.Join(c.command, " ") + " 2>/dev/null\n" + clock + "snapsource version 2>/dev/null\n"
 	}
-	out := r.run(name, script, "--latency", "realistic", "--latency-seed", strconv.Itoa(round+1))
+	out := r.run(name, script, append(c.flags, "--latency", "realistic", "--latency-seed", strconv.Itoa(round+1))...)
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decode := func(v any) {
 		r.t.Helper()
@@ -182,6 +189,7 @@ func results(competitors []*competitor) string {
 		all := each(us.laps, get)
 		fmt.Fprintf(&table, "%s %s (%s)\n", what, quantile(all, 0.5).Round(100*time.Microsecond), quantile(all, 0.9).Round(100*time.Microsecond))
 	}
+	arrived(&table, competitors)
 	fmt.Fprintln(&table, us.name+":")
 	of("  for itself, of a launch:", func(l lap) time.Duration { return l.report.Own })
 	of("  before and after that, for the process to start and to end:", func(l lap) time.Duration { return l.Ended - l.report.Took })
