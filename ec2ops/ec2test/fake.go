@@ -160,6 +160,32 @@ func (f *Fake) Scale(name string, desired int64) {
 	}))
 }
 
+// AddTemplate creates a launch template outside the API and returns its id.
+func (f *Fake) AddTemplate(name string, data TemplateData) (id string) {
+	f.t.Helper()
+	id = f.Server.random.id("lt")
+	now := time.Now()
+	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
+		w.Templates[id] = &Template{ID: id, Name: name, CreatedBy: f.Server.callerARN(nil), Created: now, Default: 1, Last: 1, Tags: Tags{},
+			Versions: map[int64]*TemplateVersion{1: {Number: 1, CreatedBy: f.Server.callerARN(nil), Created: now, Data: data}}}
+		return nil
+	}))
+	return id
+}
+
+// AddTemplateVersion creates a version outside the API and returns its number.
+func (f *Fake) AddTemplateVersion(id, description string, data TemplateData) (number int64) {
+	f.t.Helper()
+	f.check(f.Server.store.Update(context.Background(), func(w *World) error {
+		t := w.Templates[id]
+		t.Last++
+		number = t.Last
+		t.Versions[number] = &TemplateVersion{Number: number, Description: description, CreatedBy: f.Server.callerARN(nil), Created: time.Now(), Data: data}
+		return nil
+	}))
+	return number
+}
+
 // World returns a copy of the control plane's state.
 func (f *Fake) World() World {
 	f.t.Helper()
