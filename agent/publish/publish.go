@@ -34,6 +34,10 @@ type Options struct {
 	Latest bool // base on the latest version, and leave the default one as it is
 	Keep   int  // versions of ours that stay
 	DryRun bool
+	// Listed is a snapshot that EC2 has completed, and Rejected are some that were just rejected:
+	// EC2's lists may not show that yet, so Publish waits for it.
+	Listed   string
+	Rejected []string
 }
 
 // Validate returns the first error in the options and the templates' names. It wraps
@@ -54,27 +58,6 @@ func (o Options) Validate(templates []string) error {
 		return config.Usage("--keep-versions must be 1 or more")
 	}
 	return nil
-}
-
-// Pinned is a use of a template that does not follow: an Auto Scaling group with a version number.
-type Pinned struct {
-	Group   string `json:"group"`
-	Version string `json:"template_version"`
-}
-
-// Published is the outcome of [Publish] for one template.
-type Published struct {
-	ID       string   `json:"template"`
-	Name     string   `json:"name"`
-	Snapshot string   `json:"snapshot"`
-	Base     int64    `json:"base,omitempty"`             // the version that the new one was made from
-	Version  int64    `json:"template_version,omitempty"` // that names the snapshot; 0 in a dry run that would make one
-	Default  bool     `json:"default"`                    // it is the default version
-	Changed  bool     `json:"changed"`                    // something is, or in a dry run would be, changed
-	Changes  []string `json:"changes"`                    // for people: what differs from the base
-	Deleted  []int64  `json:"deleted"`                    // versions that are, or in a dry run would be, deleted
-	Pinned   []Pinned `json:"pinned"`
-	Notes    []string `json:"notes"`
 }
 
 // Publish has a launch template name the newest eligible snapshot of a source. It makes a new
@@ -168,11 +151,7 @@ func pause(ctx context.Context, long bool) error {
 
 // look observes and decides.
 func (p *publication) look(ctx context.Context) (plan, error) {
-	all, err := releases.All(ctx, p.cloud, p.src.Name)
-	if err != nil {
-		return plan{}, err
-	}
-	newest, err := releases.Of(p.src.Name, all).Newest()
+	all, newest, err := p.newest(ctx)
 	if err != nil {
 		return plan{}, err
 	}
@@ -191,6 +170,30 @@ func (p *publication) look(ctx context.Context) (plan, error) {
 	}
 	p.report(plan)
 	return plan, nil
+}
+
+// newest returns the source's snapshots and the newest eligible one, once EC2 lists them as they are.
+func (p *publication) newest(ctx context.Context) (all []ec2ops.Snapshot, newest ec2ops.Snapshot, err error) {
+	for until := time.Now().Add(shownTimeout); ; {
+		if all, err = releases.All(ctx, p.cloud, p.src.Name); err != nil {
+			return nil, newest, err
+		}
+		c := releases.Of(p.src.Name, all)
+		newest, err = c.Newest()
+		listed, known := c.Find(p.o.Listed)
+		late := p.o.Listed
+		if i := slices.Index(p.o.Rejected, newest.ID); i >= 0 {
+			late = newest.ID
+		} else if p.o.Listed == "" || known && releases.Ineligible(p.src.Name, listed) != ec2ops.SnapshotPending {
+			return all, newest, err
+		}
+		if time.Now().After(until) {
+			return nil, newest, failure.New(failure.ErrTemporary, fmt.Sprintf("EC2's list of the snapshots of %s does not show yet what %s is now", p.src.Name, late))
+		}
+		if err := pause(ctx, true); err != nil {
+			return nil, newest, err
+		}
+	}
 }
 
 // report sets what the outcome says of a plan. What a later observation no longer shows stays.
