@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -51,7 +50,11 @@ func ofTemplate(nameOrID string) url.Values {
 	return url.Values{"LaunchTemplateName": {nameOrID}}
 }
 
-const describeVersions = "DescribeLaunchTemplateVersions"
+// describeVersions is an action, and versionSet the list in its response.
+const (
+	describeVersions = "DescribeLaunchTemplateVersions"
+	versionSet       = "launchTemplateVersionSet"
+)
 
 // templatePage is the largest page of versions. (DescribeLaunchTemplateVersions, API reference)
 const templatePage = "200"
@@ -90,7 +93,7 @@ func (c *Client) Templates(ctx context.Context) ([]Template, error) {
 
 // templates groups described versions by their template.
 func (c *Client) templates(ctx context.Context, resource string, form url.Values) ([]Template, error) {
-	items, err := c.versionItems(ctx, resource, form)
+	items, err := c.queryPages(ctx, describeVersions, resource, form, versionSet)
 	byID := map[string]*Template{}
 	var ids []string
 	for _, item := range items {
@@ -121,28 +124,11 @@ func (c *Client) templates(ctx context.Context, resource string, form url.Values
 func (c *Client) TemplateVersions(ctx context.Context, id string) (all []TemplateVersion, err error) {
 	form := ofTemplate(id)
 	form.Set("MaxResults", templatePage)
-	items, err := c.versionItems(ctx, id, form)
+	items, err := c.queryPages(ctx, describeVersions, id, form, versionSet)
 	for _, item := range items {
 		all = append(all, templateVersionOf(item))
 	}
 	return all, err
-}
-
-// versionItems returns all pages of a description.
-func (c *Client) versionItems(ctx context.Context, resource string, form url.Values) (all []element, err error) {
-	form = maps.Clone(form)
-	for {
-		page, err := c.queryEC2(ctx, describeVersions, resource, form)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.child("launchTemplateVersionSet").children...)
-		next := page.value("nextToken")
-		if next == "" {
-			return all, nil
-		}
-		form.Set("NextToken", next)
-	}
 }
 
 // TemplateSpec holds the parameters of [Client.CreateTemplateVersion].

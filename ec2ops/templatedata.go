@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/url"
 	"strconv"
-	"time"
 )
 
 // TemplateMapping is an entry of a block device mapping.
@@ -14,7 +13,7 @@ type TemplateMapping struct {
 	VirtualName string          // "ephemeral0": an instance store volume
 	NoDevice    bool            // the image's device of this name is left out
 
-	given element // EC2's response, of which a new version keeps all
+	given *element // EC2's response, of which a new version keeps all
 }
 
 // TemplateVolume is the EBS volume of a mapping.
@@ -45,7 +44,7 @@ const ResourceVolume = "volume"
 
 // parameters adds an entry of a mapping to a form: EC2's own response, if it is from there.
 func (m TemplateMapping) parameters(form url.Values, prefix string) {
-	if len(m.given.children) > 0 {
+	if m.given != nil {
 		m.given.parameters(form, prefix)
 		return
 	}
@@ -66,12 +65,11 @@ func (m TemplateMapping) parameters(form url.Values, prefix string) {
 	set("Ebs.DeleteOnTermination", strconv.FormatBool(v.DeleteOnTermination))
 }
 
-func templateVersionOf(item element) TemplateVersion {
+func templateVersionOf(item *element) TemplateVersion {
 	v := TemplateVersion{
-		Number: wholeNumber[int64](item.value("versionNumber")), Default: item.value("defaultVersion") == "true",
-		Description: item.value("versionDescription"),
+		Number: item.number("versionNumber"), Default: item.value("defaultVersion") == "true",
+		Description: item.value("versionDescription"), Created: item.time("createTime"),
 	}
-	v.Created, _ = time.Parse(time.RFC3339, item.value("createTime")) // zero if EC2's form changes
 	data := item.child("launchTemplateData")
 	for _, m := range data.child("blockDeviceMappingSet").children {
 		v.Mappings = append(v.Mappings, templateMappingOf(m))
@@ -86,22 +84,15 @@ func templateVersionOf(item element) TemplateVersion {
 	return v
 }
 
-func templateMappingOf(item element) TemplateMapping {
-	m := TemplateMapping{Device: item.value("deviceName"), VirtualName: item.value("virtualName"), NoDevice: item.has("noDevice"), given: item}
-	if item.has("ebs") {
-		e := item.child("ebs")
+func templateMappingOf(item *element) TemplateMapping {
+	m := TemplateMapping{Device: item.value("deviceName"), VirtualName: item.value("virtualName"), NoDevice: item.child("noDevice").name != "", given: item}
+	if e := item.child("ebs"); e.name != "" {
 		m.Volume = &TemplateVolume{
-			SnapshotID: e.value("snapshotId"), SizeGiB: wholeNumber[int32](e.value("volumeSize")), Type: e.value("volumeType"),
-			IOPS: wholeNumber[int32](e.value("iops")), Throughput: wholeNumber[int32](e.value("throughput")),
-			InitializationRate: wholeNumber[int32](e.value("volumeInitializationRate")),
+			SnapshotID: e.value("snapshotId"), SizeGiB: int32(e.number("volumeSize")), Type: e.value("volumeType"),
+			IOPS: int32(e.number("iops")), Throughput: int32(e.number("throughput")),
+			InitializationRate: int32(e.number("volumeInitializationRate")),
 			Encrypted:          e.value("encrypted"), KMSKey: e.value("kmsKeyId"), DeleteOnTermination: e.value("deleteOnTermination") == "true",
 		}
 	}
 	return m
-}
-
-// wholeNumber returns a number of a response; 0 for none.
-func wholeNumber[N int32 | int64](text string) N {
-	n, _ := strconv.ParseInt(text, 10, 64) // EC2's own numbers
-	return N(n)
 }

@@ -42,9 +42,9 @@ func (c *Client) TemplateGroups(ctx context.Context) (all []TemplateGroup, err e
 }
 
 // templatesOfGroup returns the specifications of launch templates in a group.
-func templatesOfGroup(group element) []element {
+func templatesOfGroup(group *element) []*element {
 	mixed := group.child("MixedInstancesPolicy", "LaunchTemplate")
-	all := []element{group.child("LaunchTemplate"), mixed.child("LaunchTemplateSpecification")}
+	all := []*element{group.child("LaunchTemplate"), mixed.child("LaunchTemplateSpecification")}
 	for _, override := range mixed.child("Overrides").children {
 		all = append(all, override.child("LaunchTemplateSpecification"))
 	}
