@@ -245,10 +245,6 @@ func (p *publication) act(ctx context.Context, plan plan) error {
 	if err != nil {
 		return p.startOver(ctx, leased, err)
 	}
-	if versions == nil {
-		p.generation++
-		return nil
-	}
 	if rival, overtaken := plan.overtaken(versions, v); overtaken {
 		p.generation++
 		p.rival, p.rivalUntil = rival.Number, time.Now().Add(inFlight-v.Created.Sub(rival.Created))
@@ -284,19 +280,14 @@ func (p *publication) takeBack(ctx context.Context, plan plan, v ec2ops.Template
 	return failure.FollowedBy(err, p.cloud.DeleteTemplateVersions(ctx, plan.template.ID, []int64{v.Number}))
 }
 
-// versionsWith lists the template's versions once they have v; nil if they do not have it in
-// [shownTimeout]: then v is what EC2 remembers of a deleted version.
+// versionsWith lists the template's versions once they have v, or after a while as they are: if v is
+// what EC2 remembers of a deleted version, it can't be made the default.
 func (p *publication) versionsWith(ctx context.Context, v ec2ops.TemplateVersion) ([]ec2ops.TemplateVersion, error) {
-	for until := time.Now().Add(shownTimeout); ; {
+	for until := time.Now().Add(lease / 2); ; {
 		versions, err := p.cloud.TemplateVersions(ctx, p.out.ID)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(versions, func(other ec2ops.TemplateVersion) bool { return other.Number == v.Number }) {
-			return versions, nil
-		}
-		if time.Now().After(until) {
-			return nil, nil
+		shown := slices.ContainsFunc(versions, func(other ec2ops.TemplateVersion) bool { return other.Number == v.Number })
+		if err != nil || shown || time.Now().After(until) {
+			return versions, err
 		}
 		if err := pause(ctx, true); err != nil {
 			return nil, err
