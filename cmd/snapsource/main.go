@@ -102,6 +102,9 @@ func whereShown(command string) string {
 	case "install", "uninstall":
 		return "systemctl status snapsource shows the result"
 	}
+	if command == "publish" {
+		return "snapsource publish with --dry-run shows the result"
+	}
 	return "snapsource snapshots shows the result"
 }
 
