@@ -63,9 +63,14 @@ func newScene(t *testing.T, o ec2test.Options) *scene {
 	return s
 }
 
-// snapshot adds an eligible snapshot.
+// snapshot adds an eligible snapshot, after a while.
 func (s *scene) snapshot(source string) string {
 	time.Sleep(time.Minute)
+	return s.snapshotNow(source)
+}
+
+func (s *scene) snapshotNow(source string) string {
+	time.Sleep(time.Millisecond)
 	return s.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": source, ec2ops.TagSource: source}})
 }
 
@@ -508,10 +513,51 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestLeftOver: what a publication has left above the default version goes, since groups with $Latest
+// use it; what another one has just made stays.
+func TestLeftOver(t *testing.T) {
+	in(t, func(t *testing.T) {
+		s := newScene(t, ec2test.Options{})
+		old := s.snapshot("codepen-app")
+		s.snapshot("codepen-app")
+		s.publish()
+		data := handMade()
+		data.Mappings = append(data.Mappings, ec2test.TemplateMapping{Device: "/dev/sdf", EBS: &ec2test.TemplateEBS{SnapshotID: old}})
+		left := s.cloud.AddTemplateVersion(s.id, "snapsource codepen-app "+old, data)
+		if out := s.publish(); len(out.Deleted) > 0 || s.template().Versions[left] == nil {
+			t.Errorf("at once: %+v", out)
+		}
+		time.Sleep(2 * time.Minute)
+		if out := s.publish(); !slices.Equal(out.Deleted, []int64{left}) || !out.Changed || s.template().Versions[left] != nil || s.template().Default != 2 {
+			t.Errorf("%+v", out)
+		}
+	})
+}
+
+// TestDeletedMeanwhile: the version that a client token stands for is deleted.
+func TestDeletedMeanwhile(t *testing.T) {
+	in(t, func(t *testing.T) {
+		s := newScene(t, ec2test.Options{})
+		newest := s.snapshot("codepen-app")
+		h := &hooked{Cloud: s.client, at: 6} // SetDefaultVersion
+		h.what = func() { h.dead = true }
+		if _, err := publish.Publish(t.Context(), h, s.src, "web", s.o); !errors.Is(err, errKilled) || s.template().Default != 1 {
+			t.Fatalf("%v", err)
+		}
+		if err := s.client.DeleteTemplateVersions(t.Context(), s.id, []int64{2}); err != nil {
+			t.Fatal(err)
+		}
+		if out := s.publish(); out.Version != 3 || s.template().Default != 3 || s.entry("/dev/sdf").SnapshotID != newest {
+			t.Errorf("%+v", out)
+		}
+	})
+}
+
 // TestTogether: another publication runs at any moment of one. In the end the default version has
 // the newest snapshot of both sources, and so has what groups with $Latest use.
 func TestTogether(t *testing.T) {
-	for _, other := range []string{"codepen-app", "assets"} {
+	for _, other := range []string{"codepen-app", "assets", "codepen-app, slowly", "assets, slowly"} {
+		other, slowly := strings.CutSuffix(other, ", slowly")
 		for at, over := 1, false; !over; at++ {
 			in(t, func(t *testing.T) {
 				s := newScene(t, ec2test.Options{})
@@ -524,7 +570,9 @@ func TestTogether(t *testing.T) {
 				s.snapshot("codepen-app")
 				h := &hooked{Cloud: s.client, at: at}
 				h.what = func() {
-					s.snapshot(other)
+					if s.snapshotNow(other); slowly {
+						time.Sleep(time.Minute)
+					}
 					src := map[string]config.Source{"codepen-app": s.src, "assets": assets}[other]
 					if _, err := publish.Publish(t.Context(), s.client, src, "web", s.o); err != nil {
 						t.Error(err)
