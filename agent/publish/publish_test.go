@@ -14,7 +14,6 @@ import (
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
 	"snapsource/agent/publish"
-	"snapsource/agent/releases"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
 )
