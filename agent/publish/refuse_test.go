@@ -21,7 +21,7 @@ var refused = map[string]struct {
 	code    int
 	says    string
 }{
-	"unknown template":  {func(s *scene) { s.id, s.src.Name = "", "nothing" }, failure.ExitNoSnapshot, "no snapshot with the tag Name=nothing"},
+	"no snapshot":       {func(s *scene) { s.src.Name = "nothing" }, failure.ExitNoSnapshot, "no snapshot with the tag Name=nothing"},
 	"a blank data disk": {func(s *scene) { s.src.Device = "/dev/sdg" }, failure.ExitUsage, "version 1 has /dev/sdg for something else: a blank volume of 100 GiB"},
 	"the same on Xen":   {func(s *scene) { s.src.Device = "/dev/xvdg" }, failure.ExitUsage, "has /dev/sdg for something else"},
 	"instance store":    {func(s *scene) { s.src.Device = "/dev/sdb" }, failure.ExitUsage, "the instance store volume ephemeral0"},
