@@ -22,7 +22,7 @@ func ValidDeviceName(name string) bool { return deviceNames.MatchString(name) }
 // in taken. On Xen sdX and xvdX are the same device, so either takes both.
 func FreeDeviceNames(wanted string, taken []string) []string {
 	free := func(name string) bool {
-		return !slices.ContainsFunc(taken, func(t string) bool { return sameDevice(t, name) })
+		return !slices.ContainsFunc(taken, func(t string) bool { return SameDevice(t, name) })
 	}
 	var names []string
 	add := func(name string) {
@@ -44,9 +44,9 @@ func FreeDeviceNames(wanted string, taken []string) []string {
 	return names
 }
 
-// sameDevice compares names without their driver prefix: "/dev/sdf" equals "xvdf", and a
+// SameDevice compares names without their driver prefix: "/dev/sdf" equals "xvdf", and a
 // partition such as /dev/sda1 takes its disk's letter.
-func sameDevice(a, b string) bool { return letters(a) == letters(b) }
+func SameDevice(a, b string) bool { return letters(a) == letters(b) }
 
 func letters(name string) string {
 	name = strings.TrimPrefix(name, "/dev/")

@@ -165,35 +165,39 @@ var kinds = map[string]error{
 	"InsufficientCapacity":              ErrCapacity,
 	"VolumeInitializationLimitExceeded": ErrCapacity,
 
-	"InvalidVolume.NotFound":     ErrNotFound,
-	"InvalidID":                  ErrNotFound, // of a resource to tag
-	"InvalidSnapshot.NotFound":   ErrNotFound,
-	"InvalidInstanceID.NotFound": ErrNotFound,
-	"InvalidAttachment.NotFound": ErrNotFound,
+	"InvalidVolume.NotFound":                      ErrNotFound,
+	"InvalidID":                                   ErrNotFound, // of a resource to tag
+	"InvalidSnapshot.NotFound":                    ErrNotFound,
+	"InvalidInstanceID.NotFound":                  ErrNotFound,
+	"InvalidAttachment.NotFound":                  ErrNotFound,
+	"InvalidLaunchTemplateId.NotFound":            ErrNotFound,
+	"InvalidLaunchTemplateId.VersionNotFound":     ErrNotFound,
+	"InvalidLaunchTemplateName.NotFoundException": ErrNotFound,
 
-	"IncorrectState":                ErrNotReady,
-	"InvalidInstanceAttributeValue": ErrNotReady,  // the mapping does not contain the attachment yet
-	"InvalidSnapshot.InUse":         ErrNeeded,    // by a machine image, or for fast restores
-	"IncorrectInstanceState":        ErrPermanent, // product codes: attaches only to stopped instances
-	"VolumeInUse":                   ErrVolumeInUse,
-	"IdempotentParameterMismatch":   ErrTokenMismatch,
-	"InvalidParameter":              ErrInvalid,
-	"InvalidParameterCombination":   ErrInvalid,
-	"InvalidParameterDependency":    ErrInvalid,
-	"InvalidParameterValue":         ErrInvalid,
-	"InvalidVolume.ZoneMismatch":    ErrInvalid,
-	"UnknownParameter":              ErrInvalid,
-	"UnknownVolumeType":             ErrInvalid,
-	"UnsupportedOperation":          ErrInvalid,
-	"ValidationError":               ErrInvalid,
-	"MissingParameter":              ErrInvalid,
-	"InvalidTagKey.Malformed":       ErrInvalid,
-	"InvalidDeviceName.Malformed":   ErrInvalid,
-	"InvalidVolumeID.Malformed":     ErrInvalid,
-	"InvalidSnapshotID.Malformed":   ErrInvalid,
-	"InvalidAvailabilityZone":       ErrInvalid,
-	"InvalidVolume.Unsupported":     ErrInvalid,
-	"InvalidVolumeSize.Unsupported": ErrInvalid,
+	"IncorrectState":                    ErrNotReady,
+	"InvalidInstanceAttributeValue":     ErrNotReady,  // the mapping does not contain the attachment yet
+	"InvalidSnapshot.InUse":             ErrNeeded,    // by a machine image, or for fast restores
+	"IncorrectInstanceState":            ErrPermanent, // product codes: attaches only to stopped instances
+	"VolumeInUse":                       ErrVolumeInUse,
+	"IdempotentParameterMismatch":       ErrTokenMismatch,
+	"InvalidParameter":                  ErrInvalid,
+	"InvalidParameterCombination":       ErrInvalid,
+	"InvalidParameterDependency":        ErrInvalid,
+	"InvalidParameterValue":             ErrInvalid,
+	"InvalidVolume.ZoneMismatch":        ErrInvalid,
+	"UnknownParameter":                  ErrInvalid,
+	"UnknownVolumeType":                 ErrInvalid,
+	"UnsupportedOperation":              ErrInvalid,
+	"ValidationError":                   ErrInvalid,
+	"MissingParameter":                  ErrInvalid,
+	"InvalidTagKey.Malformed":           ErrInvalid,
+	"InvalidDeviceName.Malformed":       ErrInvalid,
+	"InvalidVolumeID.Malformed":         ErrInvalid,
+	"InvalidSnapshotID.Malformed":       ErrInvalid,
+	"InvalidAvailabilityZone":           ErrInvalid,
+	"InvalidLaunchTemplateId.Malformed": ErrInvalid,
+	"InvalidVolume.Unsupported":         ErrInvalid,
+	"InvalidVolumeSize.Unsupported":     ErrInvalid,
 }
 
 // translate returns an error of the SDK its sentinel; it is the only place that does. refusal

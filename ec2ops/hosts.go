@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -45,28 +43,23 @@ func (c *Client) Hosts(ctx context.Context, filters []Filter) ([]Host, error) {
 	if err := c.haveCredentials(ctx); err != nil {
 		return nil, err
 	}
-	// EC2 accepts MaxResults up to 1,000. (DescribeInstances, API reference)
-	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(1000)}
+	var matching []types.Filter
 	var with []string
 	for _, f := range filters {
-		in.Filters = append(in.Filters, filter(f.Name, f.Value))
+		matching = append(matching, filter(f.Name, f.Value))
 		with = append(with, f.Name+"="+f.Value)
 	}
-	return call(ctx, c, "DescribeInstances", "with "+strings.Join(with, " "), func(ctx context.Context) ([]Host, error) {
-		var all []Host
-		for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range page.Reservations {
-				for _, i := range r.Instances {
-					all = append(all, hostOf(i))
-				}
-			}
-		}
-		return all, nil
-	})
+	form := filterForm(matching)
+	form.Set("MaxResults", "1000") // the most that EC2 accepts (DescribeInstances, API reference)
+	found, err := c.describeInstances(ctx, "with "+strings.Join(with, " "), form)
+	if err != nil {
+		return nil, err
+	}
+	var all []Host
+	for _, i := range found {
+		all = append(all, hostOf(i))
+	}
+	return all, nil
 }
 
 // haveCredentials waits for credentials. When the deadline comes first, the error is
@@ -89,18 +82,15 @@ func (c *Client) haveCredentials(ctx context.Context) error {
 	}
 }
 
-func hostOf(i types.Instance) Host {
-	h := Host{
-		ID:         aws.ToString(i.InstanceId),
-		PrivateIP:  aws.ToString(i.PrivateIpAddress),
-		PrivateDNS: aws.ToString(i.PrivateDnsName),
-		PublicDNS:  aws.ToString(i.PublicDnsName),
-		PublicIP:   aws.ToString(i.PublicIpAddress),
-		Launched:   aws.ToTime(i.LaunchTime),
-		Tags:       tagMap(i.Tags),
+func hostOf(i *element) Host {
+	return Host{
+		ID:         i.value("instanceId"),
+		State:      i.value("instanceState", "name"),
+		PrivateIP:  i.value("privateIpAddress"),
+		PrivateDNS: i.value("privateDnsName"),
+		PublicDNS:  i.value("dnsName"),
+		PublicIP:   i.value("ipAddress"),
+		Launched:   i.time("launchTime"),
+		Tags:       i.tags(),
 	}
-	if i.State != nil {
-		h.State = string(i.State.Name)
-	}
-	return h
 }

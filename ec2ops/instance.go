@@ -3,11 +3,10 @@ package ec2ops
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -29,26 +28,19 @@ func (c *Client) Instance(ctx context.Context, id string) (i Instance, err error
 }
 
 func (c *Client) instance(ctx context.Context, id string) (Instance, error) {
-	out, err := call(ctx, c, "DescribeInstances", id, func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
-		return c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
-	})
+	found, err := c.describeInstances(ctx, id, url.Values{"InstanceId.1": {id}})
 	if err != nil {
 		return Instance{}, err
 	}
-	for _, r := range out.Reservations {
-		for _, i := range r.Instances {
-			if aws.ToString(i.InstanceId) != id {
-				continue
-			}
-			inst := Instance{ID: id, Tags: tagMap(i.Tags)}
-			if i.State != nil {
-				inst.State = string(i.State.Name)
-			}
-			for _, m := range i.BlockDeviceMappings {
-				inst.DeviceNames = append(inst.DeviceNames, aws.ToString(m.DeviceName))
-			}
-			return inst, nil
+	for _, i := range found {
+		if i.value("instanceId") != id {
+			continue
 		}
+		inst := Instance{ID: id, State: i.value("instanceState", "name"), Tags: i.tags()}
+		for _, m := range i.child("blockDeviceMapping").children {
+			inst.DeviceNames = append(inst.DeviceNames, m.value("deviceName"))
+		}
+		return inst, nil
 	}
 	return Instance{}, &APIError{
 		Action: "ec2:DescribeInstances", Resource: id, Kind: ErrNotFound,
@@ -56,30 +48,32 @@ func (c *Client) instance(ctx context.Context, id string) (Instance, error) {
 	}
 }
 
+// describeInstances returns all pages of instances.
+func (c *Client) describeInstances(ctx context.Context, resource string, form url.Values) ([]*element, error) {
+	reservations, err := c.queryPages(ctx, "DescribeInstances", resource, form, "reservationSet")
+	return instancesOf(reservations), err
+}
+
+func instancesOf(reservations []*element) (all []*element) {
+	for _, r := range reservations {
+		all = append(all, r.child("instancesSet").children...)
+	}
+	return all
+}
+
 // Alive reports which of these instances exist, including stopped ones. EC2 shows a
 // terminated instance for about an hour.
 func (c *Client) Alive(ctx context.Context, ids []string) (map[string]bool, error) {
 	alive := map[string]bool{}
 	for batch := range slices.Chunk(ids, filterValuesMax) {
-		in := &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-id", batch...)}}
-		_, err := call(ctx, c, "DescribeInstances", firstIDs(batch), func(ctx context.Context) (struct{}, error) {
-			for pages := ec2.NewDescribeInstancesPaginator(c.ec2, in); pages.HasMorePages(); {
-				page, err := pages.NextPage(ctx)
-				if err != nil {
-					return struct{}{}, err
-				}
-				for _, r := range page.Reservations {
-					for _, i := range r.Instances {
-						if i.State != nil && i.State.Name != types.InstanceStateNameTerminated {
-							alive[aws.ToString(i.InstanceId)] = true
-						}
-					}
-				}
-			}
-			return struct{}{}, nil
-		})
+		found, err := c.describeInstances(ctx, firstIDs(batch), filterForm([]types.Filter{filter("instance-id", batch...)}))
 		if err != nil {
 			return nil, err
+		}
+		for _, i := range found {
+			if state := i.value("instanceState", "name"); state != "" && state != string(types.InstanceStateNameTerminated) {
+				alive[i.value("instanceId")] = true
+			}
 		}
 	}
 	return alive, nil

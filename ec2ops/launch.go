@@ -3,10 +3,9 @@ package ec2ops
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -29,30 +28,28 @@ const LaunchesMax = 1000
 // private-ip-address does as every filter. (EC2 user guide, "List and filter your
 // resources")
 func (c *Client) Launches(ctx context.Context, image string, from, to time.Time, endings string) (list []Launch, whole bool, err error) {
-	in := &ec2.DescribeInstancesInput{MaxResults: aws.Int32(LaunchesMax), Filters: []types.Filter{
+	filters := []types.Filter{
 		filter("launch-time", minutes(from, to)...),
 		filter("instance-state-name", string(types.InstanceStateNamePending), InstanceRunning),
 		filter("image-id", image),
-	}}
+	}
 	if endings != "" {
 		var ends []string
 		for _, digit := range endings {
 			ends = append(ends, "*"+string(digit))
 		}
-		in.Filters = append(in.Filters, filter("private-ip-address", ends...))
+		filters = append(filters, filter("private-ip-address", ends...))
 	}
-	out, err := call(withoutRefusalRetries(ctx), c, "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
-		return c.ec2.DescribeInstances(ctx, in)
-	})
+	form := filterForm(filters)
+	form.Set("MaxResults", strconv.Itoa(LaunchesMax))
+	out, err := c.queryEC2(withoutRefusalRetries(ctx), "DescribeInstances", "launched since "+from.UTC().Format("15:04 UTC"), form)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, r := range out.Reservations {
-		for _, i := range r.Instances {
-			list = append(list, Launch{ID: aws.ToString(i.InstanceId), At: aws.ToTime(i.LaunchTime)})
-		}
+	for _, i := range instancesOf(out.child("reservationSet").children) {
+		list = append(list, Launch{ID: i.value("instanceId"), At: i.time("launchTime")})
 	}
-	return list, aws.ToString(out.NextToken) == "", nil
+	return list, out.value("nextToken") == "", nil
 }
 
 // minutes returns one filter value per minute from from to to: the latest ones, at most as

@@ -32,6 +32,7 @@ type Snapshot struct {
 	Start     time.Time // the point in time it holds
 	SizeGiB   int32     // of its volume
 	Encrypted bool
+	KMSKey    string // its ARN, if it is encrypted
 	Tags      map[string]string
 
 	Description string
@@ -244,6 +245,7 @@ func snapshotOf(s types.Snapshot) Snapshot {
 		Start:     aws.ToTime(s.StartTime),
 		SizeGiB:   aws.ToInt32(s.VolumeSize),
 		Encrypted: aws.ToBool(s.Encrypted),
+		KMSKey:    aws.ToString(s.KmsKeyId),
 		Tags:      tagMap(s.Tags),
 
 		Description: aws.ToString(s.Description),

@@ -12,6 +12,7 @@ import (
 	"snapsource/agent/config"
 	"snapsource/agent/deploy"
 	"snapsource/agent/inventory"
+	"snapsource/agent/publish"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
@@ -106,6 +107,14 @@ var commands = map[string]command{
 		_, err := releases.Promote(ctx, s.web.Agent().Client, source, s.snapshot)
 		return err
 	}, func(s *scene) error { return s.chosen(true) }},
+	"publish": {func(s *scene) {
+		s.cloud.AddTemplate("web", ec2test.TemplateData{ImageID: "ami-0123456789abcdef0"})
+		for range 2 { // versions of ours, the first of which goes
+			s.must(publishIn(s.t.Context(), s))
+			time.Sleep(time.Minute)
+			s.snapshot = s.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": source}})
+		}
+	}, publishIn, isPublished},
 	"hosts": {func(s *scene) { s.must(up(s.t.Context(), s)) }, func(ctx context.Context, s *scene) error {
 		q := inventory.DefaultServerQuery()
 		q.Roles = []string{"app"}
@@ -115,6 +124,26 @@ var commands = map[string]command{
 		}
 		return err
 	}, func(*scene) error { return nil }},
+}
+
+func publishIn(ctx context.Context, s *scene) error {
+	_, err := publish.Publish(ctx, s.web.Agent().Client, s.cfg.Sources[0], "web", publish.Options{Keep: 2})
+	return err
+}
+
+// isPublished: launches from the default version get the newest snapshot, and there is no version too
+// many.
+func isPublished(s *scene) error {
+	for _, t := range s.cloud.World().Templates {
+		data := t.Versions[t.Default].Data
+		if len(data.Mappings) != 1 || data.Mappings[0].EBS.SnapshotID != s.snapshot {
+			return fmt.Errorf("the default version %d has %+v, want %s", t.Default, data.Mappings, s.snapshot)
+		}
+		if len(t.Versions) > 4 { // one by hand, two that stay, and one that could not be deleted
+			return fmt.Errorf("%d versions", len(t.Versions))
+		}
+	}
+	return nil
 }
 
 // lift ends a fault: what was stale becomes known, and EC2 ends a detachment that it

@@ -43,6 +43,7 @@ func (h *history) check() {
 	if detachedMounted := h.cloud.Disks.DetachedMounted(); len(detachedMounted) > 0 {
 		h.t.Errorf("%v: DetachVolume while mounted", detachedMounted)
 	}
+	h.checkTemplate()
 	for _, m := range h.running {
 		if r, err := m.LoadRecord("codepen-app"); h.role(m) != "" && err == nil && !r.Ready.IsZero() && m.MountedAt("/cp") == "" {
 			h.t.Errorf("%s has a role, and no Source", m.ID)

@@ -42,6 +42,10 @@ type history struct {
 	names   int
 
 	notReleases map[string]bool // backups and copies
+
+	template    string          // the id of the launch template
+	byHand      map[int64]bool  // its versions that are not ours
+	publishable map[string]bool // snapshots that a publication may have named
 }
 
 // TestHistories drives random histories and checks, after every event, what is promised
@@ -105,6 +109,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 		cloud: agenttest.New(t, ec2test.Options{Seed: seed | 1, Visibility: time.Duration(seed%3) * time.Second, Lag: time.Duration(seed/3%3) * 4 * time.Second}),
 	}
 	h.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
+	h.template, h.byHand, h.publishable = h.cloud.AddTemplate("web", webTemplate()), map[int64]bool{1: true}, map[string]bool{}
 	return h
 }
 
@@ -124,7 +129,7 @@ func (h *history) event() {
 		return
 	}
 	m := h.running[h.rand.IntN(len(h.running))]
-	switch h.rand.IntN(13) {
+	switch h.rand.IntN(14) {
 	case 0, 1:
 		h.up(m)
 	case 2, 3, 4:
@@ -147,6 +152,8 @@ func (h *history) event() {
 		h.backup(m)
 	case 12:
 		h.copy()
+	case 13:
+		h.publish(m)
 	}
 }
 

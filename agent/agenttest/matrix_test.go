@@ -209,7 +209,7 @@ func (c *cell) leaks(s *scene) {
 }
 
 var (
-	resource = regexp.MustCompile(`\b(vol|snap|i)-[0-9a-f]{17}\b|\btagged Name=|\bwith [a-z:-]+=|\b(of|for) (codepen-app|assets)\b`)
+	resource = regexp.MustCompile(`\b(vol|snap|i|lt)-[0-9a-f]{17}\b|Versions web\b|\bof the account\b|\btagged Name=|\bwith [a-z:-]+=|\b(of|for) (codepen-app|assets)\b`)
 	prefix   = regexp.MustCompile(`^(codepen-app|assets): [a-z]+: `)
 )
 

@@ -6,6 +6,7 @@ import (
 
 	"snapsource/agent/failure"
 	"snapsource/agent/hotset"
+	"snapsource/agent/publish"
 	"snapsource/agent/record"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
@@ -17,6 +18,7 @@ import (
 type Deploy struct {
 	Cloud    Cloud
 	Releases releases.Cloud
+	Publish  publish.Cloud
 	Host     Host
 	Events   func(report.Event)      // receives every event; never called concurrently
 	Hold     func() (release func()) // holds the program's output; may be nil

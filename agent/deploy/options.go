@@ -21,12 +21,24 @@ type Options struct {
 	CopyTags      bool              // the volume's own tags too
 	NoHot         bool              // do not record the hot set
 	Keep          int               // eligible snapshots to keep, 0 for all; see [releases.Prune]
+	Templates     []string          // launch templates that are to name it; needs Wait
 }
 
 // Validate returns the first error in the options; it wraps [failure.ErrUsage].
 func (o Options) Validate() error {
 	if o.FreezeTimeout <= 0 || o.FreezeTimeout > DefaultFreezeTimeout {
 		return config.Usagef("freeze-timeout: %s is not between 0 and %s", o.FreezeTimeout, DefaultFreezeTimeout)
+	}
+	if len(o.Templates) > 0 {
+		if err := publishOptions("").Validate(o.Templates); err != nil {
+			return err
+		}
+		switch {
+		case !o.Wait:
+			return config.Usage("publish: needs --wait: a launch template names completed snapshots only")
+		case o.Candidate:
+			return config.Usage("publish: a candidate is not eligible before it is promoted")
+		}
 	}
 	if o.Keep < 0 {
 		return config.Usagef("keep: %d is negative", o.Keep)

@@ -74,6 +74,11 @@ func (s *snapshot) make(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	for _, template := range o.Templates {
+		if err := s.publish(ctx, template, taken.Snapshot); err != nil {
+			return err
+		}
+	}
 	if o.Keep > 0 {
 		s.prune(ctx, o.Keep)
 	}

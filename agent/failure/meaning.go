@@ -108,7 +108,7 @@ func judgeHost(err error) (v verdict, known bool) {
 	case is(err, ErrRefused, mountfs.ErrRefused, mountfs.ErrWrongDevice):
 		return verdict{"refused", ExitRefused, "nothing was written to it; inspect the volume before anything else"}, true
 	case is(err, mountfs.ErrUnsupported, ec2ops.ErrNotEC2):
-		return verdict{"not_ec2", ExitNotEC2, "this command works on an EC2 instance with the instance metadata service on; snapshots, reject, promote, prune and hosts work anywhere"}, true
+		return verdict{"not_ec2", ExitNotEC2, "this command works on an EC2 instance with the instance metadata service on; snapshots, reject, promote, publish, prune and hosts work anywhere"}, true
 	case is(err, ErrNotRoot):
 		return verdict{"not_root", ExitDenied, "run it as root"}, true
 	}

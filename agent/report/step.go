@@ -44,6 +44,7 @@ const (
 	Thaw     Step = "thaw"   // writers continue
 	Lookup   Step = "lookup" // whether there is a snapshot, after a lost response
 	Complete Step = "wait"   // until EC2 has completed it
+	Publish  Step = "publish"
 )
 
 // Running is a step that is under way.

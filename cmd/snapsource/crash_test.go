@@ -54,6 +54,7 @@ var allCrashes = []crashes{
 	{name: "down", before: "snapsource up --role app --stage production", command: "down --delete --role app --stage production",
 		facts: "mounts 0 binds 0 loops 0\nlock free\n", check: hasNoRole},
 	{name: "warm", before: "snapsource up --warm none", command: "warm", volumes: 1, facts: isUp},
+	{name: "publish", prepare: twoVersions, command: "publish --source INSTANCE --launch-template INSTANCE --keep-versions 1", facts: "mounts 0 binds 0 loops 0\n", check: isPublished},
 	{name: "prune", prepare: oldAndOrphaned, command: "prune --source INSTANCE --keep 1", facts: "mounts 0 binds 0 loops 0\n", check: isPruned},
 }
 

@@ -78,6 +78,44 @@ func oldAndOrphaned(s *sandbox, source string) {
 	})
 }
 
+// twoVersions returns a source of the instance's name two snapshots, and a launch template of that
+// name with a version of ours for the older one.
+func twoVersions(s *sandbox, name string) {
+	s.t.Helper()
+	s.change(func(w *ec2test.World) {
+		t := &ec2test.Template{ID: fmt.Sprintf("lt-%017x", len(w.Templates)+1), Name: name, Default: 3, Last: 3, Tags: ec2test.Tags{}, Versions: map[int64]*ec2test.TemplateVersion{}}
+		for n := range 2 {
+			id, at := fmt.Sprintf("snap-%s-%d", name, n), time.Now().Add(-time.Duration(n)*time.Hour)
+			w.Snapshots[id] = &ec2test.Snapshot{ID: id, Owner: ec2test.DefaultAccount, Tier: "standard", Size: 1, Started: at, Completed: at, Tags: ec2test.Tags{"Name": name}}
+		}
+		for n := int64(1); n <= 3; n++ {
+			old := "snap-" + name + "-1"
+			v := &ec2test.TemplateVersion{Number: n, Created: time.Now().Add(-time.Hour), Data: ec2test.TemplateData{ImageID: "ami-0123456789abcdef0"}}
+			if n > 1 {
+				v.Description = "snapsource " + name + " " + old
+				v.Data.Mappings = []ec2test.TemplateMapping{{Device: "/dev/sdf", EBS: &ec2test.TemplateEBS{SnapshotID: old}}}
+			}
+			t.Versions[n] = v
+		}
+		w.Templates[t.ID] = t
+	})
+}
+
+func isPublished(s *sandbox, name string) (err error) {
+	s.change(func(w *ec2test.World) {
+		for _, t := range w.Templates {
+			if t.Name != name {
+				continue
+			}
+			mappings := t.Versions[t.Default].Data.Mappings
+			if len(mappings) != 1 || mappings[0].EBS.SnapshotID != "snap-"+name+"-0" || t.Default != 4 || len(t.Versions) > 4 || t.Versions[1] == nil {
+				err = fmt.Errorf("the default version is %d of %d, with %+v", t.Default, len(t.Versions), mappings)
+			}
+		}
+	})
+	return err
+}
+
 func isPruned(s *sandbox, source string) error {
 	var left []string
 	s.change(func(w *ec2test.World) {

@@ -122,13 +122,14 @@ echo ssh-ed25519 AAAA >deploy.pub
 mkdir -p /etc/sudoers.d
 aws ec2 create-tags --resources $(aws ec2 describe-instances --query 'Reservations[].Instances[].InstanceId' --output text) \
 	--tags Key=Roles,Value=app Key=Stages,Value=production`,
-	"docs/json.md":      "snapsource init -q --role app\n" + release,
-	"docs/metrics.md":   "snapsource init -q\nmkdir -p /var/lib/node_exporter",
-	"docs/roll-back.md": "snapsource init -q\n" + release + release,
-	"docs/snapshots.md": "snapsource init -q",
-	"docs/status.md":    "snapsource init -q",
-	"docs/systemd.md":   "cp /usr/bin/snapsource .",
-	"docs/warm.md":      deployedOnce + "snapsource up -q --warm none",
+	"docs/json.md":             "snapsource init -q --role app\n" + release,
+	"docs/launch-templates.md": "snapsource init -q\n" + release + release + "aws ec2 create-launch-template --launch-template-name web --launch-template-data '{\"ImageId\":\"ami-0123456789abcdef0\"}'",
+	"docs/metrics.md":          "snapsource init -q\nmkdir -p /var/lib/node_exporter",
+	"docs/roll-back.md":        "snapsource init -q\n" + release + release,
+	"docs/snapshots.md":        "snapsource init -q",
+	"docs/status.md":           "snapsource init -q",
+	"docs/systemd.md":          "cp /usr/bin/snapsource .",
+	"docs/warm.md":             deployedOnce + "snapsource up -q --warm none",
 }
 
 // deployedOnce is the end of another instance, which has deployed a release.

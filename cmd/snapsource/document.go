@@ -7,6 +7,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/inventory"
+	"snapsource/agent/publish"
 	"snapsource/agent/releases"
 	"snapsource/agent/report"
 )
@@ -39,12 +40,21 @@ type (
 		Source  string `json:"source"`
 		Changed bool   `json:"changed"`
 		releases.Rejected
+		Templates []publish.Naming `json:"launch_templates"`
+		Published []publishedItem  `json:"published,omitempty"`
 	}
 	promoteDocument struct {
 		header
 		Source  string `json:"source"`
 		Changed bool   `json:"changed"`
 		releases.Promoted
+		Templates []publish.Naming `json:"launch_templates"`
+	}
+	publishDocument struct {
+		header
+		Source    string          `json:"source"`
+		DryRun    bool            `json:"dry_run"`
+		Published []publishedItem `json:"published"`
 	}
 	pruneDocument struct {
 		header

@@ -102,6 +102,9 @@ func whereShown(command string) string {
 	case "install", "uninstall":
 		return "systemctl status snapsource shows the result"
 	}
+	if command == "publish" {
+		return "snapsource publish with --dry-run shows the result"
+	}
 	return "snapsource snapshots shows the result"
 }
 
@@ -170,7 +173,7 @@ func rootCommand(p *program) *cobra.Command {
 	}
 	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p), warmCommand(p),
 		installCommand(), uninstallCommand())
-	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), pruneCommand(p), hostsCommand(p))
+	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), publishCommand(p), pruneCommand(p), hostsCommand(p))
 	root.AddCommand(versionCommand(p))
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"snapsource/agent/config"
+	"snapsource/agent/publish"
 	"snapsource/agent/releases"
 )
 
@@ -86,8 +87,13 @@ instances keep their release: roll the deployment back there as well.`,
 	c.Flags().StringVar(&o.Reason, "reason", "", "the reason, for the snapshot's tag")
 	nameValues(c, "reason", "TEXT")
 	c.Flags().BoolVar(&o.AllowNone, "allow-none", false, "also the last eligible snapshot: every launch fails then")
+	andPublish := c.Flags().Bool("publish", false, "then publish what a launch takes now, in the launch templates that name the snapshot or are given")
+	templates := addTemplates(c)
 	ask := p.newAsker(c)
 	s.operate(c, snapshotArgument, func(ctx context.Context, op *operator, args []string) error {
+		if err := checkPublish(*andPublish, *templates); err != nil {
+			return err
+		}
 		if ask.asks() {
 			o.Confirm = func(r releases.Rejected) error {
 				printRejected(ask.to(), r, "will be rejected; a launch then takes")
@@ -98,17 +104,57 @@ instances keep their release: roll the deployment back there as well.`,
 		if err != nil {
 			return err
 		}
-		if op.document(func(h header) any { return rejectDocument{h, op.source(), !out.Already, out} }) {
-			return nil
-		}
-		what := "is rejected; a launch now takes"
-		if out.Already {
-			what = "is rejected already, nothing is changed; a launch takes"
-		}
-		printRejected(op.c.OutOrStdout(), out, what)
-		return nil
+		return op.rejected(ctx, out, *andPublish, *templates)
 	})
 	return c
+}
+
+// rejected prints what was rejected. Then it publishes, if that is asked for, or says which launch
+// templates still name the snapshot.
+func (o *operator) rejected(ctx context.Context, out releases.Rejected, andPublish bool, templates []string) (err error) {
+	var naming []publish.Naming
+	var published []publishedItem
+	gone := append([]string{out.Snapshot}, out.Copies...)
+	if !andPublish || len(templates) == 0 {
+		naming = o.naming(ctx, out.Next, gone...)
+	}
+	if andPublish {
+		if len(templates) == 0 {
+			for _, n := range naming {
+				templates = append(templates, n.Template)
+			}
+			naming = nil
+		}
+		published, err = o.publish(ctx, templates, publish.Options{Keep: publish.DefaultKeep, Rejected: gone})
+	}
+	document := func(h header) any {
+		return rejectDocument{h, o.source(), !out.Already, out, append([]publish.Naming{}, naming...), published}
+	}
+	if o.document(document) {
+		return err
+	}
+	what := "is rejected; a launch now takes"
+	if out.Already {
+		what = "is rejected already, nothing is changed; a launch takes"
+	}
+	printRejected(o.c.OutOrStdout(), out, what)
+	o.printPublished(published)
+	o.printNaming(naming)
+	if andPublish && len(templates) == 0 {
+		printEscaped(o.c.OutOrStdout(), "no launch template is found that names it; give one with --launch-template\n")
+	}
+	return err
+}
+
+// checkPublish refuses launch templates that are no use, or can't exist.
+func checkPublish(andPublish bool, templates []string) error {
+	switch {
+	case !andPublish && len(templates) > 0:
+		return config.Usage("--launch-template needs --publish")
+	case len(templates) > 0:
+		return publish.Options{Keep: publish.DefaultKeep}.Validate(templates)
+	}
+	return nil
 }
 
 // printRejected prints what is rejected, and what a launch takes instead.
@@ -151,10 +197,12 @@ your own checks, or a rejected one.`,
 		if err != nil {
 			return err
 		}
-		if o.document(func(h header) any { return promoteDocument{h, o.source(), !out.Already, out} }) {
+		naming := o.naming(ctx, out.Next)
+		if o.document(func(h header) any { return promoteDocument{h, o.source(), !out.Already, out, naming} }) {
 			return nil
 		}
 		printEscaped(o.c.OutOrStdout(), "%s %s; a launch now takes %s\n", out.Snapshot, promotedTo(out), orNothing(out.Next))
+		o.printNaming(naming)
 		return nil
 	})
 	return c

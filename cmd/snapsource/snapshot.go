@@ -40,7 +40,15 @@ during the freeze, so stdout and stderr may be files in the Source.`,
 	f.BoolVar(&o.NoHot, "no-hot", false, "do not record the hot set: the files in use, which volumes from the snapshot read first")
 	f.IntVar(&o.Keep, "keep", 0, "then prune: keep this many eligible snapshots (default all)")
 	nameValues(c, "keep", "N")
+	andPublish := f.Bool("publish", false, "then have launch templates name it; needs --wait and --launch-template")
+	templates := addTemplates(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := checkPublish(*andPublish, *templates); err != nil {
+			return err
+		}
+		if o.Templates = *templates; *andPublish && len(o.Templates) == 0 {
+			return config.Usage("--publish needs --launch-template")
+		}
 		if f.Changed("keep") && o.Keep < 1 {
 			return config.Usage("--keep must be 1 or more; without it nothing is pruned")
 		}

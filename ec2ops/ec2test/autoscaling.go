@@ -67,15 +67,21 @@ func (g *Group) sizes(c *call) {
 	g.template(c)
 }
 
-// template reads the group's launch template or configuration; an absent one stays.
+// template reads the group's launch template or configuration; an absent one stays. Of a mixed
+// instances policy only the launch template counts.
 func (g *Group) template(c *call) {
-	name, id := c.text("LaunchTemplate.LaunchTemplateName"), c.text("LaunchTemplate.LaunchTemplateId")
-	version, configuration := c.text("LaunchTemplate.Version"), c.text("LaunchConfigurationName")
-	switch {
-	case name != "" || id != "":
-		g.Template, g.TemplateID, g.TemplateVersion = cmp.Or(id, name), "", cmp.Or(version, defaultVersion)
-	case configuration != "":
-		g.Template, g.TemplateID, g.TemplateVersion = configuration, "", ""
+	for _, mixed := range []bool{false, true} {
+		prefix := "LaunchTemplate."
+		if mixed {
+			prefix = "MixedInstancesPolicy.LaunchTemplate.LaunchTemplateSpecification."
+		}
+		name, id, version := c.text(prefix+"LaunchTemplateName"), c.text(prefix+"LaunchTemplateId"), c.text(prefix+"Version")
+		if name != "" || id != "" {
+			g.Template, g.TemplateID, g.TemplateVersion, g.Mixed = cmp.Or(id, name), "", cmp.Or(version, defaultVersion), mixed
+		}
+	}
+	if configuration := c.text("LaunchConfigurationName"); configuration != "" {
+		g.Template, g.TemplateID, g.TemplateVersion, g.Mixed = configuration, "", "", false
 	}
 }
 

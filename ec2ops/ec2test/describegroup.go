@@ -89,18 +89,50 @@ type groupItem struct {
 	Zones     members[string]     `xml:"AvailabilityZones"`
 	Subnets   string              `xml:"VPCZoneIdentifier,omitempty"`
 	Template  *groupTemplate      `xml:"LaunchTemplate,omitempty"`
+	Mixed     *mixedPolicy        `xml:"MixedInstancesPolicy,omitempty"`
 	Health    string              `xml:"HealthCheckType"`
 	Created   string              `xml:"CreatedTime"`
 	Status    string              `xml:"Status,omitempty"`
 	Instances members[memberItem] `xml:"Instances"`
 }
 
+// mixedPolicy is a mixed instances policy. Its overrides are not simulated.
+type mixedPolicy struct {
+	Template groupTemplate `xml:"LaunchTemplate>LaunchTemplateSpecification"`
+}
+
 type groupsAnswer struct {
 	Groups members[groupItem] `xml:"AutoScalingGroups"`
+	Next   string             `xml:"NextToken,omitempty"`
+}
+
+// The number of groups on a page: by default, and at most. (API reference,
+// DescribeAutoScalingGroups)
+const (
+	groupsPage    = 50
+	maxGroupsPage = 100
+)
+
+// page cuts a page off the groups. A token is the name of the page's first group.
+func (a *groupsAnswer) page(size int64, token string) {
+	items := a.Groups.Items
+	for token != "" && len(items) > 0 && items[0].Name < token {
+		items = items[1:]
+	}
+	if int64(len(items)) > size {
+		a.Next, items = items[size].Name, items[:size]
+	}
+	a.Groups.Items = items
 }
 
 func (s *Server) describeGroups(c *call) (any, error) {
-	names := c.list("AutoScalingGroupNames.member")
+	names, size, token := c.list("AutoScalingGroupNames.member"), int64(groupsPage), c.text("NextToken")
+	if c.has("MaxRecords") {
+		size = c.number("MaxRecords")
+	}
+	if size < 1 || size > maxGroupsPage {
+		c.fail(invalid("MaxRecords must be between 1 and %d.", maxGroupsPage))
+	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -112,6 +144,9 @@ func (s *Server) describeGroups(c *call) (any, error) {
 				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Template: w.groupTemplate(g), Health: "EC2", Created: stamp(g.Created),
 				Instances: members[memberItem]{g.items(w, c.now, func(m *Member) bool { return !m.Warm })},
 			}
+			if g.Mixed && item.Template != nil {
+				item.Mixed, item.Template = &mixedPolicy{*item.Template}, nil
+			}
 			if !g.Deleted.IsZero() {
 				item.Status = "Delete in progress"
 			}
@@ -122,6 +157,7 @@ func (s *Server) describeGroups(c *call) (any, error) {
 		}
 		return nil
 	})
+	answer.page(size, token)
 	return answer, err
 }
 

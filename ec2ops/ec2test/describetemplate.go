@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -33,6 +34,22 @@ type templateVersionItem struct {
 
 type templateVersionAnswer struct {
 	Version templateVersionItem `xml:"launchTemplateVersion"`
+	Warning *warning            `xml:"warning,omitempty"`
+}
+
+// warning is what is not valid in a new version, which is made all the same. (API reference,
+// ValidationWarning)
+type warning struct {
+	Errors set[responseError] `xml:"errorSet"`
+}
+
+// warningOf warns of volumes that no launch could make. What EC2 checks is not documented.
+func (s *Server) warningOf(c *call, w *World, data TemplateData) *warning {
+	_, err := s.launchedVolumes(w, data, s.opts.Zone, c.now)
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return &warning{set[responseError]{[]responseError{{refused.Code, refused.Message}}}}
+	}
+	return nil
 }
 
 type deletedVersionsAnswer struct {
@@ -83,6 +100,7 @@ func (s *Server) describeTemplates(c *call) (any, error) {
 	}
 	var all []templateItem
 	if err := s.store.View(c.ctx, func(w *World) error {
+		w = w.shown(c.now)
 		refs := make([]templateRef, 0, len(sel.ids)+len(names))
 		for _, id := range sel.ids {
 			refs = append(refs, templateRef{id: id})
@@ -180,6 +198,7 @@ func (s *Server) describeTemplateVersions(c *call) (any, error) {
 	}
 	var all []templateVersionItem
 	if err := s.store.View(c.ctx, func(w *World) error {
+		w = w.shown(c.now)
 		ids := sortedKeys(w.Templates)
 		if ofOne {
 			t, err := w.template(ref)

@@ -17,6 +17,7 @@ type Group struct {
 	Template         string // the launch template's name or id, or the launch configuration's name, as given
 	TemplateVersion  string `json:",omitempty"` // a number, $Latest or $Default; "" for a launch configuration
 	TemplateID       string `json:",omitempty"` // of a template that exists in EC2
+	Mixed            bool   `json:",omitempty"` // the template is that of a mixed instances policy
 	Created, Deleted time.Time
 	Hooks            map[string]Hook
 	Pool             *WarmPool

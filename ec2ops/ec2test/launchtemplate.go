@@ -225,7 +225,7 @@ func (s *Server) createTemplateVersion(c *call) (any, error) {
 		if number != "" {
 			v, err := t.numbered(number)
 			if err == nil {
-				answer.Version = t.wireVersion(v)
+				answer.Version, answer.Warning = t.wireVersion(v), s.warningOf(c, w, v.Data)
 			}
 			return err
 		}
@@ -242,7 +242,7 @@ func (s *Server) createTemplateVersion(c *call) (any, error) {
 		}
 		v := t.add(c, s, description, data)
 		w.remember(key, decimal(v.Number), c)
-		answer.Version = t.wireVersion(v)
+		answer.Version, answer.Warning = t.wireVersion(v), s.warningOf(c, w, data)
 		return nil
 	})
 	return answer, err

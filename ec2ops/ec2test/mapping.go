@@ -28,7 +28,7 @@ func (s *Server) launchedVolumes(w *World, d TemplateData, zone string, now time
 		used[name] = true
 		var err error
 		switch {
-		case m.NoDevice != nil:
+		case m.NoDevice != nil, m.Virtual != "": // instance store volumes are not simulated
 		case !deviceName.MatchString(m.Device): // wording: aws/aws-cli#1071
 			err = badMapping("Invalid device name %s", m.Device)
 		case "/dev/"+name == rootDevice:
@@ -113,6 +113,8 @@ func (s *Server) mappedVolume(w *World, m TemplateMapping, zone string, now time
 		return v, nil
 	case e.Encrypted != nil: // even if it is false: hashicorp/terraform#1862
 		return v, fail("InvalidParameter", "Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block device mapping.")
+	case e.KMSKeyID != "": // seen at RunInstances: keithvassallomt/parsec-aws-automation#12
+		return v, fail("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
 	}
 	// EC2's codes for a snapshot that does not exist or is not completed are those of
 	// CreateVolume, as far as is known.

@@ -14,6 +14,7 @@ type Past struct {
 	Instance *Instance
 	Volume   *Volume
 	Snapshot *Snapshot
+	Template *Template
 }
 
 // lag is how long the Describe actions show the state before a call.
@@ -50,6 +51,11 @@ func (s *Server) lagging(c *call, lag time.Duration, handle func(*call) (any, er
 				past[id] = &Past{Snapshot: snap}
 			}
 		}
+		for id, t := range before.Templates {
+			if !reflect.DeepEqual(t, w.Templates[id]) {
+				past[id] = &Past{Template: t}
+			}
+		}
 		for id, p := range past {
 			if known := w.Past[id]; known == nil || reached(known.Until, c.now) {
 				p.Until = c.now.Add(lag)
@@ -67,6 +73,7 @@ func (w *World) shown(now time.Time) *World {
 	}
 	s := *w
 	s.Instances, s.Volumes, s.Snapshots = maps.Clone(w.Instances), maps.Clone(w.Volumes), maps.Clone(w.Snapshots)
+	s.Templates = maps.Clone(w.Templates)
 	for id, p := range w.Past {
 		switch {
 		case reached(p.Until, now):
@@ -76,6 +83,8 @@ func (w *World) shown(now time.Time) *World {
 			s.Volumes[id] = p.Volume
 		case p.Snapshot != nil:
 			s.Snapshots[id] = p.Snapshot
+		case p.Template != nil:
+			s.Templates[id] = p.Template
 		}
 	}
 	return &s

@@ -42,6 +42,7 @@ type TemplateMetadata struct {
 // TemplateMapping is an entry of a block device mapping.
 type TemplateMapping struct {
 	Device   string       `xml:"deviceName,omitempty"`
+	Virtual  string       `json:",omitempty" xml:"virtualName,omitempty"` // ephemeral0, …: an instance store volume
 	EBS      *TemplateEBS `json:",omitempty" xml:"ebs,omitempty"`
 	NoDevice *string      `json:",omitempty" xml:"noDevice,omitempty"` // not nil: no such device
 }
@@ -57,6 +58,7 @@ type TemplateEBS struct {
 	Type                string `json:",omitempty" xml:"volumeType,omitempty"`
 	Throughput          int64  `json:",omitempty" xml:"throughput,omitempty"`               // MiB/s
 	InitializationRate  int64  `json:",omitempty" xml:"volumeInitializationRate,omitempty"` // MiB/s
+	CardIndex           int64  `json:",omitempty" xml:"ebsCardIndex,omitempty"`             // kept, and has no effect
 }
 
 // TemplateTags are the tags for the resources of one type that a launch creates.
@@ -97,7 +99,7 @@ func (p *params) launchData(prefix string) TemplateData {
 
 func (p *params) mappings(prefix string) (mappings []TemplateMapping) {
 	for _, item := range p.items(prefix + "BlockDeviceMapping") {
-		m := TemplateMapping{Device: p.text(item + ".DeviceName")}
+		m := TemplateMapping{Device: p.text(item + ".DeviceName"), Virtual: p.text(item + ".VirtualName")}
 		if p.has(item + ".NoDevice") {
 			none := p.text(item + ".NoDevice")
 			m.NoDevice = &none
@@ -108,6 +110,7 @@ func (p *params) mappings(prefix string) (mappings []TemplateMapping) {
 			IOPS: p.number(ebs + "Iops"), KMSKeyID: p.text(ebs + "KmsKeyId"), SnapshotID: p.text(ebs + "SnapshotId"),
 			Size: p.number(ebs + "VolumeSize"), Type: p.text(ebs + "VolumeType"),
 			Throughput: p.number(ebs + "Throughput"), InitializationRate: p.number(ebs + "VolumeInitializationRate"),
+			CardIndex: p.number(ebs + "EbsCardIndex"),
 		}
 		if e != (TemplateEBS{}) {
 			m.EBS = &e
@@ -253,6 +256,7 @@ func (e *TemplateEBS) override(given *TemplateEBS) {
 	replace(&e.Type, given.Type)
 	replace(&e.Throughput, given.Throughput)
 	replace(&e.InitializationRate, given.InitializationRate)
+	replace(&e.CardIndex, given.CardIndex)
 }
 
 func cloneMappings(mappings []TemplateMapping) []TemplateMapping {
