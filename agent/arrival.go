@@ -165,6 +165,20 @@ func (l *launch) discard(ctx context.Context, stale *superseded) error {
 	return l.cloud.Volumes.Tag(ctx, stale.volume.ID, tags)
 }
 
+// mountArrived mounts a volume that arrived and is not mounted yet while EC2 lists the snapshots: its
+// tags and its attachment prove that it is the source's, and nobody uses it. If it turns out to be
+// the wrong release, it is unmounted again before anything is announced. A device that is known only by
+// its name is mounted later.
+func (l *launch) mountArrived(ctx context.Context, obs observed, early mounted) (mounted, error) {
+	if !obs.choice.arrived || early.complete || obs.device == nil || !obs.device.ByID() {
+		return early, nil
+	}
+	a := attached{placed: placed{volume: *obs.choice.volume, origin: arrived, others: obs.others}, device: *obs.device}
+	m, err := l.inspectAndMount(ctx, a, obs.targets)
+	m.byThisRun = true
+	return m, err
+}
+
 // claim tags a volume that arrived as this instance's, so that it is like one that a run created. It
 // is the last thing before the launch is done: until then the next run after a crash decides anew
 // whether the release is the newest.

@@ -99,6 +99,9 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 	if err := l.withholdRoles(ctx, obs); err != nil {
 		return at, nil, err
 	}
+	if early, err = l.mountArrived(ctx, obs, early); err != nil {
+		return at, refusedArrival(early.placed, err), err
+	}
 	choice, stale, err := l.choose(ctx, obs)
 	if err != nil || stale != nil {
 		return at, stale, err

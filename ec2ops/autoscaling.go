@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"net/http"
 	"strings"
 	"time"
@@ -89,15 +90,13 @@ func (c *Client) MembershipOf(ctx context.Context, instanceID string) (Membershi
 // LaunchHooks returns the names of a group's launch hooks. It needs a permission that policies
 // for earlier versions lack, so that a denied call is not retried.
 func (c *Client) LaunchHooks(ctx context.Context, group string) (names []string, err error) {
-	out, err := callTo(withoutRefusalRetries(ctx), c, "autoscaling", "DescribeLifecycleHooks", group, func(ctx context.Context) (*autoscaling.DescribeLifecycleHooksOutput, error) {
-		return c.autoscaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: aws.String(group)})
-	})
+	result, err := c.queryAutoScaling(withoutRefusalRetries(ctx), "DescribeLifecycleHooks", group, url.Values{"AutoScalingGroupName": {group}})
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range out.LifecycleHooks {
-		if aws.ToString(h.LifecycleTransition) == "autoscaling:EC2_INSTANCE_LAUNCHING" {
-			names = append(names, aws.ToString(h.LifecycleHookName))
+	for _, h := range result.child("LifecycleHooks").children {
+		if h.value("LifecycleTransition") == "autoscaling:EC2_INSTANCE_LAUNCHING" {
+			names = append(names, h.value("LifecycleHookName"))
 		}
 	}
 	return names, nil
@@ -106,11 +105,8 @@ func (c *Client) LaunchHooks(ctx context.Context, group string) (names []string,
 // CompleteLifecycleAction ends an instance's wait in a launch hook, with [Continue] or
 // [Abandon]. If the instance does not wait in that hook, the error is [ErrNoAction].
 func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, instanceID, result string) error {
-	_, err := callTo(ctx, c, "autoscaling", "CompleteLifecycleAction", result+" of "+instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.CompleteLifecycleActionOutput, error) {
-		return c.autoscaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
-			AutoScalingGroupName: aws.String(group), LifecycleHookName: aws.String(hook),
-			InstanceId: aws.String(instanceID), LifecycleActionResult: aws.String(result),
-		})
+	_, err := c.queryAutoScaling(ctx, "CompleteLifecycleAction", result+" of "+instanceID+" in "+hook+" of "+group, url.Values{
+		"AutoScalingGroupName": {group}, "LifecycleHookName": {hook}, "InstanceId": {instanceID}, "LifecycleActionResult": {result},
 	})
 	return err
 }
@@ -118,10 +114,8 @@ func (c *Client) CompleteLifecycleAction(ctx context.Context, group, hook, insta
 // RecordHeartbeat restarts the timeout of a lifecycle action. If the instance does not wait
 // in that hook, the error is [ErrNoAction].
 func (c *Client) RecordHeartbeat(ctx context.Context, group, hook, instanceID string) error {
-	_, err := callTo(ctx, c, "autoscaling", "RecordLifecycleActionHeartbeat", instanceID+" in "+hook+" of "+group, func(ctx context.Context) (*autoscaling.RecordLifecycleActionHeartbeatOutput, error) {
-		return c.autoscaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
-			AutoScalingGroupName: aws.String(group), LifecycleHookName: aws.String(hook), InstanceId: aws.String(instanceID),
-		})
+	_, err := c.queryAutoScaling(ctx, "RecordLifecycleActionHeartbeat", instanceID+" in "+hook+" of "+group, url.Values{
+		"AutoScalingGroupName": {group}, "LifecycleHookName": {hook}, "InstanceId": {instanceID},
 	})
 	return err
 }

@@ -65,7 +65,7 @@ func arrivedBound(size int, roles bool) time.Duration {
 func launchArrived(t *testing.T, size int, roles bool) fleet {
 	cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1, Throttle: ec2test.PerAction})
 	snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
-	publish(cloud, "web", snapshot)
+	publishTemplate(cloud, "web", snapshot)
 	var machines []*agenttest.Machine
 	for n := range size {
 		m := cloud.StartFrom("web", fmt.Sprintf("web-%d", n))

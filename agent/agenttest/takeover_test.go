@@ -14,8 +14,8 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-// publish adds a launch template that names a release, as the command publish makes it.
-func publish(cloud *agenttest.Cloud, template, snapshot string) {
+// publishTemplate adds a launch template that names a release, as the command publish makes it.
+func publishTemplate(cloud *agenttest.Cloud, template, snapshot string) {
 	cloud.AddTemplate(template, ec2test.TemplateData{
 		ImageID:  "ami-0123456789abcdef0",
 		Mappings: []ec2test.TemplateMapping{{Device: "/dev/sdf", EBS: &ec2test.TemplateEBS{SnapshotID: snapshot, Type: "gp3"}}},
@@ -44,7 +44,7 @@ func TestTakeOver(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cloud := agenttest.New(t, ec2test.Options{Latency: ec2test.Realistic, Seed: 1})
 				snapshot := cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
-				publish(cloud, "web", snapshot)
+				publishTemplate(cloud, "web", snapshot)
 				web := cloud.StartFrom("web", "web-1")
 				web.VendorBytes = vendorBytes
 				result, err := web.Agent().Up(t.Context(), config.DefaultConfig())
