@@ -83,7 +83,7 @@ func (m *Machine) program(client *ec2ops.Client, h Host) *Program {
 	}
 	return &Program{
 		Agent:  &agent.Agent{Cloud: agent.NewCloud(client), Host: HostOf(h), Events: events},
-		Deploy: &deploy.Deploy{Cloud: client, Releases: client, Publish: client, Host: h, Events: events},
+		Deploy: &deploy.Deploy{Cloud: client, Releases: client, Publish: client, Templates: client, Host: h, Events: events},
 		Client: client,
 	}
 }

@@ -19,9 +19,11 @@ type Deploy struct {
 	Cloud    Cloud
 	Releases releases.Cloud
 	Publish  publish.Cloud
-	Host     Host
-	Events   func(report.Event)      // receives every event; never called concurrently
-	Hold     func() (release func()) // holds the program's output; may be nil
+	// Templates are searched before a snapshot is pruned; may be nil.
+	Templates releases.Templates
+	Host      Host
+	Events    func(report.Event)      // receives every event; never called concurrently
+	Hold      func() (release func()) // holds the program's output; may be nil
 }
 
 // Cloud is what a snapshot needs of AWS. *ec2ops.Client implements it.

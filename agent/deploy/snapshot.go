@@ -222,7 +222,7 @@ func (s *snapshot) prune(ctx context.Context, keep int) {
 	var none error
 	defer step.End(&none)
 	defer s.run.InEC2()()
-	list, err := releases.Prune(ctx, s.Releases, s.source.Name, releases.PruneOptions{Keep: keep}, time.Now())
+	list, err := releases.Prune(ctx, s.Releases, s.source.Name, releases.PruneOptions{Keep: keep, Templates: s.Templates}, time.Now())
 	n := 0
 	for _, p := range list {
 		if p.Deleted {

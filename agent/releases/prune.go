@@ -18,6 +18,10 @@ type PruneOptions struct {
 	Keep   int // number of newest eligible snapshots to keep; at least 1
 	Floor  int // never leave fewer eligible snapshots than this
 	DryRun bool
+	// Templates, when set, are searched for the snapshots that are to be deleted: from a launch
+	// template that names a deleted snapshot no instance can be launched. Without the permission to
+	// list them, nothing is searched.
+	Templates Templates
 	// Confirm, when set, is called before anything is deleted. Its error ends Prune.
 	Confirm func([]Pruned) error
 }
@@ -30,6 +34,11 @@ type Pruned struct {
 	SizeGiB int32         `json:"size_gib"`
 	Deleted bool          `json:"deleted"`
 	Kept    string        `json:"kept,omitempty"` // why EC2 does not delete it; that is no error
+}
+
+// Templates lists launch templates. *ec2ops.Client implements it.
+type Templates interface {
+	Templates(ctx context.Context) ([]ec2ops.Template, error)
 }
 
 // orphanAge is the minimum age of an orphaned volume: EC2 is eventually consistent, and may
@@ -59,7 +68,11 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 	if err != nil {
 		return nil, err
 	}
-	list := append(oldSnapshots(source, snapshots, volumes, o, now), orphans(source, volumes, alive, now)...)
+	old := oldSnapshots(source, snapshots, volumes, o, now)
+	if err := keepNamed(ctx, o.Templates, old); err != nil {
+		return nil, err
+	}
+	list := append(old, orphans(source, volumes, alive, now)...)
 	if o.DryRun {
 		return list, nil
 	}
@@ -75,7 +88,7 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		if snapshot {
 			remove = cloud.DeleteSnapshot
 		}
-		if denied[snapshot] {
+		if denied[snapshot] || p.Kept != "" {
 			continue
 		}
 		err := remove(ctx, p.ID)
@@ -90,6 +103,31 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 		list[i].Deleted = true
 	}
 	return list, failure.Several(errs...)
+}
+
+// keepNamed notes for each snapshot that a launch template names, by its default or latest version,
+// that it is kept.
+func keepNamed(ctx context.Context, cloud Templates, old []Pruned) error {
+	if cloud == nil || len(old) == 0 {
+		return nil
+	}
+	templates, err := cloud.Templates(ctx)
+	if errors.Is(err, ec2ops.ErrDenied) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("search for launch templates that name a snapshot: %w", err)
+	}
+	for _, t := range templates {
+		for _, m := range slices.Concat(t.Default.Mappings, t.Latest.Mappings) {
+			for i := range old {
+				if m.Volume != nil && m.Volume.SnapshotID == old[i].ID {
+					old[i].Kept = "the launch template " + t.Name + " names it"
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // kept says why EC2 does not delete a snapshot that something else needs; "" for other errors.

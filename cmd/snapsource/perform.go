@@ -35,7 +35,7 @@ func (p parts) agent() *agent.Agent {
 }
 
 func (p parts) deploy() *deploy.Deploy {
-	return &deploy.Deploy{Cloud: p.client, Releases: p.client, Publish: p.client, Host: p.host.deploy, Events: p.events, Hold: p.hold}
+	return &deploy.Deploy{Cloud: p.client, Releases: p.client, Publish: p.client, Templates: p.client, Host: p.host.deploy, Events: p.events, Hold: p.hold}
 }
 
 func (p parts) warm() *warm.Warm {

@@ -48,6 +48,7 @@ being created, or anything of another account or source.`,
 				return ask.confirm(ctx)
 			}
 		}
+		o.Templates = op.cloud
 		list, err := releases.Prune(ctx, op.cloud, op.source(), o, time.Now())
 		if op.document(func(h header) any { return pruneDocument{h, op.source(), o.DryRun, prunedItems(list)} }) {
 			return err
