@@ -18,7 +18,7 @@ type asked struct {
 	targetErr error
 	list      func(context.Context) ([]ec2ops.Volume, error)
 	volumes   *future[[]ec2ops.Volume]
-	snapshots *future[[]ec2ops.Snapshot]
+	snapshots *future[[]ec2ops.Snapshot] // nil: to be listed once the Source is mounted; see [launch.listsLate]
 }
 
 // ask requests the volumes and the snapshots; all is the context of calls that are made once for all
@@ -46,9 +46,11 @@ func (l *launch) ask(ctx, all context.Context) (q asked) {
 // request makes the calls of ask. If volumes came with the launch it lists the attached ones, which
 // has those that no run has tagged yet; else the instance's by their tags.
 func (l *launch) request(ctx context.Context, b *background, sources []string) (q asked) {
-	q.snapshots = inBackground(b, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(ctx, sources...) })
 	launched, known := l.cloud.Metadata.LaunchDevices(ctx)
 	q.launched, q.arrivals = launched, !known || len(launched.EBS) > 0
+	if !q.arrivals || !l.listsLate() {
+		q.snapshots = inBackground(b, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(ctx, sources...) })
+	}
 	list := func(ctx context.Context) ([]ec2ops.Volume, error) {
 		return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, sources...)
 	}
@@ -60,12 +62,28 @@ func (l *launch) request(ctx context.Context, b *background, sources []string) (
 	return q
 }
 
+// listsLate reports whether the snapshots are listed only once a volume that arrived is mounted. Where
+// nothing but the mount announces the instance, no deployment can miss it from then on, so that this
+// list is also the check for newer releases. With roles or a launch hook, that check follows them.
+func (l *launch) listsLate() bool {
+	return len(l.shared.sources) == 1 && l.cfg.Roles.None() && l.hook.Name() == ""
+}
+
+// listLate lists the snapshots if that is still to be done.
+func (l *launch) listLate(ctx context.Context, list *future[[]ec2ops.Snapshot]) *future[[]ec2ops.Snapshot] {
+	if list != nil {
+		return list
+	}
+	once := l.limiter.First(ctx, l.Self)
+	return inBackground(&l.background, func() ([]ec2ops.Snapshot, error) { return l.cloud.Snapshots.Snapshots(once, l.src.Name) })
+}
+
 func (l *launch) listTagged(ctx context.Context) ([]ec2ops.Volume, error) {
 	return l.cloud.Volumes.Volumes(ctx, l.Self.InstanceID, l.src.Name)
 }
 
-// listAttached returns a function that lists the attached volumes. It polls while the kernel shows a volume that EC2 does not
-// list: EC2 is eventually consistent, and an instance has just been launched.
+// listAttached returns a function that lists the attached volumes. It polls while the kernel shows a
+// volume that EC2 does not list: EC2 is eventually consistent, and an instance has just been launched.
 func (l *launch) listAttached(shown []mountfs.VolumeDevice) func(context.Context) ([]ec2ops.Volume, error) {
 	return func(ctx context.Context) ([]ec2ops.Volume, error) {
 		for until := time.Now().Add(appearTimeout); ; {

@@ -92,6 +92,10 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 			l.unmountEarly(ctx, early)
 		}
 	}()
+	late := asked.snapshots == nil
+	if early.complete {
+		asked.snapshots = l.listLate(ctx, asked.snapshots)
+	}
 	obs, err := l.survey(ctx, asked, &early)
 	if err != nil {
 		return at, nil, err
@@ -102,6 +106,7 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 	if early, err = l.mountArrived(ctx, obs, early); err != nil {
 		return at, refusedArrival(early.placed, err), err
 	}
+	obs.snapshots = l.listLate(ctx, obs.snapshots)
 	choice, stale, err := l.choose(ctx, obs)
 	if err != nil || stale != nil {
 		return at, stale, err
@@ -116,6 +121,9 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 		return at, nil, err
 	}
 	at.listed, at.others = obs.snapshots, obs.others
+	if late && choice.arrived && early.complete {
+		at.current = choice.listed
+	}
 	if at.attached, err = l.attach(ctx, at.placed); err != nil {
 		return at, nil, err
 	}

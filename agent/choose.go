@@ -23,11 +23,12 @@ type choice struct {
 	volume     *ec2ops.Volume
 	arrived    bool // the volume came with the launch, and no run has claimed it
 	snapshot   *ec2ops.Snapshot
-	sizeGiB    int32           // of the volume to create
-	failed     []ec2ops.Volume // our volumes in the state error, to be deleted
-	discarded  []ec2ops.Volume // came with the launch, and an earlier run decided to delete them
-	missing    time.Time       // when EC2 first listed the snapshot but did not find it
-	duplicates []ec2ops.Volume // further volumes with the same tags; there should be none
+	listed     []ec2ops.Snapshot // the choice is made from these
+	sizeGiB    int32             // of the volume to create
+	failed     []ec2ops.Volume   // our volumes in the state error, to be deleted
+	discarded  []ec2ops.Volume   // came with the launch, and an earlier run decided to delete them
+	missing    time.Time         // when EC2 first listed the snapshot but did not find it
+	duplicates []ec2ops.Volume   // further volumes with the same tags; there should be none
 }
 
 // String describes the choice for people.
@@ -108,6 +109,7 @@ func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *sup
 		if err != nil {
 			return c, nil, err
 		}
+		c.listed = snapshots
 		switch {
 		case c.arrived:
 			stale, err = l.checkArrived(ctx, *c.volume, snapshots)

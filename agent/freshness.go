@@ -249,7 +249,10 @@ func (l *launch) checkFreshness(ctx context.Context, p placed) (*superseded, err
 		return nil, nil
 	}
 	defer l.InEC2()()
-	all, err := l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
+	all, err := p.current, error(nil)
+	if all == nil {
+		all, err = l.cloud.Snapshots.Snapshots(ctx, l.src.Name)
+	}
 	if err != nil {
 		return nil, err
 	}

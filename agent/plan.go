@@ -45,6 +45,7 @@ func (l *launch) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	obs.snapshots = l.listLate(ctx, obs.snapshots)
 	c, stale, err := l.choose(ctx, obs)
 	if err != nil {
 		return err

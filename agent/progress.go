@@ -27,6 +27,7 @@ type placed struct {
 	origin      origin
 	unannounced bool                       // no deployment can have found the instance yet
 	listed      *future[[]ec2ops.Snapshot] // the snapshots, as survey requested them
+	current     []ec2ops.Snapshot          // listed since the Source is mounted, where nothing else announces the instance; else nil
 	others      []ec2ops.Volume            // attached volumes that came with the launch, and are not the source's
 }
 

@@ -14,10 +14,10 @@ import (
 // and a refill rate per second. (EC2 developer guide, "Request throttling for the Amazon
 // EC2 API")
 const (
-	DescribeBurst   = 100  // per Describe action, with a filter, an id or a page size
-	DescribeRate    = 20.0 // the same
-	TagRate         = 10.0 // CreateTags, whose burst is 100
-	AttachBurst     = 50   // AttachVolume: the scarcest of a launch's calls
+	DescribeBurst   = 100 // per Describe action, with a filter, an id or a page size
+	TagBurst        = 100 // CreateTags
+	TagRate         = 10.0
+	AttachBurst     = 50 // AttachVolume: the scarcest of a launch's calls
 	AttachRate      = 5
 	MutationsShared = 4 // a launch's mutating calls, if all mutating actions share one such bucket, as the EBS CSI driver assumes (pkg/cloud/retry_manager.go)
 )

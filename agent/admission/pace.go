@@ -23,21 +23,17 @@ var creating = pace{
 	shared: 1.05 * ec2ops.MutationsShared, goesOn: "create its volume",
 }
 
-// arrivedSnapshotCalls are the calls of DescribeSnapshots of a launch whose volume came with it: one to
-// choose, one to check once more.
-const arrivedSnapshotCalls = 2
-
-// arriving is the pace of launches whose volume came with them: they only describe, and tag the volume
-// and, with roles, the instance. The buckets hold 100 tokens each, and gain some 6 s of tokens during
-// the first retries.
+// arriving is the pace of launches whose volume came with them. Each lists the volumes and the
+// snapshots, and tags the volume; with roles it also tags the instance and lists the snapshots once
+// more. The scarcest bucket is that of CreateTags, which gains some 6 s of tokens during the first
+// retries.
 func arriving(roles bool) pace {
 	tags := 1.0
 	if roles {
 		tags = 2
 	}
-	every := max(arrivedSnapshotCalls/ec2ops.DescribeRate, tags/ec2ops.TagRate)
 	return pace{
-		every: time.Duration(every * float64(time.Second)), burst: ec2ops.DescribeBurst / arrivedSnapshotCalls,
-		withoutSlot: (ec2ops.DescribeBurst + 6*ec2ops.DescribeRate) / arrivedSnapshotCalls, shared: 1.05 * tags, goesOn: "go on",
+		every: time.Duration(tags / ec2ops.TagRate * float64(time.Second)), burst: ec2ops.TagBurst / tags,
+		withoutSlot: (ec2ops.TagBurst + 6*ec2ops.TagRate) / tags, shared: 1.05 * tags, goesOn: "go on",
 	}
 }

@@ -36,11 +36,15 @@ func TestFleetArrived(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := launchArrived(t, size, roles)
 					t.Logf("%s", f)
-					if most := 15 * time.Second; f.last > most {
-						t.Errorf("the last is mounted after %s, want at most %s", f.last, most)
+					if limit := 15 * time.Second; f.last > limit {
+						t.Errorf("the last is mounted after %s, want at most %s", f.last, limit)
 					}
-					if ratio := f.up.Seconds() / f.bound.Seconds(); ratio > 1.15 {
-						t.Errorf("the last is announced after %s, want at most 1.15 of %s", f.up, f.bound)
+					most := 1.15
+					if size <= 200 {
+						most = 1.25 // what the first retries take weighs more
+					}
+					if ratio := f.up.Seconds() / f.bound.Seconds(); ratio > most {
+						t.Errorf("the last is announced after %s, want at most %.2f of %s", f.up, most, f.bound)
 					}
 					if f.failed != 0 || f.leaked != 0 {
 						t.Errorf("%d failed, %d volumes leaked", f.failed, f.leaked)
@@ -51,15 +55,16 @@ func TestFleetArrived(t *testing.T) {
 	}
 }
 
-// arrivedBound is the least time in which the scarcest bucket of a launch's calls allows them: two
-// DescribeSnapshots of 20 a second; with roles two CreateTags of 10 a second. Both hold 100 tokens.
+// arrivedBound is the least time in which the scarcest bucket of a launch's calls allows them:
+// CreateTags, 100 tokens and 10 a second, of which it makes one, with roles two. The buckets of the
+// Describe calls allow twice as many.
 func arrivedBound(size int, roles bool) time.Duration {
 	const alone = 500 * time.Millisecond // three or four calls
-	calls, rate := 2.0, 20.0
+	calls := 1.0
 	if roles {
-		rate = 10
+		calls = 2
 	}
-	return alone + time.Duration(max(0, calls*float64(size)-100)/rate*float64(time.Second))
+	return alone + time.Duration(max(0, calls*float64(size)-100)/10*float64(time.Second))
 }
 
 func launchArrived(t *testing.T, size int, roles bool) fleet {
