@@ -69,6 +69,7 @@ func TestArrived(t *testing.T) {
 	for _, vendorBytes := range []bool{false, true} {
 		for name, prepare := range map[string]func(*world){
 			"as it should be":        func(*world) {},
+			"on a Xen instance":      func(w *world) { w.host.xen = true },
 			"kept after termination": func(w *world) { w.cloud.volumes[theArrival].Attachments[0].DeleteOnTermination = false },
 			"without the mapping in metadata": func(w *world) {
 				w.cloud.launched, w.cloud.noMapping, w.cloud.launchTime = ec2ops.LaunchDevices{}, true, launchedAt

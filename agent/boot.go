@@ -81,7 +81,7 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 	all := ctx // for calls that the sources share
 	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
-	if err := l.identify(ctx, all); err != nil {
+	if err := l.identify(all); err != nil {
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
@@ -241,7 +241,7 @@ func (a *Agent) lock(ctx context.Context) (unlock func() error, err error) {
 }
 
 // identify is [run.identify], once for all sources of the run.
-func (l *launch) identify(ctx, all context.Context) (err error) {
+func (l *launch) identify(all context.Context) (err error) {
 	s := l.Begin(report.Identify)
 	defer s.End(&err)
 	defer l.InEC2()()

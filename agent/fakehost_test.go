@@ -36,6 +36,7 @@ type fakeHost struct {
 	noMkfs           bool
 	preread          []string // nodes of devices
 	noDevice         bool
+	xen              bool // devices have names, and no ids
 	vendorBytes      bool // the NVMe controllers say EC2's device names
 	formatted        []string
 	made             []string // directories that binds made
@@ -110,7 +111,7 @@ func (h *fakeHost) Find(ref mountfs.Volume) (mountfs.Device, error) {
 	if size == 0 {
 		size = v.Bytes()
 	}
-	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size, By: "serial"}, nil
+	return mountfs.Device{Node: fmt.Sprintf("/dev/nvme%dn1", minor), Major: 259, Minor: minor, Size: size, By: map[bool]string{true: "name", false: "serial"}[h.xen]}, nil
 }
 
 type fakeWatch struct {

@@ -38,7 +38,7 @@ func (l *launch) plan(ctx context.Context) error {
 	all := ctx
 	ctx, end := l.background.scope(l.WithPauses(ctx))
 	defer end()
-	if err := l.identify(ctx, all); err != nil {
+	if err := l.identify(all); err != nil {
 		return err
 	}
 	obs, err := l.survey(ctx, l.ask(ctx, all), &mounted{})
