@@ -169,14 +169,17 @@ func (l *launch) discard(ctx context.Context, stale *superseded) error {
 // tags and its attachment prove that it is the source's, and nobody uses it. If it turns out to be
 // the wrong release, it is unmounted again before anything is announced. A device that is known only by
 // its name is mounted later.
-func (l *launch) mountArrived(ctx context.Context, obs observed, early mounted) (mounted, error) {
-	if !obs.choice.arrived || early.complete || obs.device == nil || !obs.device.ByID() {
-		return early, nil
+func (l *launch) mountArrived(ctx context.Context, obs *observed) (err error) {
+	if !obs.choice.arrived || obs.early.complete || obs.device == nil || !obs.device.ByID() {
+		return nil
 	}
 	a := attached{placed: placed{volume: *obs.choice.volume, origin: arrived, others: obs.others}, device: *obs.device}
-	m, err := l.inspectAndMount(ctx, a, obs.targets)
-	m.byThisRun = true
-	return m, err
+	obs.early, err = l.inspectAndMount(ctx, a, *obs)
+	obs.early.byThisRun = true
+	if obs.refused = refusedArrival(a.placed, err); obs.refused != nil {
+		return nil
+	}
+	return err
 }
 
 // claim tags a volume that arrived as this instance's, so that it is like one that a run created. It

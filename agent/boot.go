@@ -85,28 +85,18 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 		return at, nil, err
 	}
 	l.keepHookAlive(ctx)
-	asked := l.ask(ctx, all)
-	early := l.mountEarly(ctx, asked)
+	obs, err := l.observe(ctx, all)
 	defer func() {
-		if err != nil && early.complete && !at.complete {
-			l.unmountEarly(ctx, early)
+		if err != nil && obs.early.byThisRun && !at.complete {
+			l.unmountEarly(ctx, obs.early)
 		}
 	}()
-	late := asked.snapshots == nil
-	if early.complete {
-		asked.snapshots = l.listLate(ctx, asked.snapshots)
-	}
-	obs, err := l.survey(ctx, asked, &early)
 	if err != nil {
 		return at, nil, err
 	}
 	if err := l.withholdRoles(ctx, obs); err != nil {
 		return at, nil, err
 	}
-	if early, err = l.mountArrived(ctx, obs, early); err != nil {
-		return at, refusedArrival(early.placed, err), err
-	}
-	obs.snapshots = l.listLate(ctx, obs.snapshots)
 	choice, stale, err := l.choose(ctx, obs)
 	if err != nil || stale != nil {
 		return at, stale, err
@@ -121,27 +111,46 @@ func (l *launch) attempt(ctx context.Context) (at announced, stale *superseded, 
 		return at, nil, err
 	}
 	at.listed, at.others = obs.snapshots, obs.others
-	if late && choice.arrived && early.complete {
-		at.current = choice.listed
-	}
 	if at.attached, err = l.attach(ctx, at.placed); err != nil {
 		return at, nil, err
 	}
-	if early.of(at.attached) {
-		at.byThisRun, at.complete = true, true
-	} else if at.mounted, err = l.inspectAndMount(ctx, at.attached, obs.targets); err != nil {
+	if at.mounted, err = l.inspectAndMount(ctx, at.attached, obs); err != nil {
 		return at, refusedArrival(at.placed, err), err
 	}
 	return l.announce(ctx, at.mounted)
 }
 
-// inspectAndMount is two steps.
-func (l *launch) inspectAndMount(ctx context.Context, a attached, targets []mountfs.Target) (at mounted, err error) {
+// observe is survey, and the mount of a volume that came with the launch: it does not wait for EC2, or
+// at least not for the snapshots.
+func (l *launch) observe(ctx, all context.Context) (obs observed, err error) {
+	asked := l.ask(ctx, all)
+	obs.early = l.mountEarly(ctx, asked)
+	late := asked.snapshots == nil
+	if obs.early.complete {
+		asked.snapshots = l.listLate(ctx, asked.snapshots)
+	}
+	if obs, err = l.survey(ctx, asked, obs.early); err != nil {
+		return obs, err
+	}
+	if err := l.mountArrived(ctx, &obs); err != nil {
+		return obs, err
+	}
+	obs.snapshots = l.listLate(ctx, obs.snapshots)
+	obs.current = late && obs.choice.arrived && obs.early.complete
+	return obs, nil
+}
+
+// inspectAndMount is two steps, unless the volume is mounted already.
+func (l *launch) inspectAndMount(ctx context.Context, a attached, obs observed) (at mounted, err error) {
 	at.attached = a
+	if obs.early.of(a) {
+		at.byThisRun, at.complete = true, true
+		return at, nil
+	}
 	if err := l.inspect(ctx, a); err != nil {
 		return at, err
 	}
-	return l.mount(a, targets)
+	return l.mount(a, obs.targets)
 }
 
 // announce waits for the background calls, adds the roles, checks again for newer releases, notes

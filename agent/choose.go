@@ -23,7 +23,7 @@ type choice struct {
 	volume     *ec2ops.Volume
 	arrived    bool // the volume came with the launch, and no run has claimed it
 	snapshot   *ec2ops.Snapshot
-	listed     []ec2ops.Snapshot // the choice is made from these
+	current    []ec2ops.Snapshot // see [placed]
 	sizeGiB    int32             // of the volume to create
 	failed     []ec2ops.Volume   // our volumes in the state error, to be deleted
 	discarded  []ec2ops.Volume   // came with the launch, and an earlier run decided to delete them
@@ -104,12 +104,17 @@ func (l *launch) choose(ctx context.Context, obs observed) (c choice, stale *sup
 	s := l.Begin(report.Choose)
 	defer func() { l.endStep(s, stale, &err) }()
 	c = obs.choice
+	if obs.refused != nil {
+		return c, obs.refused, nil
+	}
 	if c.arrived || l.needsSnapshots(c.volume) {
 		snapshots, err := l.snapshots(ctx, s, obs)
 		if err != nil {
 			return c, nil, err
 		}
-		c.listed = snapshots
+		if obs.current {
+			c.current = snapshots
+		}
 		switch {
 		case c.arrived:
 			stale, err = l.checkArrived(ctx, *c.volume, snapshots)

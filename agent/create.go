@@ -35,7 +35,7 @@ func (l *launch) create(ctx context.Context, c choice) (p placed, err error) {
 		p, err = l.makeVolume(ctx, s, c)
 	} else {
 		p, err = l.adopt(ctx, s, *c.volume)
-		if c.arrived {
+		if p.current = c.current; c.arrived {
 			p.origin = arrived
 		}
 	}

@@ -41,7 +41,7 @@ func (l *launch) plan(ctx context.Context) error {
 	if err := l.identify(all); err != nil {
 		return err
 	}
-	obs, err := l.survey(ctx, l.ask(ctx, all), &mounted{})
+	obs, err := l.survey(ctx, l.ask(ctx, all), mounted{})
 	if err != nil {
 		return err
 	}

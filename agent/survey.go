@@ -20,11 +20,15 @@ type observed struct {
 	device    *mountfs.Device  // of that volume; nil if the kernel shows none
 	others    []ec2ops.Volume  // attached volumes that came with the launch, and are not the source's
 	snapshots *future[[]ec2ops.Snapshot]
+	current   bool        // the snapshots are listed since the Source is mounted, and nothing else announces the instance
+	early     mounted     // a volume that came with the launch and is mounted already
+	refused   *superseded // that volume can't be used
 }
 
 // survey collects what ask has requested, and checks this host. early is the volume that is mounted
-// already: if it is not the one that this run starts from, it is unmounted, and early is reset.
-func (l *launch) survey(ctx context.Context, q asked, early *mounted) (obs observed, err error) {
+// already: if it is not the one that this run starts from, it is unmounted.
+func (l *launch) survey(ctx context.Context, q asked, early mounted) (obs observed, err error) {
+	obs.early = early
 	s := l.Begin(report.Survey)
 	defer s.End(&err)
 	defer l.InEC2()()
@@ -43,8 +47,8 @@ func (l *launch) survey(ctx context.Context, q asked, early *mounted) (obs obser
 		return obs, err
 	}
 	if early.complete && (obs.choice.volume == nil || obs.choice.volume.ID != early.volume.ID) {
-		l.unmountEarly(ctx, *early)
-		*early = mounted{}
+		l.unmountEarly(ctx, early)
+		obs.early = mounted{}
 		if obs.targets, err = l.inspectTargets(); err != nil {
 			return obs, err
 		}
