@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -160,9 +161,7 @@ func refusedArrival(p placed, err error) *superseded {
 // discard tags a volume that arrived and is not used, before it is detached: then only its tags lead
 // to it. The next run after a crash deletes it by that.
 func (l *launch) discard(ctx context.Context, stale *superseded) error {
-	tags := l.src.VolumeTags(l.Self.InstanceID, stale.volume.SnapshotID)
-	tags[ec2ops.TagDiscarded] = cmp.Or(stale.newer.ID, "unusable")
-	return l.cloud.Volumes.Tag(ctx, stale.volume.ID, tags)
+	return l.tagAsOurs(ctx, stale.volume, ec2ops.TagDiscarded, cmp.Or(stale.newer.ID, "unusable"))
 }
 
 // mountArrived mounts a volume that arrived and is not mounted yet while EC2 lists the snapshots: its
@@ -186,10 +185,20 @@ func (l *launch) mountArrived(ctx context.Context, obs *observed) (err error) {
 // is the last thing before the launch is done: until then the next run after a crash decides anew
 // whether the release is the newest.
 func (l *launch) claim(ctx context.Context, v ec2ops.Volume) error {
-	tags := l.src.VolumeTags(l.Self.InstanceID, v.SnapshotID)
 	if releases.StartedSince(v, l.Self) { // EC2 may create it before the time that counts as the launch
-		tags[ec2ops.TagStarted] = releases.StartTag(l.Self)
+		return l.tagAsOurs(ctx, v, ec2ops.TagStarted, releases.StartTag(l.Self))
 	}
+	return l.tagAsOurs(ctx, v, "", "")
+}
+
+// tagAsOurs gives a volume that arrived the tags of one that the run creates, as far as it does not have
+// them yet, and a further one unless key is "".
+func (l *launch) tagAsOurs(ctx context.Context, v ec2ops.Volume, key, value string) error {
+	tags := l.src.VolumeTags(l.Self.InstanceID, v.SnapshotID)
+	if key != "" {
+		tags[key] = value
+	}
+	maps.DeleteFunc(tags, func(key, value string) bool { have, tagged := v.Tags[key]; return tagged && have == value })
 	return l.cloud.Volumes.Tag(ctx, v.ID, tags)
 }
 
