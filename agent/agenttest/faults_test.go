@@ -126,7 +126,7 @@ var of = map[string][]string{
 var passing = []string{
 	"status=metadata-document@12s:401", "status=metadata-token#1:403", "status=metadata-role@8s:404",
 	"error=DescribeSnapshots@3s:AuthFailure", "error=DescribeVolumes@10s:UnauthorizedOperation", "error=AttachVolume@10s:UnauthorizedOperation",
-	"taken-back=CreateVolume#1", "old-answer=CreateVolume",
+	"taken-back=CreateVolume#1", "old-answer=CreateVolume", "status=metadata-mapping:404", "empty=metadata-mapping#1", "error=CreateTags@10s:RequestLimitExceeded",
 }
 
 // target are the faults of the target lifecycle state.
