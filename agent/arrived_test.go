@@ -23,15 +23,19 @@ func withArrival(newest int) *world {
 	for n := 1; n <= newest; n++ {
 		w.cloud.snapshots = append(w.cloud.snapshots, release(fmt.Sprintf("snap-%d", n), n))
 	}
-	tags := published("codepen-app", "snap-1")
+	w.arrives("snap-1")
+	return w
+}
+
+// arrives launches the instance from a template that names a snapshot.
+func (w *world) arrives(snapshot string) {
 	for _, v := range []ec2ops.Volume{
-		attachedVolume("vol-00000000000000a00", "/dev/xvda", "snap-image", tags),
-		attachedVolume(theArrival, "/dev/sdf", "snap-1", published("codepen-app", "snap-1")),
+		attachedVolume("vol-00000000000000a00", "/dev/xvda", "snap-image", published("codepen-app", snapshot)),
+		attachedVolume(theArrival, "/dev/sdf", snapshot, published("codepen-app", snapshot)),
 	} {
 		w.cloud.volumes[v.ID] = &fakeVolume{Volume: v, contents: w.host.snapshotContents}
 	}
 	w.cloud.launched = ec2ops.LaunchDevices{Root: "/dev/xvda", EBS: []string{"/dev/sdf"}}
-	return w
 }
 
 // ofSource are the volumes of the source, claimed or not.

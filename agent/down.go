@@ -233,9 +233,12 @@ func (r *run) mountedUnclaimed() (d *mountfs.VolumeDevice, shown []mountfs.Volum
 	if shown, err = r.host.VolumeDevices(); err != nil {
 		return nil, nil, err
 	}
-	known, err := r.host.LoadRecord(r.src.Name)
+	recorded := ""
+	if known, err := r.host.LoadRecord(r.src.Name); err == nil {
+		recorded = known.Volume
+	}
 	for _, d := range shown {
-		if mountfs.MountedAt(mounts, r.src.Mount, d.Device) && (err != nil || known.Volume != d.Volume) {
+		if mountfs.MountedAt(mounts, r.src.Mount, d.Device) && recorded != d.Volume {
 			return &d, shown, nil
 		}
 	}
