@@ -262,3 +262,34 @@ func TestDownOfAnUnclaimedArrival(t *testing.T) {
 		})
 	}
 }
+
+// TestDownOfWhatIsNotTheSources: a run was killed after it had mounted early what is not the source's.
+// Down unmounts it, and leaves it attached and untagged.
+func TestDownOfWhatIsNotTheSources(t *testing.T) {
+	for name, prepare := range map[string]func(*ec2ops.Volume){
+		"by hand, later":                    func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(time.Hour) },
+		"a copy that the machine image has": func(v *ec2ops.Volume) { v.SnapshotID, v.Tags = "snap-ami", map[string]string{} },
+	} {
+		for _, vendorBytes := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", vendor bytes ", vendorBytes), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := withArrival(1)
+					w.host.vendorBytes = vendorBytes
+					v := w.cloud.volumes[theArrival]
+					prepare(&v.Volume)
+					w.host.mounts["/cp"] = 0xa01
+					if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), true); err != nil {
+						t.Fatal(err)
+					}
+					if v := w.cloud.volumes[theArrival]; v == nil || len(v.Attachments) != 1 || v.Tags[ec2ops.TagInstance] != "" {
+						t.Errorf("the volume is %+v", v)
+					}
+					// Without vendor bytes no run mounts early: somebody else has.
+					if mounted := len(w.host.mounts) > 0; mounted == vendorBytes {
+						t.Errorf("mounted: %v", w.host.mounts)
+					}
+				})
+			})
+		}
+	}
+}
