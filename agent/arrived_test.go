@@ -23,15 +23,19 @@ func withArrival(newest int) *world {
 	for n := 1; n <= newest; n++ {
 		w.cloud.snapshots = append(w.cloud.snapshots, release(fmt.Sprintf("snap-%d", n), n))
 	}
-	tags := published("codepen-app", "snap-1")
+	w.arrives("snap-1")
+	return w
+}
+
+// arrives launches the instance from a template that names a snapshot.
+func (w *world) arrives(snapshot string) {
 	for _, v := range []ec2ops.Volume{
-		attachedVolume("vol-00000000000000a00", "/dev/xvda", "snap-image", tags),
-		attachedVolume(theArrival, "/dev/sdf", "snap-1", published("codepen-app", "snap-1")),
+		attachedVolume("vol-00000000000000a00", "/dev/xvda", "snap-image", published("codepen-app", snapshot)),
+		attachedVolume(theArrival, "/dev/sdf", snapshot, published("codepen-app", snapshot)),
 	} {
 		w.cloud.volumes[v.ID] = &fakeVolume{Volume: v, contents: w.host.snapshotContents}
 	}
 	w.cloud.launched = ec2ops.LaunchDevices{Root: "/dev/xvda", EBS: []string{"/dev/sdf"}}
-	return w
 }
 
 // ofSource are the volumes of the source, claimed or not.
@@ -257,5 +261,36 @@ func TestDownOfAnUnclaimedArrival(t *testing.T) {
 				t.Errorf("volumes %v, mounts %v", got, w.host.mounts)
 			}
 		})
+	}
+}
+
+// TestDownOfWhatIsNotTheSources: a run was killed after it had mounted early what is not the source's.
+// Down unmounts it, and leaves it attached and untagged.
+func TestDownOfWhatIsNotTheSources(t *testing.T) {
+	for name, prepare := range map[string]func(*ec2ops.Volume){
+		"by hand, later":                    func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(time.Hour) },
+		"a copy that the machine image has": func(v *ec2ops.Volume) { v.SnapshotID, v.Tags = "snap-ami", map[string]string{} },
+	} {
+		for _, vendorBytes := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", vendor bytes ", vendorBytes), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := withArrival(1)
+					w.host.vendorBytes = vendorBytes
+					v := w.cloud.volumes[theArrival]
+					prepare(&v.Volume)
+					w.host.mounts["/cp"] = 0xa01
+					if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), true); err != nil {
+						t.Fatal(err)
+					}
+					if v := w.cloud.volumes[theArrival]; v == nil || len(v.Attachments) != 1 || v.Tags[ec2ops.TagInstance] != "" {
+						t.Errorf("the volume is %+v", v)
+					}
+					// Without vendor bytes no run mounts early: somebody else has.
+					if mounted := len(w.host.mounts) > 0; mounted == vendorBytes {
+						t.Errorf("mounted: %v", w.host.mounts)
+					}
+				})
+			})
+		}
 	}
 }

@@ -5,12 +5,14 @@ import (
 	"slices"
 	"time"
 
+	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
 
 // asked is what a survey has requested of EC2, in the background, and what this host shows meanwhile.
 type asked struct {
+	step      *report.Running        // survey
 	launched  ec2ops.LaunchDevices   // if more than the root volume came with the launch
 	shown     []mountfs.VolumeDevice // then also the volumes whose devices the kernel shows
 	arrivals  bool                   // volumes lists the attached ones, of any tags
@@ -21,9 +23,10 @@ type asked struct {
 	snapshots *future[[]ec2ops.Snapshot] // nil: to be listed once the Source is mounted; see [launch.listsLate]
 }
 
-// ask requests the volumes and the snapshots; all is the context of calls that are made once for all
-// sources of the run. A further attempt asks for its own source.
+// ask begins the survey: it requests the volumes and the snapshots. all is the context of calls that
+// are made once for all sources of the run. A further attempt asks for its own source.
 func (l *launch) ask(ctx, all context.Context) (q asked) {
+	survey := l.Begin(report.Survey)
 	once := l.limiter.First(ctx, l.Self)
 	if len(l.gone) > 0 {
 		q = l.request(once, &l.background, []string{l.src.Name})
@@ -39,6 +42,7 @@ func (l *launch) ask(ctx, all context.Context) (q asked) {
 	if slices.Contains(q.launched.EBS, l.src.Device) {
 		l.limiter.Arrives(!l.cfg.Roles.None())
 	}
+	q.step = survey
 	q.targets, q.targetErr = l.inspectTargets()
 	return q
 }

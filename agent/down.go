@@ -82,7 +82,7 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 		}
 	}
 	r.Report.State, r.Report.Changed = report.StateAbsent, len(volumes) > 0
-	return nil
+	return r.unmountOthers(ctx)
 }
 
 // checkUnused refuses to take down what is in use, before anything is changed: also another
@@ -202,28 +202,60 @@ func (r *run) addRecorded(ctx context.Context, volumes []ec2ops.Volume) ([]ec2op
 // addMounted adds a volume that came with the launch and is mounted at the source's mountpoint, though
 // no run has claimed it: the run that mounted it was killed.
 func (r *run) addMounted(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops.Volume, error) {
-	mounts, err := r.host.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	if _, any := mountfs.MountAt(mounts, r.src.Mount); !any || len(volumes) > 0 {
+	if len(volumes) > 0 {
 		return volumes, nil
 	}
-	shown, err := r.host.VolumeDevices()
+	d, _, err := r.mountedUnclaimed()
+	if err != nil || d == nil {
+		return volumes, err
+	}
+	launched, _ := r.cloud.Metadata.LaunchDevices(ctx)
+	attached, err := r.cloud.Volumes.Attached(ctx, r.Self.InstanceID)
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range shown {
-		if !mountfs.MountedAt(mounts, r.src.Mount, d.Device) {
-			continue
-		}
-		v, err := r.cloud.Volumes.Volume(ctx, d.Volume)
-		if err != nil {
-			return nil, err
-		}
-		if v.PublishedFor(r.src.Name) && v.Tags[ec2ops.TagInstance] == "" {
-			volumes = append(volumes, v)
-		}
+	if v := decideArrival(r.src, r.Self, launched.Root, attached).volume; v != nil && v.ID == d.Volume {
+		volumes = append(volumes, *v)
 	}
 	return volumes, nil
+}
+
+// mountedUnclaimed returns the device at the source's mountpoint if no run has recorded it; nil if there
+// is none. It also returns all devices of volumes.
+func (r *run) mountedUnclaimed() (d *mountfs.VolumeDevice, shown []mountfs.VolumeDevice, err error) {
+	mounts, err := r.host.Mounts()
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, any := mountfs.MountAt(mounts, r.src.Mount); !any {
+		return nil, nil, nil
+	}
+	if shown, err = r.host.VolumeDevices(); err != nil {
+		return nil, nil, err
+	}
+	recorded := ""
+	if known, err := r.host.LoadRecord(r.src.Name); err == nil {
+		recorded = known.Volume
+	}
+	for _, d := range shown {
+		if mountfs.MountedAt(mounts, r.src.Mount, d.Device) && recorded != d.Volume {
+			return &d, shown, nil
+		}
+	}
+	return nil, shown, nil
+}
+
+// unmountOthers unmounts what a run that was killed had mounted early, and is not the source's: it stays
+// attached.
+func (r *run) unmountOthers(ctx context.Context) error {
+	d, shown, err := r.mountedUnclaimed()
+	if err != nil || d == nil {
+		return err
+	}
+	launched, _ := r.cloud.Metadata.LaunchDevices(ctx)
+	if early, ok := decideEarly(r.src, launched, shown); !ok || early.Volume != d.Volume {
+		return nil
+	}
+	r.Note(d.Volume + " is not the source's, and stays attached: a run that was killed had mounted it")
+	return r.unmount(ctx, ec2ops.Volume{ID: d.Volume}, nil)
 }

@@ -29,7 +29,7 @@ type observed struct {
 // already: if it is not the one that this run starts from, it is unmounted.
 func (l *launch) survey(ctx context.Context, q asked, early mounted) (obs observed, err error) {
 	obs.early = early
-	s := l.Begin(report.Survey)
+	s := q.step
 	defer s.End(&err)
 	defer l.InEC2()()
 	if err := l.checkHost(); err != nil {

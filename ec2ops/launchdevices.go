@@ -2,6 +2,7 @@ package ec2ops
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,6 +34,10 @@ func (c *Client) LaunchDevices(ctx context.Context) (d LaunchDevices, known bool
 		if list, ok = c.metadataText(ctx, mapping); !ok {
 			return d, false
 		}
+	}
+	lines := strings.Fields(list)
+	if !slices.Contains(lines, "ami") || !slices.Contains(lines, "root") { // every instance has them: this is another text, or part of the list
+		return d, false
 	}
 	if !strings.Contains("\n"+list, "\nebs") {
 		return d, true

@@ -30,6 +30,7 @@ type scene struct {
 	cfg      config.Config
 	snapshot string // the newest that is eligible before the command
 	began    time.Time
+	arrived  *arrived // what came with the launch; nil: nothing
 }
 
 func newScene(t *testing.T, o ec2test.Options) *scene {
@@ -76,6 +77,14 @@ var commands = map[string]command{
 		s.must(err)
 		time.Sleep(time.Hour)
 	}, up, isUp},
+	"up-arrived":                {arrives(arrivalRight, false), up, isUpArrived},
+	"up-arrived-vendor":         {arrives(arrivalRight, true), up, isUpArrived},
+	"up-arrived-unlisted":       {arrives(arrivalUnlisted, true), up, isUpArrived},
+	"up-arrived-behind":         {arrives(arrivalBehind, false), up, isUpArrived},
+	"up-arrived-behind-vendor":  {arrives(arrivalBehind, true), up, isUpArrived},
+	"up-arrived-rejected":       {arrives(arrivalRejected, true), up, isUpArrived},
+	"up-arrived-foreign":        {arrives(arrivalForeign, false), up, isUpArrived},
+	"up-arrived-foreign-vendor": {arrives(arrivalForeign, true), up, isUpArrived},
 	"init": {func(s *scene) {
 		s.cfg.IfNone = config.IfNoneBlank
 		s.cfg.Sources[0].Name = "assets"

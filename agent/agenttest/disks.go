@@ -56,6 +56,13 @@ func (d *Disks) Consistent(snapshotID string) bool {
 	return !d.inconsistent[snapshotID]
 }
 
+// Contents returns what a volume holds.
+func (d *Disks) Contents(volumeID string) mountfs.Contents {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.at(volumeID).contents
+}
+
 // Frozen reports whether a volume's file system is frozen.
 func (d *Disks) Frozen(volumeID string) bool {
 	d.mu.Lock()

@@ -126,13 +126,22 @@ var of = map[string][]string{
 var passing = []string{
 	"status=metadata-document@12s:401", "status=metadata-token#1:403", "status=metadata-role@8s:404",
 	"error=DescribeSnapshots@3s:AuthFailure", "error=DescribeVolumes@10s:UnauthorizedOperation", "error=AttachVolume@10s:UnauthorizedOperation",
-	"taken-back=CreateVolume#1", "old-answer=CreateVolume",
+	"taken-back=CreateVolume#1", "old-answer=CreateVolume", "status=metadata-mapping:404", "empty=metadata-mapping#1", "error=CreateTags@10s:RequestLimitExceeded",
 }
 
 // target are the faults of the target lifecycle state.
 var target = []string{
 	"status=metadata-target@5s:404", "status=metadata-target:404", "status=metadata-target@20s:403", "status=metadata-target:403",
 	"hang=metadata-target@10s", "hang=metadata-target", "body=metadata-target#1:Warmed:Stopped", "body=metadata-target:Warmed:Stopped",
+}
+
+// mapping are the faults of the block device mapping, which says that a volume came with the launch.
+var mapping = []string{
+	"status=metadata-mapping#1:404", "status=metadata-mapping:404", "status=metadata-mapping:500", "status=metadata-mapping:401", "status=metadata-mapping@10s:403",
+	"hang=metadata-mapping#1", "hang=metadata-mapping", "delay=metadata-mapping:3s", "drop-before=metadata-mapping#1", "cut=metadata-mapping#2",
+	"empty=metadata-mapping#1", "empty=metadata-mapping", "garble=metadata-mapping#1", "garble=metadata-mapping#2", "garble=metadata-mapping", "huge=metadata-mapping",
+	"body=metadata-mapping#1:<html>a proxy's page</html>", "body=metadata-mapping#2:<html>a proxy's page</html>", "body=metadata-mapping:<html>a proxy's page</html>",
+	"body=metadata-mapping#1:ami\nebs1\nroot", "body=metadata-mapping#2:/dev/xvda",
 }
 
 // faultsOf gives the faults that a command may meet at one of its actions.

@@ -44,6 +44,7 @@ func (h *history) check() {
 		h.t.Errorf("%v: DetachVolume while mounted", detachedMounted)
 	}
 	h.checkTemplate()
+	h.checkArrivals()
 	for _, m := range h.running {
 		if r, err := m.LoadRecord("codepen-app"); h.role(m) != "" && err == nil && !r.Ready.IsZero() && m.MountedAt("/cp") == "" {
 			h.t.Errorf("%s has a role, and no Source", m.ID)
@@ -73,6 +74,8 @@ func (h *history) settle() {
 			continue
 		}
 		h.ready(m)
+		h.checkOne(m)
+		h.checkMounted(m)
 	}
 	a := last.Agent()
 	if _, err := a.Client.Identify(h.t.Context(), nil); err != nil {
@@ -86,6 +89,11 @@ func (h *history) settle() {
 	for _, id := range h.ended {
 		if left := h.volumesOf(id); len(left) > 0 {
 			h.t.Errorf("%s is terminated, and its volumes %v are left", id, left)
+		}
+	}
+	for id, m := range h.arrivals {
+		if v := h.cloud.World().Volumes[id]; slices.Contains(h.ended, m.ID) && v.State(time.Now()) != "" {
+			h.t.Errorf("%s is terminated, and %s, which came with its launch, is left", m.ID, id)
 		}
 	}
 }

@@ -19,10 +19,7 @@ import (
 )
 
 func (h *history) launch() {
-	h.names++
-	m := h.cloud.Start(fmt.Sprintf("web-%d", h.names))
-	h.running = append(h.running, m)
-	h.up(m)
+	h.up(h.start())
 }
 
 // up must end well unless there is nothing to launch from, or a newer snapshot is
@@ -37,6 +34,7 @@ func (h *history) up(m *agenttest.Machine) {
 	})
 	switch {
 	case errors.Is(err, agenttest.ErrKilled):
+		return
 	case (!sure || wants == "") && failure.ExitCode(err) == failure.ExitNoSnapshot:
 	case sure && wants == "" && len(before) == 0:
 		if failure.ExitCode(err) != failure.ExitNoSnapshot {
@@ -54,7 +52,9 @@ func (h *history) up(m *agenttest.Machine) {
 		if from := result.Sources[0].Snapshot; sure && len(before) == 0 && from != wants {
 			h.t.Errorf("launched from %s, and %s is the newest", from, wants)
 		}
+		h.checkOne(m)
 	}
+	h.checkMounted(m)
 }
 
 // ready is what a run of up leaves: all mounted, nothing to do for the next run.

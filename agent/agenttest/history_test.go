@@ -8,7 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,11 +41,21 @@ type history struct {
 	killed  map[string]bool // runs of snapshot that were killed during EC2's call
 	names   int
 
-	notReleases map[string]bool // backups and copies
+	commands int // run, or killed
 
-	template    string          // the id of the launch template
+	notReleases map[string]bool // backups, copies, and releases of another source
+
+	template    string          // the id of the launch template of publish
 	byHand      map[int64]bool  // its versions that are not ours
 	publishable map[string]bool // snapshots that a publication may have named
+
+	store    ec2test.Store
+	arriving string                        // the id of the launch template of launches, "" if there is none yet
+	named    ec2test.TemplateData          // of its default version
+	image    string                        // the last machine image
+	arrivals map[string]*agenttest.Machine // volumes that came with a launch from a release of the source
+	foreign  map[string]foreign            // other volumes that are attached
+	kinds    map[string]int                // how often each of arrivalKinds came up
 }
 
 // TestHistories drives random histories and checks, after every event, what is promised
@@ -71,7 +81,7 @@ func TestHistories(t *testing.T) {
 	}
 	t.Logf("seeds %d and the %d after it", first, count-1)
 	agenttest.UseEnv(t)
-	var total, kills atomic.Int64
+	sum := tally{kinds: map[string]int{}}
 	t.Run("by seed", func(t *testing.T) {
 		const parts = 4 // more than there are processors do not help
 		for part := range uint64(parts) {
@@ -85,10 +95,7 @@ func TestHistories(t *testing.T) {
 							h.check()
 						}
 						h.settle()
-						total.Add(int64(len(h.log)))
-						for _, e := range h.log {
-							kills.Add(int64(strings.Count(e, "killed")))
-						}
+						sum.add(h)
 						if t.Failed() {
 							t.Logf("%s=%d:\n%s", historySeed, seed, strings.Join(h.log, "\n"))
 						}
@@ -97,17 +104,45 @@ func TestHistories(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d histories, %d events, %d of them killed", count, total.Load(), kills.Load())
-	if count > 1 && kills.Load() < total.Load()/5 {
+	t.Logf("%d histories, %d commands, %d of them killed", count, sum.commands, sum.kills)
+	if count > 1 && sum.kills < sum.commands/4 {
 		t.Error("too few are killed")
+	}
+	for _, kind := range arrivalKinds {
+		t.Logf("%6d launches: %s", sum.kinds[kind], kind)
+		if count >= histories && sum.kinds[kind] == 0 {
+			t.Error("that never happened")
+		}
+	}
+}
+
+// tally counts what has happened in the histories.
+type tally struct {
+	mu              sync.Mutex
+	commands, kills int
+	kinds           map[string]int
+}
+
+func (s *tally) add(h *history) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands += h.commands
+	for _, e := range h.log {
+		s.kills += strings.Count(e, "killed")
+	}
+	for kind, n := range h.kinds {
+		s.kinds[kind] += n
 	}
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{
-		t: t, rand: rand.New(rand.NewPCG(seed, seed)), killed: map[string]bool{}, notReleases: map[string]bool{},
-		cloud: agenttest.New(t, ec2test.Options{Seed: seed | 1, Visibility: time.Duration(seed%3) * time.Second, Lag: time.Duration(seed/3%3) * 4 * time.Second}),
+		t: t, rand: rand.New(rand.NewPCG(seed, seed)), killed: map[string]bool{}, notReleases: map[string]bool{}, store: ec2test.NewMemory(),
+		arrivals: map[string]*agenttest.Machine{}, foreign: map[string]foreign{}, kinds: map[string]int{},
 	}
+	h.cloud = agenttest.New(t, ec2test.Options{
+		Seed: seed | 1, Visibility: time.Duration(seed%3) * time.Second, Lag: time.Duration(seed/3%3) * 4 * time.Second, Store: h.store,
+	})
 	h.cloud.AddSnapshot(ec2test.Snapshot{Tags: ec2test.Tags{"Name": "codepen-app"}})
 	h.template, h.byHand, h.publishable = h.cloud.AddTemplate("web", webTemplate()), map[int64]bool{1: true}, map[string]bool{}
 	return h
@@ -129,7 +164,7 @@ func (h *history) event() {
 		return
 	}
 	m := h.running[h.rand.IntN(len(h.running))]
-	switch h.rand.IntN(14) {
+	switch h.rand.IntN(16) {
 	case 0, 1:
 		h.up(m)
 	case 2, 3, 4:
@@ -154,6 +189,10 @@ func (h *history) event() {
 		h.copy()
 	case 13:
 		h.publish(m)
+	case 14:
+		h.nameRelease()
+	case 15:
+		h.makeImage(m)
 	}
 }
 
@@ -175,6 +214,7 @@ func (h *history) perform(m *agenttest.Machine, what string, do func(context.Con
 		defer h.cloud.Server.SetFaults()
 		what += " with " + spec
 	}
+	h.commands++
 	moment, at, last := 0, 1+h.rand.IntN(1+h.rand.IntN(40)), ""
 	mayDie := h.rand.IntN(2) == 0
 	err := m.Run(h.t.Context(), func(name string) bool {

@@ -66,19 +66,15 @@ func TestFaultMatrix(t *testing.T) {
 			continue
 		}
 		for _, action := range actionsOf(t, name) {
+			if slices.Contains(asUp[name], action) {
+				continue
+			}
 			for _, f := range faultsOf(action) {
 				cells = append(cells, &cell{command: name, action: action, fault: f})
 			}
 		}
-		if name == "up" || name == "snapshot" {
-			for _, f := range metadata {
-				cells = append(cells, &cell{command: name, action: "metadata", fault: f})
-			}
-		}
-		if name == "up-in-group" {
-			for _, f := range target {
-				cells = append(cells, &cell{command: name, action: "metadata", fault: f})
-			}
+		for _, f := range metadataFaultsOf(name) {
+			cells = append(cells, &cell{command: name, action: "metadata", fault: f})
 		}
 	}
 	if raceDetector {
@@ -102,6 +98,27 @@ func TestFaultMatrix(t *testing.T) {
 	if testing.Verbose() {
 		printMatrix(cells)
 	}
+}
+
+// asUp are the actions of a command that other commands with an arrival try.
+var asUp = map[string][]string{
+	"up-arrived-behind":         {"CreateVolume", "AttachVolume", "ModifyInstanceAttribute"},
+	"up-arrived-rejected":       {"CreateVolume", "AttachVolume", "ModifyInstanceAttribute"},
+	"up-arrived-foreign":        {"CreateVolume", "ModifyInstanceAttribute", "CreateTags", "DescribeSnapshots"},
+	"up-arrived-foreign-vendor": {"CreateVolume", "ModifyInstanceAttribute", "CreateTags", "DescribeSnapshots"},
+}
+
+// metadataFaultsOf gives the faults of the metadata service that a command may meet.
+func metadataFaultsOf(command string) []string {
+	switch {
+	case command == "up" || command == "snapshot":
+		return metadata
+	case command == "up-in-group":
+		return target
+	case strings.HasPrefix(command, "up-arrived"):
+		return mapping
+	}
+	return nil
 }
 
 // actionsOf gives the actions that a command uses, by the ledger of a run.
@@ -196,6 +213,7 @@ func (c *cell) leaks(s *scene) {
 	if len(volumes) > 1 {
 		c.check(fmt.Errorf("%d volumes", len(volumes)))
 	}
+	c.check(s.arrivalLeaks())
 	for _, v := range volumes {
 		if s.cloud.Disks.Frozen(v.ID) {
 			c.check(fmt.Errorf("%s is frozen", v.ID))

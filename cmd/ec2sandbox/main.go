@@ -162,7 +162,7 @@ IOPS. Profiles:
 
 Requests to the metadata service are calls too, but N and * do not count them:
 metadata (each), metadata-token, metadata-document, metadata-role, metadata-target
-(the target lifecycle state).`
+(the target lifecycle state), metadata-mapping (the block device mapping).`
 
 const runExample = `  ec2sandbox run --state /var/tmp/ec2 --instance web-1 \
     --fault kill-after=CreateVolume --fault delay=DescribeVolumes:2s -- sh boot.sh

@@ -21,6 +21,9 @@ import (
 // crashes is a command that is killed at each point and then run again.
 type crashes struct {
 	name    string
+	setUp   string                            // shell, once, on another instance
+	from    string                            // the launch template of the instances
+	created bool                              // the points after the step create are those of another command
 	prepare func(s *sandbox, instance string) // prepares the World before the instance runs
 	before  string                            // shell, with INSTANCE for the instance's name
 	command string                            // of snapsource
@@ -47,6 +50,10 @@ const isUp = "mounts 1 binds 1 loops 1\nlock free\nwritable\n"
 
 var allCrashes = []crashes{
 	{name: "up", command: "up --role app --stage production", volumes: 1, facts: isUp, check: hasRole},
+	{name: "up, the newest release arrived", setUp: newTemplate, from: "web",
+		command: "up --role app --stage production", volumes: 1, facts: isUp, check: tookArrival},
+	{name: "up, an older release arrived", setUp: newTemplate + takeSnapshot, from: "web", created: true,
+		command: "up --role app --stage production", volumes: 1, facts: isUp, check: replacedArrival},
 	{name: "up after a reboot", before: "snapsource up; umount /home/deploy/codepen /cp; rm -r /run/snapsource",
 		command: "up", volumes: 1, facts: isUp},
 	{name: "init", command: "init --source INSTANCE --size 1", volumes: 1, facts: isUp},
@@ -87,6 +94,10 @@ func TestCrashMatrix(t *testing.T) {
 				t.Parallel()
 				s := base.copy(t)
 				s.thawAfter()
+				if c.setUp != "" {
+					s.run("web-1", c.setUp)
+				}
+				began := time.Now()
 				points := c.points(s, killing)
 				for n, p := range points {
 					result := c.crashAt(s, fmt.Sprintf("at-%d", n), p)
@@ -103,6 +114,7 @@ func TestCrashMatrix(t *testing.T) {
 					matrix = append(matrix, result)
 					mu.Unlock()
 				}
+				t.Logf("%d points in %s", len(points), time.Since(began).Round(time.Second))
 				if held := slices.Sorted(maps.Keys(s.eligible())); len(held) > 0 {
 					s.check(held)
 				}
@@ -151,7 +163,7 @@ func crashTable(matrix []crash) string {
 func (c crashes) crashAt(s *sandbox, instance string, p point) crash {
 	result := crash{command: c.name, point: strings.TrimPrefix(p.name, "at: ")}
 	c.prepareFor(s, instance)
-	flags := []string{}
+	flags := c.launch()
 	if p.flag != "" {
 		flags = append(flags, p.flag)
 	}
@@ -211,7 +223,8 @@ func (result *crash) countVolumes(s *sandbox, instance string) {
 	me := instanceID(s, instance)
 	s.change(func(w *ec2test.World) {
 		for _, v := range w.Volumes {
-			if state := v.State(time.Now()); v.Tags["snapsource:instance"] != me || state == "" || state == "deleting" {
+			attached := v.Attachment != nil && v.Attachment.InstanceID == me && !v.Root
+			if state := v.State(time.Now()); v.Tags["snapsource:instance"] != me && !attached || state == "" || state == "deleting" {
 				continue
 			}
 			result.volumes++

@@ -133,3 +133,45 @@ func isPruned(s *sandbox, source string) error {
 	}
 	return nil
 }
+
+// newTemplate makes a launch template that names the release.
+const newTemplate = `
+snapshot=$(aws ec2 describe-snapshots --filters Name=tag:Name,Values=codepen-app --query 'Snapshots[0].SnapshotId' --output text)
+aws ec2 create-launch-template --launch-template-name web --launch-template-data '{"ImageId": "ami-0123456789abcdef0",
+  "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": "'$snapshot'", "VolumeType": "gp3"}}],
+  "TagSpecifications": [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "codepen-app"},
+    {"Key": "snapsource:source", "Value": "codepen-app"}, {"Key": "snapsource:snapshot", "Value": "'$snapshot'"}]}]}' >/dev/null
+`
+
+// tookArrival says that the Source is on the volume that came with the launch.
+func tookArrival(s *sandbox, instance string) error {
+	for _, call := range s.calls(instance) {
+		if call.Action == "CreateVolume" || call.Action == "AttachVolume" || call.Action == "DetachVolume" {
+			return fmt.Errorf("it calls %s", call.Action)
+		}
+	}
+	return hasRole(s, instance)
+}
+
+// replacedArrival says that the Source is from the newest release, and not on the volume that came
+// with the launch.
+func replacedArrival(s *sandbox, instance string) error {
+	newest, from := ec2test.Snapshot{}, ""
+	me := instanceID(s, instance)
+	s.change(func(w *ec2test.World) {
+		for _, snap := range w.Snapshots {
+			if snap.Tags["Name"] == "codepen-app" && snap.Started.After(newest.Started) {
+				newest = *snap
+			}
+		}
+		for _, v := range w.Volumes {
+			if v.Tags["snapsource:instance"] == me && v.State(time.Now()) == "in-use" {
+				from = v.SnapshotID
+			}
+		}
+	})
+	if from != newest.ID {
+		return fmt.Errorf("the Source is from %s, want %s", from, newest.ID)
+	}
+	return hasRole(s, instance)
+}

@@ -21,7 +21,7 @@ func (c crashes) points(s *sandbox, killing string) []point {
 	var points []point
 	c.prepareFor(s, "whole")
 	out := s.run("whole", c.shell("whole", c.before+"\n"+listMoments+"=/run/moments snapsource "+c.command+" -v --output json >/dev/null 2>&1\n"+
-		"cat /run/moments 2>/dev/null || true"))
+		"cat /run/moments 2>/dev/null || true"), c.launch()...)
 	_, list, _ := strings.Cut(out, momentsBelow)
 	for line := range strings.Lines(list) {
 		m := strings.TrimSpace(line)
@@ -29,10 +29,13 @@ func (c crashes) points(s *sandbox, killing string) []point {
 		if m == "before mkfs.xfs #1" {
 			points = append(points, c.whileFormatting(s, killing)...)
 		}
+		if c.created && m == "create is done #1" {
+			break
+		}
 	}
 	earlier := 0
 	if c.before != "" {
-		s.run("earlier", c.shell("earlier", c.before))
+		s.run("earlier", c.shell("earlier", c.before), c.launch()...)
 		earlier = len(s.calls("earlier"))
 	}
 	for n, call := range s.calls("whole")[earlier:] {
@@ -41,6 +44,9 @@ func (c crashes) points(s *sandbox, killing string) []point {
 				name: fmt.Sprintf("%s call %d, %s", when, n+1, call.Action),
 				flag: fmt.Sprintf("--fault=kill-%s=%d", when, earlier+n+1), earlier: earlier,
 			})
+		}
+		if c.created && call.Action == "CreateVolume" {
+			break
 		}
 	}
 	return points
@@ -83,7 +89,15 @@ func (c crashes) shell(instance, script string) string {
 
 func (c crashes) prepareFor(s *sandbox, instance string) {
 	if c.prepare != nil {
-		s.run(instance, "true")
+		s.run(instance, "true", c.launch()...)
 		c.prepare(s, instance)
 	}
+}
+
+// launch returns the flags that launch an instance.
+func (c crashes) launch() []string {
+	if c.from == "" {
+		return nil
+	}
+	return []string{"--launch-template", c.from}
 }

@@ -58,6 +58,7 @@ const (
 	MetadataDocument = "metadata-document" // the identity document
 	MetadataRole     = "metadata-role"     // the role's name, and its credentials
 	MetadataTarget   = "metadata-target"   // the target lifecycle state
+	MetadataMapping  = "metadata-mapping"  // the block device mapping, its list and its entries
 )
 
 // Fault makes some calls fail.
@@ -168,7 +169,7 @@ func (f *Fault) parseCall(call string) (err error) {
 // checkCall is [CheckAction] for what faults call actions.
 func checkCall(name string) error {
 	switch name {
-	case AnyMetadata, MetadataToken, MetadataDocument, MetadataRole, MetadataTarget:
+	case AnyMetadata, MetadataToken, MetadataDocument, MetadataRole, MetadataTarget, MetadataMapping:
 		return nil
 	}
 	return CheckAction(name)

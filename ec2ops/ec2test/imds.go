@@ -77,6 +77,8 @@ func metadataCall(r *http.Request) string {
 		return MetadataRole
 	case strings.HasSuffix(r.URL.Path, "/autoscaling/target-lifecycle-state"):
 		return MetadataTarget
+	case strings.Contains(r.URL.Path, "/block-device-mapping"):
+		return MetadataMapping
 	}
 	return AnyMetadata + "-other"
 }
