@@ -147,13 +147,14 @@ func TestDecideEarly(t *testing.T) {
 		shown    []mountfs.VolumeDevice
 		want     bool
 	}{
-		"all agree":                      {launched, []mountfs.VolumeDevice{{Volume: "vol-r", Name: "/dev/xvda", Device: nvme}, {Volume: "vol-1", Name: "/dev/sdf", Device: nvme}}, true},
-		"no vendor bytes":                {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Device: nvme}}, false},
-		"another name":                   {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdg", Device: nvme}}, false},
-		"not there at the launch":        {ec2ops.LaunchDevices{Root: "/dev/xvda", EBS: []string{"/dev/sdg"}}, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", Device: nvme}}, false},
-		"twice":                          {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", Device: nvme}, {Volume: "vol-2", Name: "/dev/sdf", Device: nvme}}, false},
-		"identified by its name only":    {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", Device: mountfs.Device{Node: "/dev/xvdf", By: "name"}}}, false},
-		"the metadata service is silent": {ec2ops.LaunchDevices{}, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", Device: nvme}}, false},
+		"all agree":                        {launched, []mountfs.VolumeDevice{{Volume: "vol-r", Name: "/dev/xvda", Device: nvme}, {Volume: "vol-1", Name: "/dev/sdf", AtLaunch: true, Device: nvme}}, true},
+		"no vendor bytes":                  {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Device: nvme}}, false},
+		"another name":                     {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdg", AtLaunch: true, Device: nvme}}, false},
+		"attached to the stopped instance": {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", Device: nvme}}, false},
+		"not there at the launch":          {ec2ops.LaunchDevices{Root: "/dev/xvda", EBS: []string{"/dev/sdg"}}, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", AtLaunch: true, Device: nvme}}, false},
+		"twice":                            {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", AtLaunch: true, Device: nvme}, {Volume: "vol-2", Name: "/dev/sdf", AtLaunch: true, Device: nvme}}, false},
+		"identified by its name only":      {launched, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", AtLaunch: true, Device: mountfs.Device{Node: "/dev/xvdf", By: "name"}}}, false},
+		"the metadata service is silent":   {ec2ops.LaunchDevices{}, []mountfs.VolumeDevice{{Volume: "vol-1", Name: "/dev/sdf", AtLaunch: true, Device: nvme}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if v, got := decideEarly(src, tc.launched, tc.shown); got != tc.want || got && v.Volume != "vol-1" {

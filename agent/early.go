@@ -14,10 +14,11 @@ import (
 // decideEarly returns the volume that may be mounted before EC2 has said whose it is. The mount
 // replays the file system's log, so it writes to the volume. That harms nobody if
 //
-//   - the NVMe controller says that EC2 attached it under the source's device name,
-//   - the metadata service says that a volume of that name came with the launch, so that EC2 made it
-//     for this instance: it is not attached elsewhere, as a block device mapping can't demand
-//     Multi-Attach (EbsBlockDevice, API reference), and its snapshot stays as it is,
+//   - the NVMe controller says that the launch attached it under the source's device name,
+//   - the metadata service says so too, which alone would also be so for a volume that was attached to
+//     the stopped instance. So EC2 made the volume for this instance: it is not attached elsewhere, as
+//     a block device mapping can't demand Multi-Attach (EbsBlockDevice, API reference), and its
+//     snapshot stays as it is,
 //   - its file system has the label that we give to the source's (see [launch.mountEarly]).
 //
 // It may still be the wrong release, or a copy that a machine image brought: nothing is announced
@@ -27,7 +28,7 @@ func decideEarly(src config.Source, launched ec2ops.LaunchDevices, shown []mount
 		return v, false
 	}
 	for _, d := range shown {
-		if d.Name != src.Device || !d.Device.ByID() {
+		if d.Name != src.Device || !d.AtLaunch || !d.Device.ByID() {
 			continue
 		}
 		if found {

@@ -39,7 +39,7 @@ func (h *fakeHost) VolumeDevices() (all []mountfs.VolumeDevice, err error) {
 		shown := mountfs.VolumeDevice{Volume: v.ID, Device: d}
 		if h.vendorBytes {
 			h.cloud.mu.Lock()
-			shown.Name = v.Attachments[0].Device
+			shown.Name, shown.AtLaunch = v.Attachments[0].Device, v.Attachments[0].Time.Equal(launchedAt)
 			h.cloud.mu.Unlock()
 		}
 		all = append(all, shown)

@@ -28,21 +28,22 @@ type identifyFunc func(node string, page *identifyPage) error
 // names on Linux instances")
 var reportedName = regexp.MustCompile(`^(sd|xvd|hd)[a-z]{1,2}[0-9]{0,2}$`)
 
-// nameFrom returns the device name that the disk's controller reports, with "/dev/"; "" if it
-// cannot be asked, belongs to another volume, or reports no device name.
-func nameFrom(ask identifyFunc, node, volume string) string {
+// nameFrom returns the device name that the disk's controller reports, with "/dev/", and whether that
+// is the name of a volume attached by the launch; "" if it cannot be asked, belongs to another volume,
+// or reports no device name.
+func nameFrom(ask identifyFunc, node, volume string) (name string, atLaunch bool) {
 	page := new(identifyPage)
 	if err := ask(node, page); err != nil {
-		return ""
+		return "", false
 	}
 	if page.model() != ebsModel || page.serial() != serialOf(volume) {
-		return ""
+		return "", false
 	}
-	name := strings.TrimPrefix(page.vendor(), "/dev/")
+	name, later := strings.CutPrefix(page.vendor(), "/dev/")
 	if !reportedName.MatchString(name) {
-		return ""
+		return "", false
 	}
-	return "/dev/" + name
+	return "/dev/" + name, !later
 }
 
 // An admin command of NVMe, as struct nvme_admin_cmd of linux/nvme_ioctl.h.

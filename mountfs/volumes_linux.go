@@ -36,7 +36,7 @@ func (h Host) volumeDevices(ask identifyFunc) ([]VolumeDevice, error) {
 	found = append(found, linked...)
 	for i := range found {
 		if found[i].Device.NVMe() {
-			found[i].Name = nameFrom(ask, found[i].Device.Node, found[i].Volume)
+			found[i].Name, found[i].AtLaunch = nameFrom(ask, found[i].Device.Node, found[i].Volume)
 		}
 	}
 	return found, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -173,7 +174,7 @@ func TestReportedName(t *testing.T) {
 		{"another model", field(24, 40, "QEMU NVMe Ctrl", ' '), ""},
 		{"empty", func(p *identifyPage) { *p = identifyPage{} }, ""},
 	} {
-		got := nameFrom(func(_ string, p *identifyPage) error {
+		got, atLaunch := nameFrom(func(_ string, p *identifyPage) error {
 			*p = *ebsPage(t)
 			test.change(p)
 			return nil
@@ -181,8 +182,11 @@ func TestReportedName(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %q, want %q", test.is, got, test.want)
 		}
+		if want := slices.Contains([]string{"without /dev/", "xvdf", "root device"}, test.is); atLaunch != want {
+			t.Errorf("%s: attached by the launch %v, want %v", test.is, atLaunch, want)
+		}
 	}
-	if got := nameFrom(func(_ string, p *identifyPage) error { *p = *ebsPage(t); return unix.EIO }, "", volumeID); got != "" {
+	if got, _ := nameFrom(func(_ string, p *identifyPage) error { *p = *ebsPage(t); return unix.EIO }, "", volumeID); got != "" {
 		t.Errorf("after an error: %q", got)
 	}
 }

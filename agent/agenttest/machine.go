@@ -172,11 +172,12 @@ func (m *Machine) VolumeDevices() (found []mountfs.VolumeDevice, err error) {
 		if !m.shows(v) {
 			continue
 		}
-		name := ""
+		shown := mountfs.VolumeDevice{Volume: v.ID, Device: m.device(v)}
 		if m.VendorBytes {
-			name = "/dev/" + strings.TrimPrefix(v.Attachment.Device, "/dev/")
+			shown.Name = "/dev/" + strings.TrimPrefix(v.Attachment.Device, "/dev/")
+			shown.AtLaunch = v.Attachment.Asked.Equal(v.Created) // else it was created before the attachment
 		}
-		found = append(found, mountfs.VolumeDevice{Volume: v.ID, Name: name, Device: m.device(v)})
+		found = append(found, shown)
 	}
 	return found, nil
 }
