@@ -60,7 +60,7 @@ bench: SHELL = bash
 bench: .SHELLFLAGS = -o pipefail -c
 bench: ## one launch against other ways to do it, a writer's wait, waits in vain, a fleet at EC2's limits (root)
 	@.ci/need mkfs.xfs findmnt losetup aws curl
-	$(GO) test ./cmd/snapsource -tags bench -count=1 -timeout 30m -v -run 'TestRace$$' | grep -v -- '---\|==='
+	$(GO) test ./cmd/snapsource -tags bench -count=1 -timeout 30m -v -run 'TestRace(Arrived)?$$' | grep -v -- '---\|==='
 	$(GO) test ./ec2ops -run '^$$' -bench . -benchtime 3x
 	$(GO) test ./cmd/snapsource -count=1 -v -run TestSnapshotsOfABusySource | grep writer
 	$(GO) test ./agent/agenttest -count=1 -v -run TestPace | grep launches

@@ -59,7 +59,9 @@ func decideArrival(src config.Source, self ec2ops.Identity, root string, attache
 		case ofSource && v.SnapshotID == "" && at.Device == src.Device:
 			note("it came blank with the launch, and a launch template's tags are on all volumes of a launch: they do not say what this one is for")
 		case !v.PublishedFor(src.Name):
-			a.others = append(a.others, v)
+			if !publishedForAny(v) { // another source's is none of this one's concern
+				a.others = append(a.others, v)
+			}
 		case v.State == ec2ops.VolumeError:
 			note("it is in the state error")
 		case !withLaunch(at.Time, launched):
@@ -79,6 +81,11 @@ func decideArrival(src config.Source, self ec2ops.Identity, root string, attache
 		a.notes = append(a.notes, fmt.Sprintf("%s is not used: the launch template names a release of %s twice", v.ID, src.Name))
 	}
 	return a
+}
+
+// publishedForAny reports whether the volume is one that its launch template names for a source.
+func publishedForAny(v ec2ops.Volume) bool {
+	return slices.ContainsFunc(ec2ops.TagValues(v.Tags[ec2ops.TagSource]), v.PublishedFor)
 }
 
 // atDevice orders a volume that has the wanted device name before others.
@@ -119,7 +126,15 @@ func (l *launch) checkArrived(ctx context.Context, v ec2ops.Volume, snapshots []
 			snapshots = append(slices.Clone(snapshots), own)
 		}
 	}
-	return decideArrived(l.src, v, snapshots), nil
+	stale := decideArrived(l.src, v, snapshots)
+	if stale == nil {
+		return nil, nil
+	}
+	// Nothing is deleted for a volume that can't be created.
+	if _, _, err := chooseStart(l.src, config.IfNoneFail, snapshots); errors.Is(err, failure.ErrUsage) {
+		return nil, err
+	}
+	return stale, nil
 }
 
 // decideArrived is the decision of [launch.checkArrived]. snapshots has the volume's, if it exists.
@@ -136,7 +151,7 @@ func decideArrived(src config.Source, v ec2ops.Volume, snapshots []ec2ops.Snapsh
 	case none == nil && newest.ID != v.SnapshotID:
 		stale.newer = newest
 	case src.Encrypted && !v.Encrypted:
-		stale.withdrawn = "not encrypted, as encrypted demands"
+		stale.withdrawn = "not encrypted, and encrypted is set"
 	case src.KMSKey != "" && otherKey(src.KMSKey, v.KMSKey):
 		stale.withdrawn = "encrypted with " + v.KMSKey + ", not with the configured kms-key"
 	default:
@@ -219,7 +234,7 @@ func (l *launch) noteCopies(others []ec2ops.Volume, uuid string) {
 		if err != nil || contents.Kind != mountfs.XFS || contents.XFS.UUID != uuid {
 			continue
 		}
-		l.Note(fmt.Sprintf("%s (%s), from %s, is a copy of an older Source that came with the machine image: it is not used; make the image without it (--block-device-mappings DeviceName=%s,NoDevice=)",
+		l.Note(fmt.Sprintf("%s (%s), from %s, has the file system of the Source, but not the tags of a launch template that names it: it is not used. If the machine image brings it, make the image without it (--block-device-mappings DeviceName=%s,NoDevice=)",
 			v.ID, dev.Node, v.SnapshotID, cmp.Or(l.attachedAs(v), l.src.Device)))
 	}
 }

@@ -144,7 +144,7 @@ func TestArrivedWrong(t *testing.T) {
 			"a copy that the machine image has": {1, func(w *world) {
 				w.cloud.volumes[theArrival].SnapshotID, w.cloud.volumes[theArrival].Tags = "snap-ami", map[string]string{}
 				w.cloud.names = []string{"/dev/sdf"}
-			}, "is a copy of an older Source that came with the machine image", true, nil, "snap-1"},
+			}, "has the file system of the Source, but not the tags", true, nil, "snap-1"},
 			"blank": {1, func(w *world) {
 				w.cloud.volumes[theArrival].SnapshotID, w.cloud.volumes[theArrival].contents = "", mountfs.Contents{Kind: mountfs.Blank}
 				w.cloud.names = []string{"/dev/sdf"}

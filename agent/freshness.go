@@ -234,7 +234,7 @@ func (l *launch) markLaunch(p placed) (unannounced bool, err error) {
 
 // mark saves a record that says only that the volume is not announced.
 func (r *run) mark(v ec2ops.Volume) error {
-	return r.host.SaveRecord(record.Record{Source: r.src.Name, Volume: v.ID})
+	return r.host.SaveRecord(record.Record{Source: r.src.Name, Volume: v.ID, Snapshot: v.SnapshotID})
 }
 
 func (r *run) marked(v ec2ops.Volume) bool {

@@ -29,8 +29,8 @@ const (
 )
 
 // A launch template's volume tags are put on all volumes of a launch, so that of a template
-// that has several sources name them all: the values of TagSource and TagSnapshot are then lists,
-// separated by blanks. A source's name has no blank in it.
+// that has several sources name them all: the values of TagSource and TagSnapshot are then lists in
+// the same order, separated by blanks. A source's name has no blank in it.
 
 // TagValues returns the values that a tag of a volume holds.
 func TagValues(tag string) []string { return strings.Fields(tag) }
@@ -39,10 +39,22 @@ func TagValues(tag string) []string { return strings.Fields(tag) }
 func JoinTagValues(values []string) string { return strings.Join(values, " ") }
 
 // PublishedFor says whether the volume's tags are those of a launch template that names its snapshot
-// as a release of the source. All volumes of a launch have the same tags, the root volume too, but
+// as the release of the source. All volumes of a launch have the same tags, the root volume too, but
 // only the source's has that snapshot.
 func (v Volume) PublishedFor(source string) bool {
-	return v.SnapshotID != "" && slices.Contains(TagValues(v.Tags[TagSource]), source) && slices.Contains(TagValues(v.Tags[TagSnapshot]), v.SnapshotID)
+	snapshot, named := PublishedSnapshot(v.Tags, source)
+	return named && v.SnapshotID == snapshot
+}
+
+// PublishedSnapshot returns the snapshot that the volume tags of a launch template name for a source.
+// Lists that do not fit together name none.
+func PublishedSnapshot(tags map[string]string, source string) (id string, named bool) {
+	sources, snapshots := TagValues(tags[TagSource]), TagValues(tags[TagSnapshot])
+	i := slices.Index(sources, source)
+	if i < 0 || len(sources) != len(snapshots) {
+		return "", false
+	}
+	return snapshots[i], true
 }
 
 // Tag adds tags to one resource (a volume, snapshot or instance id); tags with other keys

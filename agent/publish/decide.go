@@ -51,6 +51,9 @@ func decide(s seen) (plan, error) {
 	if err := s.checkEncryption(); err != nil {
 		return p, err
 	}
+	if s.src.SizeGiB != 0 && s.src.SizeGiB < s.newest.SizeGiB {
+		return p, config.Usagef("size: %d GiB is less than the %d GiB of %s", s.src.SizeGiB, s.newest.SizeGiB, s.newest.ID)
+	}
 	ofOthers := pairsOf(p.base)
 	old := s.isOurs(ofOthers)
 	if err := s.checkDevice(p.base, old, ofOthers); err != nil {

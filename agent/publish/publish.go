@@ -202,6 +202,9 @@ func (p *publication) report(plan plan) {
 		p.out.Base, p.out.Changes, p.out.Notes, p.out.Changed = plan.base.Number, plan.changes, plan.notes, true
 		return
 	}
+	if p.out.Version != plan.base.Number { // another publication has made it
+		p.out.Base, p.out.Changes, p.out.Changed = 0, []string{}, false
+	}
 	p.out.Version, p.out.Default = plan.base.Number, plan.base.Number == plan.template.Default.Number
 }
 
@@ -226,7 +229,7 @@ const (
 // act makes the version of a plan and makes it the default. If another publication, or a person,
 // has changed the template meanwhile, it deletes the version again, and nothing is accepted.
 func (p *publication) act(ctx context.Context, plan plan) error {
-	p.accepted = ""
+	p.accepted, p.out.Version = "", 0
 	leased, cancel := context.WithTimeoutCause(ctx, lease, failure.New(failure.ErrTemporary, "the launch template may have changed meanwhile"))
 	defer cancel()
 	spec := plan.spec(p.generation)
@@ -252,7 +255,10 @@ func (p *publication) act(ctx context.Context, plan plan) error {
 	}
 	if !p.o.Latest {
 		if err := p.cloud.SetDefaultVersion(leased, plan.template.ID, v.Number); err != nil {
-			return p.startOver(ctx, leased, err)
+			if err = p.startOver(ctx, leased, err); err != nil {
+				p.note(fmt.Sprintf("version %d is made, and is not the default: groups that use $Latest launch from it", v.Number))
+			}
+			return err
 		}
 	}
 	p.accepted, p.since = spec.Token(), time.Now()

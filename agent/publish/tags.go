@@ -22,7 +22,7 @@ const (
 )
 
 // notOfTemplates are the tags that say something of one volume, not of all volumes of a template.
-var notOfTemplates = []string{ec2ops.TagInstance, ec2ops.TagFormatted, ec2ops.TagStarted}
+var notOfTemplates = []string{ec2ops.TagInstance, ec2ops.TagFormatted, ec2ops.TagStarted, ec2ops.TagDiscarded}
 
 // tagsOfVolumes returns the tags that a version gives to volumes.
 func tagsOfVolumes(specs []ec2ops.TemplateTags) map[string]string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"time"
 
 	"snapsource/agent/failure"
@@ -36,9 +37,11 @@ type Pruned struct {
 	Kept    string        `json:"kept,omitempty"` // why EC2 does not delete it; that is no error
 }
 
-// Templates lists launch templates. *ec2ops.Client implements it.
+// Templates lists launch templates, and the groups that use them. *ec2ops.Client implements it.
 type Templates interface {
 	Templates(ctx context.Context) ([]ec2ops.Template, error)
+	TemplateVersions(ctx context.Context, id string) ([]ec2ops.TemplateVersion, error)
+	TemplateGroups(ctx context.Context) ([]ec2ops.TemplateGroup, error)
 }
 
 // orphanAge is the minimum age of an orphaned volume: EC2 is eventually consistent, and may
@@ -105,8 +108,8 @@ func Prune(ctx context.Context, cloud Cloud, source string, o PruneOptions, now 
 	return list, failure.Several(errs...)
 }
 
-// keepNamed notes for each snapshot that a launch template names, by its default or latest version,
-// that it is kept.
+// keepNamed notes for each snapshot that a launch template names, by its default or latest version or
+// one that an Auto Scaling group uses by its number, that it is kept.
 func keepNamed(ctx context.Context, cloud Templates, old []Pruned) error {
 	if cloud == nil || len(old) == 0 {
 		return nil
@@ -119,15 +122,61 @@ func keepNamed(ctx context.Context, cloud Templates, old []Pruned) error {
 		return fmt.Errorf("search for launch templates that name a snapshot: %w", err)
 	}
 	for _, t := range templates {
-		for _, m := range slices.Concat(t.Default.Mappings, t.Latest.Mappings) {
+		keep(old, t.Name, t.Default, t.Latest)
+	}
+	if len(templates) == 0 {
+		return nil
+	}
+	groups, err := cloud.TemplateGroups(ctx)
+	if errors.Is(err, ec2ops.ErrDenied) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("search for Auto Scaling groups that use a version of a launch template: %w", err)
+	}
+	for _, t := range templates {
+		if err := keepPinned(ctx, cloud, old, t, groups); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepPinned is keepNamed for the versions of a template that groups use by their number.
+func keepPinned(ctx context.Context, cloud Templates, old []Pruned, t ec2ops.Template, groups []ec2ops.TemplateGroup) error {
+	pinned := map[int64]bool{}
+	for _, g := range groups {
+		number, err := strconv.ParseInt(g.Version, 10, 64)
+		if err == nil && (g.TemplateID == t.ID || g.TemplateID == "" && g.TemplateName == t.Name) && number != t.Default.Number && number != t.Latest.Number {
+			pinned[number] = true
+		}
+	}
+	if len(pinned) == 0 {
+		return nil
+	}
+	versions, err := cloud.TemplateVersions(ctx, t.ID)
+	if err != nil {
+		return fmt.Errorf("list the versions of the launch template %s: %w", t.Name, err)
+	}
+	for _, v := range versions {
+		if pinned[v.Number] {
+			keep(old, t.Name, v)
+		}
+	}
+	return nil
+}
+
+// keep notes for each snapshot that a version of a template names that it is kept.
+func keep(old []Pruned, template string, versions ...ec2ops.TemplateVersion) {
+	for _, v := range versions {
+		for _, m := range v.Mappings {
 			for i := range old {
 				if m.Volume != nil && m.Volume.SnapshotID == old[i].ID {
-					old[i].Kept = "the launch template " + t.Name + " names it"
+					old[i].Kept = fmt.Sprintf("the launch template %s names it, in version %d", template, v.Number)
 				}
 			}
 		}
 	}
-	return nil
 }
 
 // kept says why EC2 does not delete a snapshot that something else needs; "" for other errors.

@@ -48,7 +48,7 @@ of the instances.`,
 			op.logRemarks(list)
 			return err
 		}
-		op.printPublished(list)
+		op.printPublished(list, o.DryRun)
 		return err
 	})
 	return c
@@ -80,17 +80,23 @@ func (o *operator) publish(ctx context.Context, templates []string, options publ
 }
 
 // printPublished prints what was, or would be, changed.
-func (o *operator) printPublished(list []publishedItem) {
+func (o *operator) printPublished(list []publishedItem, dryRun bool) {
 	w := o.c.OutOrStdout()
 	for _, p := range list {
 		if p.Error == nil {
 			printEscaped(w, "%s\n", p.String())
 		}
-		for _, change := range p.Changes {
-			printEscaped(w, "  %s\n", change)
+		if p.Error == nil {
+			for _, change := range p.Changes {
+				printEscaped(w, "  %s\n", change)
+			}
 		}
 		if len(p.Deleted) > 0 {
-			printEscaped(w, "  old versions, deleted: %s\n", strings.Trim(fmt.Sprint(p.Deleted), "[]"))
+			what := "deleted"
+			if dryRun {
+				what = "would be deleted"
+			}
+			printEscaped(w, "  old versions, %s: %s\n", what, strings.Trim(fmt.Sprint(p.Deleted), "[]"))
 		}
 		for _, remark := range p.Remarks() {
 			printEscaped(w, "  note: %s\n", remark)

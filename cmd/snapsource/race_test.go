@@ -49,43 +49,60 @@ type competitor struct {
 // race is the sandbox in which the competitors are launched one after the other.
 type race struct {
 	*sandbox
-	bin   string
-	three string // a configuration file with three sources
+	bin  string
+	base string // a copy of the state to which each launch starts; "": the state that the last one left
 }
 
 // TestRace launches new instances from one snapshot, each by another way, until its
 // Source is readable. In a round EC2 takes the same time for each; the order rotates.
 func TestRace(t *testing.T) {
-	rounds := 10
-	if text := os.Getenv(raceRounds); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
 	r := newRace(t)
+	rounds := raceRoundsWanted(t)
 	competitors := []*competitor{
-		{name: "snapsource up", command: theProgram, size: megabytes(gzipped(t, filepath.Join(r.bin, "snapsource"))) + " gzip"},
+		r.ourselves(),
 		{name: "floor", command: []string{"floor", r.dir}, size: "-"},
-		{name: "snapsource up, arrived", command: theProgram, flags: []string{"--launch-template", raceTemplate}, size: "the same"},
-		{name: "snapsource up, three sources", command: []string{"snapsource", "up", "--role", "app", "--output", "json", "--config", r.three}, size: "the same"},
 		{name: "SDK, look every 2 s", command: []string{"loop", "poll"}, size: "-"},
 		{name: "SDK, its waiters", command: []string{"loop", "waiter"}, size: "-"},
 		{name: "AWS CLI, its waiters", command: []string{"by-hand.sh"}, size: packageSize(t, "awscli") + " installed"},
 	}
-	t.Logf("load at the start: %s", loadAverage(t))
-	for round := range 3 * rounds {
-		in := competitors
+	r.launchAll(3*rounds, func(round int) []*competitor {
 		if round >= rounds {
-			in = competitors[:2]
+			return competitors[:2]
 		}
-		for i := range in {
-			c := in[(round+i)%len(in)]
+		return competitors
+	})
+	t.Logf("%d rounds, the others in %d of them, %d processors, %s\n%s", 3*rounds, rounds, runtime.NumCPU(), runtime.Version(), results(competitors))
+}
+
+// ourselves is the competitor that the others are compared with.
+func (r *race) ourselves() *competitor {
+	return &competitor{name: "snapsource up", command: theProgram, size: megabytes(gzipped(r.t, filepath.Join(r.bin, "snapsource"))) + " gzip"}
+}
+
+func raceRoundsWanted(t *testing.T) int {
+	text := os.Getenv(raceRounds)
+	if text == "" {
+		return 10
+	}
+	rounds, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rounds
+}
+
+// launchAll launches each competitor in each round that it takes part in; the order rotates.
+func (r *race) launchAll(rounds int, in func(round int) []*competitor) {
+	r.t.Helper()
+	r.t.Logf("load at the start: %s", loadAverage(r.t))
+	for round := range rounds {
+		among := in(round)
+		for i := range among {
+			c := among[(round+i)%len(among)]
 			c.laps = append(c.laps, r.launch(c, round))
 		}
 	}
-	t.Logf("load at the end: %s", loadAverage(t))
-	t.Logf("%d rounds, the others in %d of them, %d processors, %s\n%s", 3*rounds, rounds, runtime.NumCPU(), runtime.Version(), results(competitors))
+	r.t.Logf("load at the end: %s", loadAverage(r.t))
 }
 
 func newRace(t *testing.T) *race {
@@ -105,10 +122,7 @@ func newRace(t *testing.T) *race {
 	s := deployed(t)
 	t.Setenv("PATH", bin+":/usr/sbin:/usr/bin:/sbin:/bin") // the program as it is shipped
 	s.program = filepath.Join(bin, "ec2sandbox")
-	r := &race{s, bin, filepath.Join(bin, "three.yaml")}
-	r.prepareArrived()
-	r.prepareThree()
-	return r
+	return &race{s, bin, ""}
 }
 
 // theProgram is the competitor that the others are compared with.
@@ -119,6 +133,7 @@ var theProgram = []string{"snapsource", "up", "--role", "app", "--output", "json
 // it is run again, and asked for its version.
 func (r *race) launch(c *competitor, round int) lap {
 	r.t.Helper()
+	r.reset()
 	name := instanceNames.ReplaceAllString(c.name, "-") + "-" + strconv.Itoa(round)
 	const clock = "stopwatch /home/deploy/codepen/RELEASE 'release 1' "
 	script := "aws --version >/dev/null 2>&1\n" + clock + strings.Join(c.command, " ") + " 2>/run/out || { cat /run/out; exit 1; }\n"
@@ -189,7 +204,6 @@ func results(competitors []*competitor) string {
 		all := each(us.laps, get)
 		fmt.Fprintf(&table, "%s %s (%s)\n", what, quantile(all, 0.5).Round(100*time.Microsecond), quantile(all, 0.9).Round(100*time.Microsecond))
 	}
-	arrived(&table, competitors)
 	fmt.Fprintln(&table, us.name+":")
 	of("  for itself, of a launch:", func(l lap) time.Duration { return l.report.Own })
 	of("  before and after that, for the process to start and to end:", func(l lap) time.Duration { return l.Ended - l.report.Took })

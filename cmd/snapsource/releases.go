@@ -138,8 +138,10 @@ func (o *operator) rejected(ctx context.Context, out releases.Rejected, andPubli
 		what = "is rejected already, nothing is changed; a launch takes"
 	}
 	printRejected(o.c.OutOrStdout(), out, what)
-	o.printPublished(published)
-	o.printNaming(naming)
+	o.printPublished(published, false)
+	if out.Next != "" { // else there is nothing to publish
+		o.printNaming(naming)
+	}
 	if andPublish && len(templates) == 0 {
 		printEscaped(o.c.OutOrStdout(), "no launch template is found that names it; give one with --launch-template\n")
 	}

@@ -150,6 +150,8 @@ func releaseOf(s *report.Source) string {
 	switch {
 	case s.Volume == "":
 		return ""
+	case s.Snapshot == "" && s.State == report.StateAbsent:
+		return ""
 	case s.Snapshot == "":
 		return strings.Join(nonEmpty("none, it began blank", revisionOf(s.Revision)), ", ")
 	case s.Start == nil:
