@@ -76,9 +76,9 @@ func decideArrival(src config.Source, self ec2ops.Identity, root string, attache
 	for n, v := range candidates {
 		if n == 0 {
 			a.volume = &v
-			continue
+		} else {
+			a.notes = append(a.notes, fmt.Sprintf("%s is not used: the launch template names a release of %s twice", v.ID, src.Name))
 		}
-		a.notes = append(a.notes, fmt.Sprintf("%s is not used: the launch template names a release of %s twice", v.ID, src.Name))
 	}
 	return a
 }
@@ -208,19 +208,20 @@ func (l *launch) claim(ctx context.Context, v ec2ops.Volume) error {
 
 // tagAsOurs gives a volume that arrived the tags of one that the run creates, as far as it does not have
 // them yet, and a further one unless key is "".
-func (l *launch) tagAsOurs(ctx context.Context, v ec2ops.Volume, key, value string) error {
-	tags := l.src.VolumeTags(l.Self.InstanceID, v.SnapshotID)
+func (r *run) tagAsOurs(ctx context.Context, v ec2ops.Volume, key, value string) error {
+	tags := r.src.VolumeTags(r.Self.InstanceID, v.SnapshotID)
 	if key != "" {
 		tags[key] = value
 	}
 	maps.DeleteFunc(tags, func(key, value string) bool { have, tagged := v.Tags[key]; return tagged && have == value })
-	return l.cloud.Volumes.Tag(ctx, v.ID, tags)
+	return r.cloud.Volumes.Tag(ctx, v.ID, tags)
 }
 
 // noteCopies names the volumes with the file system of the Source: a machine image that was made of a
 // running instance brings a copy of its Source, as old as the image.
 func (l *launch) noteCopies(others []ec2ops.Volume, uuid string) {
 	for _, v := range others {
+		at, _ := v.AttachmentTo(l.Self.InstanceID)
 		dev, err := l.deviceOf(v)
 		if err != nil || dev == nil {
 			continue
@@ -235,11 +236,6 @@ func (l *launch) noteCopies(others []ec2ops.Volume, uuid string) {
 			continue
 		}
 		l.Note(fmt.Sprintf("%s (%s), from %s, has the file system of the Source, but not the tags of a launch template that names it: it is not used. If the machine image brings it, make the image without it (--block-device-mappings DeviceName=%s,NoDevice=)",
-			v.ID, dev.Node, v.SnapshotID, cmp.Or(l.attachedAs(v), l.src.Device)))
+			v.ID, dev.Node, v.SnapshotID, at.Device))
 	}
-}
-
-func (l *launch) attachedAs(v ec2ops.Volume) string {
-	at, _ := v.AttachmentTo(l.Self.InstanceID)
-	return at.Device
 }

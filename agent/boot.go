@@ -288,7 +288,7 @@ func (r *run) identifiedAs(self ec2ops.Identity, s *report.Running, hook *launch
 	}
 	r.Identified(self)
 	s.Detail = fmt.Sprintf("%s, account %s", self.InstanceType, self.AccountID)
-	if hook.Group != "" {
+	if hook.Group() != "" {
 		s.Detail += ", " + hook.String()
 	}
 }

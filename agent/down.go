@@ -62,7 +62,7 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 	}
 	for _, v := range volumes {
 		if v.Tags[ec2ops.TagInstance] == "" { // detached, only its tags lead to it
-			if err := r.cloud.Volumes.Tag(ctx, v.ID, r.src.VolumeTags(r.Self.InstanceID, v.SnapshotID)); err != nil {
+			if err := r.tagAsOurs(ctx, v, "", ""); err != nil {
 				return err
 			}
 		}

@@ -64,7 +64,7 @@ func (l *launch) plan(ctx context.Context) error {
 		return err
 	}
 	if l.hook.Pending() {
-		l.addAction(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group)
+		l.addAction(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group())
 	}
 	return nil
 }

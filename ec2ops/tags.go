@@ -42,19 +42,21 @@ func JoinTagValues(values []string) string { return strings.Join(values, " ") }
 // as the release of the source. All volumes of a launch have the same tags, the root volume too, but
 // only the source's has that snapshot.
 func (v Volume) PublishedFor(source string) bool {
-	snapshot, named := PublishedSnapshot(v.Tags, source)
-	return named && v.SnapshotID == snapshot
+	return v.SnapshotID != "" && PublishedSnapshots(v.Tags)[source] == v.SnapshotID
 }
 
-// PublishedSnapshot returns the snapshot that the volume tags of a launch template name for a source.
-// Lists that do not fit together name none.
-func PublishedSnapshot(tags map[string]string, source string) (id string, named bool) {
+// PublishedSnapshots returns the snapshots that the volume tags of a launch template name, by source.
+// If a person has changed one of the two lists, so that it has another length, there are none.
+func PublishedSnapshots(tags map[string]string) map[string]string {
 	sources, snapshots := TagValues(tags[TagSource]), TagValues(tags[TagSnapshot])
-	i := slices.Index(sources, source)
-	if i < 0 || len(sources) != len(snapshots) {
-		return "", false
+	pairs := map[string]string{}
+	if len(sources) != len(snapshots) {
+		return pairs
 	}
-	return snapshots[i], true
+	for i, source := range sources {
+		pairs[source] = snapshots[i]
+	}
+	return pairs
 }
 
 // Tag adds tags to one resource (a volume, snapshot or instance id); tags with other keys

@@ -15,6 +15,11 @@ type TemplateGroup struct {
 	Version      string // a number, $Default or $Latest
 }
 
+// Uses reports whether the group uses the template, in whatever version.
+func (g TemplateGroup) Uses(t Template) bool {
+	return g.TemplateID == t.ID || g.TemplateID == "" && g.TemplateName == t.Name
+}
+
 // TemplateGroups lists the Auto Scaling groups in the client's account and region by the launch
 // templates that they use. A group with a mixed instances policy may use several. A missing
 // permission is not retried: the caller can do without the list.

@@ -140,29 +140,7 @@ func launchFleet(t *testing.T, size int, throttle ec2test.Throttle) fleet {
 	cfg.Timeout = 2 * time.Hour
 	cfg.Roles.Roles = []string{"app"}
 	f := fleet{size: size, throttle: throttle, calls: map[string]int{}, throttled: map[string]int{}}
-	start := time.Now()
-	mounted, errs := make([]time.Duration, size), make([]error, size)
-	var all sync.WaitGroup
-	for n, m := range machines {
-		all.Go(func() {
-			_, errs[n] = m.Agent().Up(t.Context(), cfg)
-			for _, e := range m.Events() {
-				if e.Step == report.Mount && e.Phase == report.Done {
-					mounted[n] = e.At.Sub(start)
-				}
-			}
-		})
-	}
-	all.Wait()
-	f.up = time.Since(start)
-	for n, err := range errs {
-		if err != nil {
-			f.failed++
-			t.Errorf("%s: %v", machines[n].ID, err)
-		}
-	}
-	slices.Sort(mounted)
-	f.first, f.median, f.last = mounted[0], mounted[size/2], mounted[size-1]
+	f.launch(t, machines, cfg, func(*agenttest.Machine, report.Report) error { return nil })
 	used := map[string]bool{}
 	var slowest time.Duration
 	for _, v := range cloud.World().Volumes {
@@ -179,6 +157,37 @@ func launchFleet(t *testing.T, size int, throttle ec2test.Throttle) fleet {
 	f.count(cloud)
 	f.bound = max(bound(size, throttle), slowest+launchCalls*callTakes)
 	return f
+}
+
+// launch runs up on all machines at the same moment. check is called for each that has succeeded.
+func (f *fleet) launch(t *testing.T, machines []*agenttest.Machine, cfg config.Config, check func(*agenttest.Machine, report.Report) error) {
+	start := time.Now()
+	mounted, errs := make([]time.Duration, f.size), make([]error, f.size)
+	var all sync.WaitGroup
+	for n, m := range machines {
+		all.Go(func() {
+			result, err := m.Agent().Up(t.Context(), cfg)
+			if err == nil {
+				err = check(m, result)
+			}
+			errs[n] = err
+			for _, e := range m.Events() {
+				if e.Step == report.Mount && e.Phase == report.Done {
+					mounted[n] = e.At.Sub(start)
+				}
+			}
+		})
+	}
+	all.Wait()
+	f.up = time.Since(start)
+	for n, err := range errs {
+		if err != nil {
+			f.failed++
+			t.Errorf("%s: %v", machines[n].ID, err)
+		}
+	}
+	slices.Sort(mounted)
+	f.first, f.median, f.last = mounted[0], mounted[f.size/2], mounted[f.size-1]
 }
 
 // count counts the calls, and those that were refused.

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,33 +85,12 @@ func launchArrived(t *testing.T, size int, roles bool) fleet {
 		cfg.Roles.Roles = []string{"app"}
 	}
 	f := fleet{size: size, throttle: ec2test.PerAction, calls: map[string]int{}, throttled: map[string]int{}, bound: arrivedBound(size, roles)}
-	start := time.Now()
-	mounted, errs := make([]time.Duration, size), make([]error, size)
-	var all sync.WaitGroup
-	for n, m := range machines {
-		all.Go(func() {
-			var result report.Report
-			result, errs[n] = m.Agent().Up(t.Context(), cfg)
-			if s := result.Sources[0]; errs[n] == nil && (s.Snapshot != snapshot || m.MountedAt("/cp") != s.Volume) {
-				errs[n] = fmt.Errorf("ready from %s, not from %s", s.Snapshot, snapshot)
-			}
-			for _, e := range m.Events() {
-				if e.Step == report.Mount && e.Phase == report.Done {
-					mounted[n] = e.At.Sub(start)
-				}
-			}
-		})
-	}
-	all.Wait()
-	f.up = time.Since(start)
-	for n, err := range errs {
-		if err != nil {
-			f.failed++
-			t.Errorf("%s: %v", machines[n].ID, err)
+	f.launch(t, machines, cfg, func(m *agenttest.Machine, result report.Report) error {
+		if s := result.Sources[0]; s.Snapshot != snapshot || m.MountedAt("/cp") != s.Volume {
+			return fmt.Errorf("ready from %s, not from %s", s.Snapshot, snapshot)
 		}
-	}
-	slices.Sort(mounted)
-	f.first, f.median, f.last = mounted[0], mounted[size/2], mounted[size-1]
+		return nil
+	})
 	sources := 0
 	for _, v := range cloud.World().Volumes {
 		if v.Root {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"snapsource/agent/failure"
@@ -45,16 +46,34 @@ type Step interface {
 	Pause(ctx context.Context, d time.Duration, what string) error
 }
 
-// Hook is the launch hook of one instance in one run. The run's sources share it.
+// Hook is the launch hook of one instance in one run. The run's sources share it: once it is loaded it
+// is safe for concurrent use.
 type Hook struct {
-	ec2ops.Membership // of the instance, once it is loaded
-
 	group  Group
 	name   string // "": none is configured
 	loaded bool
-	absent bool // the group has no hook of that name
-	ended  bool // the lifecycle action is completed, or the instance is past its launch
+	absent bool                  // the group has no hook of that name
+	last   atomic.Pointer[state] // as it was found last; nil before it is loaded
 }
+
+// state is the state of a hook at a time.
+type state struct {
+	ec2ops.Membership      // of the instance
+	ended             bool // the lifecycle action is completed, or the instance is past its launch
+}
+
+func (h *Hook) now() state {
+	if s := h.last.Load(); s != nil {
+		return *s
+	}
+	return state{}
+}
+
+// Group is the name of the instance's Auto Scaling group, "" if it is in none.
+func (h *Hook) Group() string { return h.now().Group }
+
+// ToBeWarmed reports whether the instance is in a warm pool or on its way into one.
+func (h *Hook) ToBeWarmed() bool { return h.now().ToBeWarmed() }
 
 // New returns the hook of that name. With the name "" it makes no calls.
 func New(group Group, name string) *Hook { return &Hook{group: group, name: name} }
@@ -64,17 +83,24 @@ func (h *Hook) Name() string { return h.name }
 
 // Pending reports whether the instance has yet to enter service, or its warm pool.
 func (h *Hook) Pending() bool {
-	return h.name != "" && !h.ended && strings.Contains(h.State, "Pending") && !strings.HasSuffix(h.State, ":Proceed")
+	return h.name != "" && h.now().pending()
+}
+
+func (s state) pending() bool {
+	return !s.ended && strings.Contains(s.State, "Pending") && !strings.HasSuffix(s.State, ":Proceed")
 }
 
 // EntersService reports whether the instance is about to enter service, not the warm pool.
 func (h *Hook) EntersService() bool { return h.Pending() && !h.ToBeWarmed() }
 
 // noGroup reports whether the instance is known to be in no group.
-func (h *Hook) noGroup() bool { return h.name != "" && h.loaded && h.Group == "" }
+func (h *Hook) noGroup() bool { return h.name != "" && h.loaded && h.Group() == "" }
 
 // String describes group and state for people: "web: Pending:Wait".
-func (h *Hook) String() string { return h.Group + ": " + h.State }
+func (h *Hook) String() string {
+	now := h.now()
+	return now.Group + ": " + now.State
+}
 
 // Load finds out once which group the instance is in, and whether the group has the hook, if
 // the instance is still to wait in it. note is for the operator, or "".
@@ -85,6 +111,7 @@ func (h *Hook) Load(ctx context.Context, instanceID string, s Step) (note string
 	if err := h.findMembership(ctx, instanceID, s); err != nil {
 		return "", err
 	}
+	h.loaded = true
 	if h.noGroup() {
 		return fmt.Sprintf("%s is in no Auto Scaling group, so it has no lifecycle hook %s to complete", instanceID, h.name), nil
 	}
@@ -103,17 +130,20 @@ func (h *Hook) findMembership(ctx context.Context, instanceID string, s Step) er
 		if err != nil {
 			return err
 		}
-		if h.Membership, err = h.group.MembershipOf(ctx, instanceID); err != nil {
+		listed, err := h.group.MembershipOf(ctx, instanceID)
+		if err != nil {
 			return err
 		}
-		refusal := checkAgreement(target, h.Membership)
+		refusal := checkAgreement(target, listed)
 		lasting := asking.Lasting(refusal)
 		if refusal == nil || lasting && refusal == ec2ops.NoGroup {
-			h.loaded, h.ended = true, h.Group != "" && !h.Pending()
+			found := state{Membership: listed}
+			found.ended = listed.Group != "" && !found.pending()
+			h.last.Store(&found)
 			return nil
 		}
 		reason := fmt.Sprintf("%s: the metadata service gives %s as its target lifecycle state, and DescribeAutoScalingInstances %s",
-			instanceID, cmp.Or(target, "nothing (404)"), h.Membership)
+			instanceID, cmp.Or(target, "nothing (404)"), listed)
 		if lasting {
 			return failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s", reason, refusal.Within))
 		}
@@ -145,7 +175,7 @@ func checkAgreement(target string, listed ec2ops.Membership) *ec2ops.Refusal {
 // Heartbeat returns a function for the background, which sends heartbeats until its ctx
 // ends. It ignores errors: the next heartbeat follows.
 func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)) {
-	group := h.Group // which may be found anew meanwhile
+	group := h.Group() // which may be found anew meanwhile
 	return func(ctx context.Context) {
 		every := time.NewTicker(heartbeatEvery)
 		defer every.Stop()
@@ -164,9 +194,11 @@ func (h *Hook) Heartbeat(instanceID string) (keepAlive func(ctx context.Context)
 // pool. If the group has not put the instance into the hook yet, Complete waits until ctx ends.
 func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 	for asking := (ec2ops.RefusalTimer{}); h.Pending(); {
-		err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Continue)
+		err := h.group.CompleteLifecycleAction(ctx, h.Group(), h.name, instanceID, ec2ops.Continue)
 		if err == nil {
-			h.ended = true
+			done := h.now()
+			done.ended = true
+			h.last.Store(&done)
 			return nil
 		}
 		if !errors.Is(err, ec2ops.ErrNoAction) {
@@ -180,10 +212,10 @@ func (h *Hook) Complete(ctx context.Context, instanceID string, s Step) error {
 			return nil
 		}
 		var refusal *ec2ops.Refusal // none in Pending: the group has yet to put it into a hook
-		if h.Waits() {
+		if h.now().Waits() {
 			refusal = ec2ops.OtherHook
 		}
-		reason := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.State, h.Group, h.name)
+		reason := fmt.Sprintf("%s is %s in %s, and not in the lifecycle hook %s", instanceID, h.now().State, h.Group(), h.name)
 		if asking.Lasting(refusal) {
 			err := failure.New(failure.ErrTemporary, fmt.Sprintf("%s, for %s: is this the name of the group's launch hook? If the hook is completed, another one keeps the instance waiting", reason, refusal.Within))
 			return failure.Advise(err, "check lifecycle-hook, and who completes the group's other launch hooks; then run it again")
@@ -204,15 +236,15 @@ func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (not
 		return ""
 	}
 	if h.absent {
-		return instanceID + " is not abandoned, as " + h.Group + " has no launch hook " + h.name + ": it waits until its hook times out"
+		return instanceID + " is not abandoned, as " + h.Group() + " has no launch hook " + h.name + ": it waits until its hook times out"
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
 	defer cancel()
-	err := h.group.CompleteLifecycleAction(ctx, h.Group, h.name, instanceID, ec2ops.Abandon)
+	err := h.group.CompleteLifecycleAction(ctx, h.Group(), h.name, instanceID, ec2ops.Abandon)
 	if err != nil {
 		return fmt.Sprintf("%s could not be abandoned (%s); it will be when the hook %s times out", instanceID, failure.Line(err), h.name)
 	}
-	return instanceID + " is abandoned: " + h.Group + " terminates and replaces it"
+	return instanceID + " is abandoned: " + h.Group() + " terminates and replaces it"
 }
 
 // Record notes in r that the hook is done, or that the instance is in no group. It notes
@@ -220,7 +252,7 @@ func (h *Hook) Abandon(ctx context.Context, instanceID string, cause error) (not
 func (h *Hook) Record(r *record.Record) {
 	r.Hook, r.NoGroup = "", ""
 	switch {
-	case h.ended && !h.ToBeWarmed():
+	case h.now().ended && !h.ToBeWarmed():
 		r.Hook = h.name
 	case h.noGroup():
 		r.NoGroup = h.name

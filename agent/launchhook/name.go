@@ -31,7 +31,7 @@ func (h *Hook) checkName(ctx context.Context, s Step) (note string, err error) {
 		if asking.Lasting(ec2ops.NoSuchHook) {
 			return h.nameMissing(names)
 		}
-		reason := fmt.Sprintf("%s has no launch hook %s", h.Group, h.name)
+		reason := fmt.Sprintf("%s has no launch hook %s", h.Group(), h.name)
 		s.Waiting(reason)
 		if err := s.Pause(ctx, poll, "the lifecycle hook "+h.name); err != nil {
 			return "", fmt.Errorf("%s: %w", reason, err)
@@ -44,16 +44,16 @@ func (h *Hook) checkName(ctx context.Context, s Step) (note string, err error) {
 func (h *Hook) launchHooks(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ec2ops.WithoutThrottleRetries(ctx), hooksTimeout)
 	defer cancel()
-	return h.group.LaunchHooks(ctx, h.Group)
+	return h.group.LaunchHooks(ctx, h.Group())
 }
 
 // nameMissing is the outcome for a group that has only these launch hooks.
 func (h *Hook) nameMissing(names []string) (note string, err error) {
 	if len(names) == 0 {
-		return fmt.Sprintf("%s has no launch hook, so the instance enters service before its Source is ready: is the lifecycle hook %s still to be created?", h.Group, h.name), nil
+		return fmt.Sprintf("%s has no launch hook, so the instance enters service before its Source is ready: is the lifecycle hook %s still to be created?", h.Group(), h.name), nil
 	}
 	h.absent = true
 	slices.Sort(names)
-	err = failure.New(ec2ops.NoSuchHook.Then, fmt.Sprintf("lifecycle-hook: %s has no launch hook %s; it has %s", h.Group, h.name, strings.Join(names, ", ")))
+	err = failure.New(ec2ops.NoSuchHook.Then, fmt.Sprintf("lifecycle-hook: %s has no launch hook %s; it has %s", h.Group(), h.name, strings.Join(names, ", ")))
 	return "", failure.Advise(err, "set lifecycle-hook to "+strings.Join(names, " or "))
 }

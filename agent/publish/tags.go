@@ -37,18 +37,9 @@ func tagsOfVolumes(specs []ec2ops.TemplateTags) map[string]string {
 	return tags
 }
 
-// pairsOf returns the snapshots that a version's tags list, by source: the two lists have the same
-// order. If a person has changed one of them, so that it has another length, there are none.
+// pairsOf returns the snapshots that a version's tags list, by source.
 func pairsOf(v ec2ops.TemplateVersion) map[string]string {
-	tags := tagsOfVolumes(v.Tags)
-	sources, snapshots := ec2ops.TagValues(tags[ec2ops.TagSource]), ec2ops.TagValues(tags[ec2ops.TagSnapshot])
-	pairs := map[string]string{}
-	for i, source := range sources {
-		if len(sources) == len(snapshots) {
-			pairs[source] = snapshots[i]
-		}
-	}
-	return pairs
+	return ec2ops.PublishedSnapshots(tagsOfVolumes(v.Tags))
 }
 
 // volumeTags returns the base's tag specifications with the tags of volumes as they are to be, and

@@ -55,8 +55,7 @@ func (p *publication) note(text string) { p.out.Notes = append(p.out.Notes, text
 func pinned(groups []ec2ops.TemplateGroup, t ec2ops.Template) []Pinned {
 	all := []Pinned{}
 	for _, g := range groups {
-		ofTemplate := g.TemplateID == t.ID || g.TemplateID == "" && g.TemplateName == t.Name
-		if use := (Pinned{g.Name, g.Version}); ofTemplate && g.Version != "$Default" && g.Version != "$Latest" && !slices.Contains(all, use) {
+		if use := (Pinned{g.Name, g.Version}); g.Uses(t) && g.Version != "$Default" && g.Version != "$Latest" && !slices.Contains(all, use) {
 			all = append(all, use)
 		}
 	}

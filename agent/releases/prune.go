@@ -147,7 +147,7 @@ func keepPinned(ctx context.Context, cloud Templates, old []Pruned, t ec2ops.Tem
 	pinned := map[int64]bool{}
 	for _, g := range groups {
 		number, err := strconv.ParseInt(g.Version, 10, 64)
-		if err == nil && (g.TemplateID == t.ID || g.TemplateID == "" && g.TemplateName == t.Name) && number != t.Default.Number && number != t.Latest.Number {
+		if err == nil && g.Uses(t) && number != t.Default.Number && number != t.Latest.Number {
 			pinned[number] = true
 		}
 	}

@@ -85,8 +85,6 @@ func (o *operator) printPublished(list []publishedItem, dryRun bool) {
 	for _, p := range list {
 		if p.Error == nil {
 			printEscaped(w, "%s\n", p.String())
-		}
-		if p.Error == nil {
 			for _, change := range p.Changes {
 				printEscaped(w, "  %s\n", change)
 			}
