@@ -172,8 +172,8 @@ func (s TemplateSpec) Token() string {
 
 // CreateTemplateVersion creates a version of a launch template, or returns the one that an earlier
 // call with the same token has created. If EC2 warns that no launch can use it, the version exists,
-// and warning is of the kind of EC2's first code. [ErrNotFound] means that the version of an earlier
-// call is deleted.
+// and warning is of the kind of EC2's first code: [ErrNotFound] for a snapshot that is deleted. The error
+// [ErrNotFound] means that the version of an earlier call is deleted.
 func (c *Client) CreateTemplateVersion(ctx context.Context, s TemplateSpec) (v TemplateVersion, warning, err error) {
 	const action = "CreateLaunchTemplateVersion"
 	form := s.form()
@@ -187,8 +187,11 @@ func (c *Client) CreateTemplateVersion(ctx context.Context, s TemplateSpec) (v T
 	for _, e := range answer.child("warning", "errorSet").children {
 		if code == "" {
 			code = e.value("code")
-			if isKMSCode(code) {
+			switch {
+			case isKMSCode(code):
 				kind = ErrKMS
+			case code == "InvalidSnapshot.NotFound":
+				kind = ErrNotFound
 			}
 		}
 		messages = append(messages, e.value("code")+": "+strings.TrimSuffix(e.value("message"), "."))

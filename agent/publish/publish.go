@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"snapsource/agent/config"
@@ -90,6 +91,7 @@ type publication struct {
 	rival      int64     // a version that another publication is about to use
 	rivalUntil time.Time // when that is over
 	late       error     // of a call that took longer than lease
+	warned     time.Time // when EC2 first did not find a snapshot that it lists
 }
 
 const (
@@ -280,10 +282,26 @@ func (p *publication) startOver(ctx, leased context.Context, err error) error {
 	return nil
 }
 
-// takeBack deletes a version from which EC2 says that no instance can be launched.
+// takeBack deletes a version from which EC2 says that no instance can be launched. Another observation
+// may help if EC2 does not find the newest snapshot: EC2 lists a snapshot for some seconds after it is
+// deleted.
 func (p *publication) takeBack(ctx context.Context, plan plan, v ec2ops.TemplateVersion, warning error) error {
+	deletion := p.cloud.DeleteTemplateVersions(ctx, plan.template.ID, []int64{v.Number})
 	err := fmt.Errorf("%s: EC2 warns of the new version, which is not used and deleted again: %w", p.out.Name, warning)
-	return failure.FollowedBy(err, p.cloud.DeleteTemplateVersions(ctx, plan.template.ID, []int64{v.Number}))
+	if errors.Is(warning, ec2ops.ErrNotFound) {
+		if !strings.Contains(warning.Error(), plan.snapshot) {
+			err = failure.Advise(config.Usage(failure.Line(err)), "another entry of the template needs this snapshot: publish its source first, or remove the entry")
+			return failure.FollowedBy(err, deletion)
+		}
+		if p.warned.IsZero() {
+			p.warned = time.Now()
+		}
+		if time.Since(p.warned) < shownTimeout {
+			p.generation++
+			return deletion
+		}
+	}
+	return failure.FollowedBy(err, deletion)
 }
 
 // versionsWith lists the template's versions once they have v, or after a while as they are: if v is

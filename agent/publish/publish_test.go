@@ -13,6 +13,7 @@ import (
 
 	"snapsource/agent/agenttest"
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/agent/publish"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
@@ -273,4 +274,31 @@ func TestKeep(t *testing.T) {
 			t.Errorf("without the groups: %+v", out)
 		}
 	})
+}
+
+// TestStillListed: EC2 lists a snapshot for some seconds after somebody has deleted it. The one
+// before it is published instead, and no version that names the deleted one stays.
+func TestStillListed(t *testing.T) {
+	for lag, code := range map[string]int{"8s": failure.ExitDone, "3m": failure.ExitTemporary} {
+		in(t, func(t *testing.T) {
+			s := newScene(t, ec2test.Options{})
+			before := s.snapshot("codepen-app")
+			s.publish()
+			deleted := s.snapshot("codepen-app")
+			s.fault("lag=DeleteSnapshot:" + lag)
+			if err := s.client.DeleteSnapshot(t.Context(), deleted); err != nil {
+				t.Fatal(err)
+			}
+			out, err := publish.Publish(t.Context(), s.client, s.src, "web", s.o)
+			if failure.ExitCode(err) != code {
+				t.Errorf("lag %s: %+v, %v", lag, out, err)
+			}
+			if code != failure.ExitDone && !strings.Contains(err.Error(), deleted) {
+				t.Errorf("lag %s: %v", lag, err)
+			}
+			if got := s.entry("/dev/sdf").SnapshotID; got != before || len(s.template().Versions) != 2 {
+				t.Errorf("lag %s: published %s, not %s; %d versions", lag, got, before, len(s.template().Versions))
+			}
+		})
+	}
 }

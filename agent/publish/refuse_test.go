@@ -65,6 +65,11 @@ var refused = map[string]struct {
 		s.src.Encrypted, s.src.KMSKey = true, "arn:aws:kms:us-west-2:123456789012:key/a"
 	}, failure.ExitUsage, "kms-key: snap-"},
 	"not what a launch can have": {func(s *scene) { s.src.IOPS = 40000 }, failure.ExitUsage, "web: EC2 warns of the new version, which is not used and deleted again: CreateLaunchTemplateVersion lt-"},
+	"another entry's snapshot is deleted": {func(s *scene) {
+		data := handMade()
+		data.Mappings = append(data.Mappings, ec2test.TemplateMapping{Device: "/dev/sdh", EBS: &ec2test.TemplateEBS{SnapshotID: "snap-0123456789abcdef0"}})
+		s.setData(data)
+	}, failure.ExitUsage, "The snapshot 'snap-0123456789abcdef0' does not exist"},
 	"too many versions": {func(s *scene) {
 		for range 9 {
 			s.cloud.AddTemplateVersion(s.id, "", handMade())
