@@ -96,15 +96,22 @@ func atDevice(v ec2ops.Volume, self ec2ops.Identity, device string) int {
 	return 1
 }
 
-// launchTime returns when the launch attached its volumes: the root volume's attachment, else the
-// instance's launch, which after a stop is its last start.
+// launchTime returns when the launch attached its volumes: the root volume's attachment. If root is
+// unknown, it is the first attachment before the last start: an instance that was stopped has its root
+// on EBS, attached since its launch. Else it is the instance's launch.
 func launchTime(self ec2ops.Identity, root string, attached []ec2ops.Volume) time.Time {
+	launched := self.Launched // the last start, after a stop
 	for _, v := range attached {
-		if at, ok := v.AttachmentTo(self.InstanceID); ok && root != "" && at.Device == root {
+		at, ok := v.AttachmentTo(self.InstanceID)
+		switch {
+		case !ok || at.Time.IsZero():
+		case root != "" && at.Device == root:
 			return at.Time
+		case root == "" && at.Time.Before(launched.Add(-launchSpan)):
+			launched = at.Time
 		}
 	}
-	return self.Launched
+	return launched
 }
 
 func withLaunch(attached, launched time.Time) bool {

@@ -47,7 +47,7 @@ func TestDecideArrival(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		attached []ec2ops.Volume
-		root     string
+		noRoot   bool   // the metadata service does not say which device is the root
 		want     string // the volume
 		note     string
 		others   int
@@ -74,13 +74,20 @@ func TestDecideArrival(t *testing.T) {
 		"twice":                              {attached: []ec2ops.Volume{root, with(at("/dev/sdk", 0), func(v *ec2ops.Volume) { v.ID = "vol-0" }), right}, want: "vol-1", note: "vol-0 is not used: the launch template names a release of codepen-app twice"},
 		"root not listed, launch as its age": {attached: []ec2ops.Volume{right}, want: "vol-1"},
 		"launched long ago, started since":   {attached: []ec2ops.Volume{with(root, func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(-time.Hour) }), at("/dev/sdf", -time.Hour)}, want: "vol-1"},
+		"the same, root unknown":             {noRoot: true, others: 1, attached: []ec2ops.Volume{at("/dev/sdf", -time.Hour), with(root, func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(-time.Hour) })}, want: "vol-1"},
+		"while stopped, root unknown":        {noRoot: true, others: 1, attached: []ec2ops.Volume{at("/dev/sdf", -time.Minute), with(root, func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(-time.Hour) })}, note: "not attached by the launch"},
+		"by hand, root unknown":              {noRoot: true, others: 1, attached: []ec2ops.Volume{root, at("/dev/sdf", time.Minute)}, note: "not attached by the launch"},
 		"attached while it was stopped":      {attached: []ec2ops.Volume{with(root, func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(-time.Hour) }), at("/dev/sdf", -time.Minute)}, note: "not attached by the launch"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			self := theInstance
 			self.Launched = launchedAt
 			src := config.DefaultConfig().Sources[0]
-			got := decideArrival(src, self, "/dev/xvda", tc.attached)
+			device := "/dev/xvda"
+			if tc.noRoot {
+				device = ""
+			}
+			got := decideArrival(src, self, device, tc.attached)
 			id := ""
 			if got.volume != nil {
 				id = got.volume.ID
