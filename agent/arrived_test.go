@@ -11,6 +11,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/record"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
 )
@@ -264,34 +265,62 @@ func TestDownOfAnUnclaimedArrival(t *testing.T) {
 	}
 }
 
-// TestDownOfWhatIsNotTheSources: a run was killed after it had mounted early what is not the source's.
-// Down unmounts it, and leaves it attached and untagged.
+// TestDownOfWhatIsNotTheSources: what is mounted at the source's mountpoint is not the source's. Down
+// unmounts it if a run that was killed has mounted it early, and leaves it attached and untagged.
 func TestDownOfWhatIsNotTheSources(t *testing.T) {
 	for name, prepare := range map[string]func(*ec2ops.Volume){
 		"by hand, later":                    func(v *ec2ops.Volume) { v.Attachments[0].Time = launchedAt.Add(time.Hour) },
 		"a copy that the machine image has": func(v *ec2ops.Volume) { v.SnapshotID, v.Tags = "snap-ami", map[string]string{} },
 	} {
-		for _, vendorBytes := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", vendor bytes ", vendorBytes), func(t *testing.T) {
+		for _, early := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", mounted early ", early), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := withArrival(1)
-					w.host.vendorBytes = vendorBytes
-					v := w.cloud.volumes[theArrival]
-					prepare(&v.Volume)
+					prepare(&w.cloud.volumes[theArrival].Volume)
 					w.host.mounts["/cp"] = 0xa01
+					if early {
+						if err := w.host.SaveRecord(record.Record{Source: "codepen-app", Early: theArrival}); err != nil {
+							t.Fatal(err)
+						}
+					}
 					if _, err := w.agent.Down(t.Context(), config.DefaultConfig(), true); err != nil {
 						t.Fatal(err)
 					}
 					if v := w.cloud.volumes[theArrival]; v == nil || len(v.Attachments) != 1 || v.Tags[ec2ops.TagInstance] != "" {
 						t.Errorf("the volume is %+v", v)
 					}
-					// Where no run mounts early, somebody else has mounted it.
-					ofRun := vendorBytes && v.Attachments[0].Time.Equal(launchedAt)
-					if mounted := len(w.host.mounts) > 0; mounted == ofRun {
+					if mounted := len(w.host.mounts) > 0; mounted == early {
 						t.Errorf("mounted: %v", w.host.mounts)
 					}
 				})
 			})
 		}
+	}
+}
+
+// TestUpAfterEarly: a run was killed after it had mounted early a copy that the machine image has. The
+// next one unmounts it, also if the metadata service no longer says what came with the launch; what
+// somebody else has mounted there it refuses.
+func TestUpAfterEarly(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := withArrival(1)
+			v := w.cloud.volumes[theArrival]
+			v.SnapshotID, v.Tags = "snap-ami", map[string]string{}
+			w.host.mounts["/cp"] = 0xa01
+			w.cloud.launched, w.cloud.noMapping, w.cloud.launchTime = ec2ops.LaunchDevices{}, true, launchedAt
+			if early {
+				if err := w.host.SaveRecord(record.Record{Source: "codepen-app", Early: theArrival}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := w.agent.Up(t.Context(), config.DefaultConfig())
+			switch got := w.ofSource(); {
+			case early && (err != nil || len(got) != 1 || w.host.mounts["/cp"] == 0xa01):
+				t.Errorf("volumes %v, mounts %v, %v", got, w.host.mounts, err)
+			case !early && (failure.ExitCode(err) != failure.ExitRefused || w.host.mounts["/cp"] != 0xa01):
+				t.Errorf("mounts %v, %v", w.host.mounts, err)
+			}
+		})
 	}
 }

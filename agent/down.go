@@ -67,6 +67,9 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 			}
 		}
 	}
+	if err := r.unmountOthers(ctx, volumes); err != nil {
+		return err
+	}
 	served := slices.DeleteFunc(slices.Clone(volumes), r.marked) // read the record before it is dropped
 	if err := r.withdraw(ctx, func() error { return r.host.DropRecord(r.src.Name) }, false); err != nil {
 		return err
@@ -82,7 +85,7 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 		}
 	}
 	r.Report.State, r.Report.Changed = report.StateAbsent, len(volumes) > 0
-	return r.unmountOthers(ctx)
+	return nil
 }
 
 // checkUnused refuses to take down what is in use, before anything is changed: also another
@@ -205,7 +208,7 @@ func (r *run) addMounted(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops
 	if len(volumes) > 0 {
 		return volumes, nil
 	}
-	d, _, err := r.mountedUnclaimed()
+	d, err := r.mountedUnclaimed()
 	if err != nil || d == nil {
 		return volumes, err
 	}
@@ -221,17 +224,18 @@ func (r *run) addMounted(ctx context.Context, volumes []ec2ops.Volume) ([]ec2ops
 }
 
 // mountedUnclaimed returns the device at the source's mountpoint if no run has recorded it; nil if there
-// is none. It also returns all devices of volumes.
-func (r *run) mountedUnclaimed() (d *mountfs.VolumeDevice, shown []mountfs.VolumeDevice, err error) {
+// is none.
+func (r *run) mountedUnclaimed() (*mountfs.VolumeDevice, error) {
 	mounts, err := r.host.Mounts()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if _, any := mountfs.MountAt(mounts, r.src.Mount); !any {
-		return nil, nil, nil
+		return nil, nil
 	}
-	if shown, err = r.host.VolumeDevices(); err != nil {
-		return nil, nil, err
+	shown, err := r.host.VolumeDevices()
+	if err != nil {
+		return nil, err
 	}
 	recorded := ""
 	if known, err := r.host.LoadRecord(r.src.Name); err == nil {
@@ -239,21 +243,25 @@ func (r *run) mountedUnclaimed() (d *mountfs.VolumeDevice, shown []mountfs.Volum
 	}
 	for _, d := range shown {
 		if mountfs.MountedAt(mounts, r.src.Mount, d.Device) && recorded != d.Volume {
-			return &d, shown, nil
+			return &d, nil
 		}
 	}
-	return nil, shown, nil
+	return nil, nil
 }
 
-// unmountOthers unmounts what a run that was killed had mounted early, and is not the source's: it stays
-// attached.
-func (r *run) unmountOthers(ctx context.Context) error {
-	d, shown, err := r.mountedUnclaimed()
-	if err != nil || d == nil {
+// unmountOthers unmounts what a run that was killed had mounted early, and is not among the source's
+// volumes: it stays attached. Before the record is dropped, which says so.
+func (r *run) unmountOthers(ctx context.Context, volumes []ec2ops.Volume) error {
+	mounts, err := r.host.Mounts()
+	if err != nil {
 		return err
 	}
-	launched, _ := r.cloud.Metadata.LaunchDevices(ctx)
-	if early, ok := decideEarly(r.src, launched, shown); !ok || early.Volume != d.Volume {
+	shown, err := r.host.VolumeDevices()
+	if err != nil {
+		return err
+	}
+	d, ok := r.markedEarly(mounts, shown)
+	if !ok || slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { return v.ID == d.Volume }) {
 		return nil
 	}
 	r.Note(d.Volume + " is not the source's, and stays attached: a run that was killed had mounted it")

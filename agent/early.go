@@ -6,6 +6,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/record"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -50,17 +51,20 @@ func earlyContents(source, volumeID string, dev mountfs.Device, c mountfs.Conten
 // mountEarly mounts the volume that arrived while EC2 is asked about it, if it may; see
 // [decideEarly]. On any failure it leaves that to the steps that follow.
 func (l *launch) mountEarly(ctx context.Context, q asked) (early mounted) {
-	v, ok := decideEarly(l.src, q.launched, q.shown)
-	if !ok || l.isGone(v.Volume) || !l.earlyTargets(q.targets, v) {
-		return early
-	}
-	at := attached{placed: placed{volume: ec2ops.Volume{ID: v.Volume}, origin: arrived}, device: v.Device}
 	mounts, err := l.host.Mounts()
 	if err != nil {
 		return early
 	}
-	already := mountfs.MountedAt(mounts, l.src.Mount, v.Device) // by a run that was killed
-	if !already && !l.inspectEarly(ctx, at) {
+	v, ok := l.markedEarly(mounts, q.shown)
+	already := ok
+	if !ok {
+		v, ok = decideEarly(l.src, q.launched, q.shown)
+	}
+	if !ok || l.isGone(v.Volume) || !l.earlyTargets(q.targets, v) {
+		return early
+	}
+	at := attached{placed: placed{volume: ec2ops.Volume{ID: v.Volume}, origin: arrived}, device: v.Device}
+	if !already && (!l.inspectEarly(ctx, at) || l.markEarly(v) != nil) {
 		return early
 	}
 	early, err = l.mount(at, q.targets)
@@ -72,10 +76,34 @@ func (l *launch) mountEarly(ctx context.Context, q asked) (early mounted) {
 	return early
 }
 
+// markEarly records a volume before it is mounted, so that the next run after a crash, or down, unmounts it
+// if it is not the source's. Without the mark a mount is somebody else's.
+func (l *launch) markEarly(v mountfs.VolumeDevice) error {
+	if known, err := l.host.LoadRecord(l.src.Name); err == nil && known.Volume == v.Volume {
+		return nil
+	}
+	return l.host.SaveRecord(record.Record{Source: l.src.Name, Early: v.Volume})
+}
+
+// markedEarly returns the volume at the source's mountpoint that a run has mounted early and that was
+// killed before EC2 said whose it is.
+func (r *run) markedEarly(mounts []mountfs.Mount, shown []mountfs.VolumeDevice) (v mountfs.VolumeDevice, found bool) {
+	known, err := r.host.LoadRecord(r.src.Name)
+	if err != nil || known.Early == "" {
+		return v, false
+	}
+	for _, d := range shown {
+		if d.Volume == known.Early && mountfs.MountedAt(mounts, r.src.Mount, d.Device) {
+			return d, true
+		}
+	}
+	return v, false
+}
+
 // earlyTargets reports whether the volume can be mounted at the targets, and no run has finished
 // with it or another volume since the boot.
 func (l *launch) earlyTargets(targets []mountfs.Target, v mountfs.VolumeDevice) bool {
-	if known, err := l.host.LoadRecord(l.src.Name); err == nil && (known.Volume != v.Volume || !known.Ready.IsZero()) {
+	if known, err := l.host.LoadRecord(l.src.Name); err == nil && known.Early != v.Volume && (known.Volume != v.Volume || !known.Ready.IsZero()) {
 		return false
 	}
 	return checkTargets(targets, v.Device) == nil && l.checkParentMounts(targets) == nil
@@ -110,5 +138,9 @@ func (l *launch) unmountEarly(ctx context.Context, early mounted) {
 	defer cancel()
 	if err := l.unmount(ctx, early.volume, nil); err != nil {
 		l.Note(early.volume.ID + " could not be unmounted: " + failure.Line(err))
+		return
+	}
+	if known, err := l.host.LoadRecord(l.src.Name); err == nil && known.Early == early.volume.ID {
+		_ = l.host.DropRecord(l.src.Name) // without a mount the mark means nothing
 	}
 }

@@ -65,7 +65,7 @@ func (r *run) deviceOf(v ec2ops.Volume) (*mountfs.Device, error) {
 // is nil if there is no record, or the kernel shows no such device.
 func (r *run) recordedDevice() (record.Record, *mountfs.Device) {
 	known, err := r.host.LoadRecord(r.src.Name)
-	if err != nil {
+	if err != nil || known.Volume == "" {
 		return known, nil
 	}
 	dev, err := r.host.Find(known.Wants())

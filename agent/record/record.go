@@ -24,7 +24,8 @@ type Record struct {
 	Region    string       `json:"region"`
 	Zone      string       `json:"zone"`
 	Volume    string       `json:"volume"`
-	Facts     Facts        `json:"facts"` // about the volume
+	Early     string       `json:"early,omitempty"` // a volume that is mounted before EC2 says whose it is
+	Facts     Facts        `json:"facts"`           // about the volume
 	Snapshot  string       `json:"snapshot,omitempty"`
 	Taken     *time.Time   `json:"taken,omitempty"`    // when the snapshot was started, if known
 	Revision  string       `json:"revision,omitempty"` // of the snapshot's release, if known
