@@ -17,6 +17,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource
 LINTER := $(CACHE)/$(GOLANGCI_LINT)/golangci-lint
 NFPM_VERSION := v2.43.4
 NFPM := $(CACHE)/nfpm-$(NFPM_VERSION)/nfpm
+SBOM_VERSION := v1.10.0
+SBOM := $(CACHE)/cyclonedx-gomod-$(SBOM_VERSION)/cyclonedx-gomod
 
 export GO NFPM
 # EC2 and the metadata service speak HTTP/1.1: without HTTP/2 the binary is 0.36 MB
@@ -106,6 +108,10 @@ cross: ## compile for the other platforms, for darwin the tests too
 packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
 	@DIST=$(DIST) packaging/build
 
+.PHONY: release
+release: $(NFPM) $(SBOM) ## dist/: the packages, archives, lists of what the binaries consist of, checksums
+	@DIST=$(DIST) SBOM=$(SBOM) packaging/build
+
 .PHONY: packages-test
 packages-test: ## lintian, the packages' life on a Debian of its own, and its boot (root)
 	@.ci/need lintian rpm mmdebstrap systemd-nspawn
@@ -126,6 +132,9 @@ test-vm-all: ## all that is tested there: also deployments, late metadata, no sn
 
 $(NFPM):
 	GOBIN=$(@D) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+
+$(SBOM):
+	GOBIN=$(@D) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(SBOM_VERSION)
 
 .PHONY: lint
 lint: $(LINTER) ## gofmt, golangci-lint with go vet
