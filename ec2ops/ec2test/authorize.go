@@ -244,6 +244,25 @@ func (a *authorization) modification() {
 	}
 }
 
+// keyActions are what EC2 does with the key of an encrypted volume on the caller's behalf. (EBS user guide,
+// "How Amazon EBS encryption works")
+var keyActions = []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
+
+// mayUseKey reports whether a caller's policy lets EC2 use a KMS key for it. EC2 reports a refusal only by
+// the failure of the volume.
+func (s *Server) mayUseKey(caller *Instance, key string) bool {
+	policy := s.policyOf(caller)
+	if !strings.HasPrefix(key, "arn:") {
+		key = "arn:aws:kms:" + s.opts.Region + ":" + s.opts.Account + ":key/" + key
+	}
+	context := iam.Context{}
+	context.Set("kms:ViaService", "ec2."+s.opts.Region+".amazonaws.com")
+	context.Set("kms:GrantIsForAWSResource", "true")
+	return policy == nil || !slices.ContainsFunc(keyActions, func(action string) bool {
+		return !policy.Decide(iam.Request{Action: action, Resource: key, Context: context}).Allowed
+	})
+}
+
 // groupARN returns the ARN of an Auto Scaling group. It lacks the group's UUID.
 func (s *Server) groupARN(name string) string {
 	return "arn:aws:autoscaling:" + s.opts.Region + ":" + s.opts.Account + ":autoScalingGroup::autoScalingGroupName/" + name
