@@ -20,8 +20,8 @@ import (
 // otherSource is a source that the policies do not name.
 const otherSource = "billing"
 
-// prey is EC2 with an instance that attacks, and what it attacks.
-type prey struct {
+// targets is EC2 with an instance that attacks, and what it attacks.
+type targets struct {
 	*scene
 	victim string // another instance of the source
 	// Volumes: of the attacker, of the victim, of nobody, and two that came with the launch of other
@@ -33,8 +33,8 @@ type prey struct {
 	foreignVolume, template                                                 string
 }
 
-func newPrey(t *testing.T) *prey {
-	p := &prey{scene: newScene(t, ec2test.Options{Seed: 1})}
+func newTargets(t *testing.T) *targets {
+	p := &targets{scene: newScene(t, ec2test.Options{Seed: 1})}
 	p.cfg.Sources[0].Encrypted = false
 	p.must(up(t.Context(), p.scene))
 	p.mine = p.live()[0].ID
@@ -62,7 +62,7 @@ func newPrey(t *testing.T) *prey {
 
 // attack is a call that a policy must not permit. Of except are the policies that are made for it.
 type attack struct {
-	form   func(p *prey) url.Values
+	form   func(p *targets) url.Values
 	except []string
 }
 
@@ -109,125 +109,127 @@ func create(snapshot string, pairs ...string) url.Values {
 
 const rejected = "Name=rejected: " + source
 
-var judges = []string{"operator", "judge"}
+var rejecters = []string{"operator", "reject"}
 
 var attacks = map[string]attack{
-	"attach the victim's volume": {form: func(p *prey) url.Values {
+	"attach the victim's volume": {form: func(p *targets) url.Values {
 		return form("AttachVolume", "VolumeId="+p.theirs, "InstanceId="+p.web.ID, "Device=/dev/sdg")
 	}},
-	"attach to the victim": {form: func(p *prey) url.Values {
+	"attach to the victim": {form: func(p *targets) url.Values {
 		return form("AttachVolume", "VolumeId="+p.mine, "InstanceId="+p.victim, "Device=/dev/sdg")
 	}},
-	"detach the victim's volume":                  {form: func(p *prey) url.Values { return form("DetachVolume", "VolumeId="+p.theirs) }},
-	"detach the victim's volume, named":           {form: func(p *prey) url.Values { return form("DetachVolume", "VolumeId="+p.theirs, "InstanceId="+p.victim) }},
-	"delete the victim's volume":                  {form: func(p *prey) url.Values { return form("DeleteVolume", "VolumeId="+p.theirs) }, except: []string{"operator", "prune", "snapshot with keep"}},
-	"delete a volume without tags":                {form: func(p *prey) url.Values { return form("DeleteVolume", "VolumeId="+p.untagged) }},
-	"delete a foreign source's volume":            {form: func(p *prey) url.Values { return form("DeleteVolume", "VolumeId="+p.foreignVolume) }},
-	"mark the victim's volume":                    {form: func(p *prey) url.Values { return tagging("CreateTags", p.theirs, ec2ops.TagFormatted+"=x") }},
-	"take over the victim's volume":               {form: func(p *prey) url.Values { return tagging("CreateTags", p.theirs, ofInstance(p.web.ID)) }},
-	"take over a volume without tags":             {form: func(p *prey) url.Values { return tagging("CreateTags", p.untagged, ofInstance(p.web.ID)) }},
-	"call its volume another source's":            {form: func(p *prey) url.Values { return tagging("CreateTags", p.mine, ofSource(otherSource)) }},
-	"claim a foreign source's volume of a launch": {form: func(p *prey) url.Values { return tagging("CreateTags", p.unclaimedForeign, ofInstance(p.web.ID)) }},
-	"claim a volume for the victim":               {form: func(p *prey) url.Values { return tagging("CreateTags", p.unclaimed, ofInstance(p.victim)) }},
-	"add tags to a volume of a launch":            {form: func(p *prey) url.Values { return tagging("CreateTags", p.unclaimed, ofInstance(p.web.ID), "Team=web") }},
-	"untag the victim's volume":                   {form: func(p *prey) url.Values { return tagging("DeleteTags", p.theirs, ofInstance(p.victim)) }},
+	"detach the victim's volume":                  {form: func(p *targets) url.Values { return form("DetachVolume", "VolumeId="+p.theirs) }},
+	"detach the victim's volume, named":           {form: func(p *targets) url.Values { return form("DetachVolume", "VolumeId="+p.theirs, "InstanceId="+p.victim) }},
+	"delete the victim's volume":                  {form: func(p *targets) url.Values { return form("DeleteVolume", "VolumeId="+p.theirs) }, except: []string{"operator", "prune", "snapshot with keep"}},
+	"delete a volume without tags":                {form: func(p *targets) url.Values { return form("DeleteVolume", "VolumeId="+p.untagged) }},
+	"delete a foreign source's volume":            {form: func(p *targets) url.Values { return form("DeleteVolume", "VolumeId="+p.foreignVolume) }},
+	"mark the victim's volume":                    {form: func(p *targets) url.Values { return tagging("CreateTags", p.theirs, ec2ops.TagFormatted+"=x") }},
+	"take over the victim's volume":               {form: func(p *targets) url.Values { return tagging("CreateTags", p.theirs, ofInstance(p.web.ID)) }},
+	"take over a volume without tags":             {form: func(p *targets) url.Values { return tagging("CreateTags", p.untagged, ofInstance(p.web.ID)) }},
+	"call its volume another source's":            {form: func(p *targets) url.Values { return tagging("CreateTags", p.mine, ofSource(otherSource)) }},
+	"claim a foreign source's volume of a launch": {form: func(p *targets) url.Values { return tagging("CreateTags", p.unclaimedForeign, ofInstance(p.web.ID)) }},
+	"claim a volume for the victim":               {form: func(p *targets) url.Values { return tagging("CreateTags", p.unclaimed, ofInstance(p.victim)) }},
+	"add tags to a volume of a launch": {form: func(p *targets) url.Values {
+		return tagging("CreateTags", p.unclaimed, ofInstance(p.web.ID), "Team=web")
+	}},
+	"untag the victim's volume": {form: func(p *targets) url.Values { return tagging("DeleteTags", p.theirs, ofInstance(p.victim)) }},
 
-	"create a volume of a foreign source":    {form: func(p *prey) url.Values { return create("", ofSource(otherSource), ofInstance(p.web.ID)) }},
-	"create a volume of the victim":          {form: func(p *prey) url.Values { return create("", ofSource(source), ofInstance(p.victim)) }},
-	"create a volume from a foreign release": {form: func(p *prey) url.Values { return create(p.foreignRelease, ofSource(source), ofInstance(p.web.ID)) }},
-	"create a volume from a candidate":       {form: func(p *prey) url.Values { return create(p.candidate, ofSource(source), ofInstance(p.web.ID)) }},
-	"create a volume without tags":           {form: func(p *prey) url.Values { return create("") }},
-	"change its user-data":                   {form: func(p *prey) url.Values { return modifying(p.web.ID, "UserData.Value=IyEvYmluL3No") }},
-	"change its user-data, named":            {form: func(p *prey) url.Values { return modifying(p.web.ID, "Attribute=userData", "Value=IyEvYmluL3No") }},
-	"change its type":                        {form: func(p *prey) url.Values { return modifying(p.web.ID, "InstanceType.Value=p5.48xlarge") }},
-	"change its security groups":             {form: func(p *prey) url.Values { return modifying(p.web.ID, "GroupId.1=sg-0123456789abcdef0") }},
-	"change the victim's user-data":          {form: func(p *prey) url.Values { return modifying(p.victim, "UserData.Value=IyEvYmluL3No") }},
-	"change the victim's security groups":    {form: func(p *prey) url.Values { return modifying(p.victim, "GroupId.1=sg-0123456789abcdef0") }},
-	"keep the victim's volume when it terminates": {form: func(p *prey) url.Values {
+	"create a volume of a foreign source":    {form: func(p *targets) url.Values { return create("", ofSource(otherSource), ofInstance(p.web.ID)) }},
+	"create a volume of the victim":          {form: func(p *targets) url.Values { return create("", ofSource(source), ofInstance(p.victim)) }},
+	"create a volume from a foreign release": {form: func(p *targets) url.Values { return create(p.foreignRelease, ofSource(source), ofInstance(p.web.ID)) }},
+	"create a volume from a candidate":       {form: func(p *targets) url.Values { return create(p.candidate, ofSource(source), ofInstance(p.web.ID)) }},
+	"create a volume without tags":           {form: func(p *targets) url.Values { return create("") }},
+	"change its user-data":                   {form: func(p *targets) url.Values { return modifying(p.web.ID, "UserData.Value=IyEvYmluL3No") }},
+	"change its user-data, named":            {form: func(p *targets) url.Values { return modifying(p.web.ID, "Attribute=userData", "Value=IyEvYmluL3No") }},
+	"change its type":                        {form: func(p *targets) url.Values { return modifying(p.web.ID, "InstanceType.Value=p5.48xlarge") }},
+	"change its security groups":             {form: func(p *targets) url.Values { return modifying(p.web.ID, "GroupId.1=sg-0123456789abcdef0") }},
+	"change the victim's user-data":          {form: func(p *targets) url.Values { return modifying(p.victim, "UserData.Value=IyEvYmluL3No") }},
+	"change the victim's security groups":    {form: func(p *targets) url.Values { return modifying(p.victim, "GroupId.1=sg-0123456789abcdef0") }},
+	"keep the victim's volume when it terminates": {form: func(p *targets) url.Values {
 		return modifying(p.victim, "BlockDeviceMapping.1.DeviceName=/dev/sdf", "BlockDeviceMapping.1.Ebs.DeleteOnTermination=false")
 	}},
-	"keep the victim's volume, named, when it terminates": {form: func(p *prey) url.Values {
+	"keep the victim's volume, named, when it terminates": {form: func(p *targets) url.Values {
 		return modifying(p.web.ID, "BlockDeviceMapping.1.DeviceName=/dev/sdf", "BlockDeviceMapping.1.Ebs.VolumeId="+p.theirs)
 	}},
 
-	"change the victim's roles": {form: func(p *prey) url.Values { return tagging("CreateTags", p.victim, "Roles=") }},
-	"call the victim itself":    {form: func(p *prey) url.Values { return tagging("CreateTags", p.victim, ofInstance(p.web.ID)) }},
-	"change its other tags":     {form: func(p *prey) url.Values { return tagging("CreateTags", p.web.ID, "Team=db") }},
-	"remove the victim's roles": {form: func(p *prey) url.Values { return tagging("DeleteTags", p.victim, "Roles=app") }},
-	"remove its other tags":     {form: func(p *prey) url.Values { return tagging("DeleteTags", p.web.ID, "Name=web-1") }},
-	"remove all its tags":       {form: func(p *prey) url.Values { return tagging("DeleteTags", p.web.ID) }},
-	"remove all the victim's":   {form: func(p *prey) url.Values { return tagging("DeleteTags", p.victim) }},
-	"terminate the victim":      {form: func(p *prey) url.Values { return form("TerminateInstances", "InstanceId.1="+p.victim) }},
-	"terminate itself":          {form: func(p *prey) url.Values { return form("TerminateInstances", "InstanceId.1="+p.web.ID) }},
-	"launch an instance": {form: func(*prey) url.Values {
+	"change the victim's roles": {form: func(p *targets) url.Values { return tagging("CreateTags", p.victim, "Roles=") }},
+	"call the victim itself":    {form: func(p *targets) url.Values { return tagging("CreateTags", p.victim, ofInstance(p.web.ID)) }},
+	"change its other tags":     {form: func(p *targets) url.Values { return tagging("CreateTags", p.web.ID, "Team=db") }},
+	"remove the victim's roles": {form: func(p *targets) url.Values { return tagging("DeleteTags", p.victim, "Roles=app") }},
+	"remove its other tags":     {form: func(p *targets) url.Values { return tagging("DeleteTags", p.web.ID, "Name=web-1") }},
+	"remove all its tags":       {form: func(p *targets) url.Values { return tagging("DeleteTags", p.web.ID) }},
+	"remove all the victim's":   {form: func(p *targets) url.Values { return tagging("DeleteTags", p.victim) }},
+	"terminate the victim":      {form: func(p *targets) url.Values { return form("TerminateInstances", "InstanceId.1="+p.victim) }},
+	"terminate itself":          {form: func(p *targets) url.Values { return form("TerminateInstances", "InstanceId.1="+p.web.ID) }},
+	"launch an instance": {form: func(*targets) url.Values {
 		return form("RunInstances", "ImageId=ami-0123456789abcdef0", "MinCount=1", "MaxCount=1")
 	}},
-	"read the victim's user-data": {form: func(p *prey) url.Values {
+	"read the victim's user-data": {form: func(p *targets) url.Values {
 		return form("DescribeInstanceAttribute", "InstanceId="+p.victim, "Attribute=userData")
 	}},
-	"complete the hook of another group": {form: func(*prey) url.Values {
+	"complete the hook of another group": {form: func(*targets) url.Values {
 		return form("CompleteLifecycleAction", "Version=2011-01-01", "AutoScalingGroupName=other", "LifecycleHookName=launch", "LifecycleActionResult=ABANDON")
 	}},
 
-	"snapshot of the victim's volume": {form: func(p *prey) url.Values { return snapshotting(p.theirs, "Name="+source, ofSource(source)) }},
-	"a release of a foreign source":   {form: func(p *prey) url.Values { return snapshotting(p.mine, "Name="+otherSource, ofSource(source)) }},
-	"a snapshot of a foreign source":  {form: func(p *prey) url.Values { return snapshotting(p.mine, "Name="+source, ofSource(otherSource)) }},
-	"a candidate of a foreign source": {form: func(p *prey) url.Values {
+	"snapshot of the victim's volume": {form: func(p *targets) url.Values { return snapshotting(p.theirs, "Name="+source, ofSource(source)) }},
+	"a release of a foreign source":   {form: func(p *targets) url.Values { return snapshotting(p.mine, "Name="+otherSource, ofSource(source)) }},
+	"a snapshot of a foreign source":  {form: func(p *targets) url.Values { return snapshotting(p.mine, "Name="+source, ofSource(otherSource)) }},
+	"a candidate of a foreign source": {form: func(p *targets) url.Values {
 		return snapshotting(p.mine, ec2ops.TagCandidate+"="+otherSource, ofSource(source))
 	}},
-	"a snapshot without tags": {form: func(p *prey) url.Values { return form("CreateSnapshot", "VolumeId="+p.mine) }},
-	"reject a foreign release": {form: func(p *prey) url.Values {
+	"a snapshot without tags": {form: func(p *targets) url.Values { return form("CreateSnapshot", "VolumeId="+p.mine) }},
+	"reject a foreign release": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.foreignRelease, rejected, ofSource(source), ec2ops.TagRejected+"=x")
 	}},
-	"reject the victim's release": {form: func(p *prey) url.Values {
+	"reject the victim's release": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.theirRelease, rejected, ofSource(source), ec2ops.TagRejected+"=x")
-	}, except: judges},
-	"reject a release of a person": {form: func(p *prey) url.Values {
+	}, except: rejecters},
+	"reject a release of a person": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.byName, rejected, ofSource(source), ec2ops.TagRejected+"=x")
-	}, except: judges},
-	"make a foreign release ours": {form: func(p *prey) url.Values {
+	}, except: rejecters},
+	"make a foreign release ours": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.foreignRelease, "Name="+source, ofSource(source))
 	}},
-	"make its release a foreign one": {form: func(p *prey) url.Values {
+	"make its release a foreign one": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.release, "Name="+otherSource, ofSource(source))
 	}},
-	"make a candidate a foreign release": {form: func(p *prey) url.Values {
+	"make a candidate a foreign release": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.candidate, "Name="+otherSource, ofSource(source))
 	}},
-	"make a person's release a foreign one": {form: func(p *prey) url.Values {
+	"make a person's release a foreign one": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.byName, "Name="+otherSource, ofSource(source))
 	}},
-	"call a candidate a foreign source's": {form: func(p *prey) url.Values {
+	"call a candidate a foreign source's": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.candidate, "Name="+source, ofSource(otherSource))
 	}},
-	"call a person's release another's": {form: func(p *prey) url.Values {
+	"call a person's release another's": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.byName, "Name="+source, ofSource(otherSource))
 	}},
-	"offer its rejected one to another": {form: func(p *prey) url.Values {
+	"offer its rejected one to another": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.release, rejected, ofSource(source), ec2ops.TagCandidate+"="+otherSource)
 	}},
-	"offer a candidate to another": {form: func(p *prey) url.Values {
+	"offer a candidate to another": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.candidate, "Name="+source, ofSource(source), ec2ops.TagCandidate+"="+otherSource)
 	}},
-	"offer a person's release to another": {form: func(p *prey) url.Values {
+	"offer a person's release to another": {form: func(p *targets) url.Values {
 		return tagging("CreateTags", p.byName, "Name="+source, ofSource(source), ec2ops.TagCandidate+"="+otherSource)
 	}},
-	"promote a rejected foreign one":    {form: func(p *prey) url.Values { return tagging("DeleteTags", p.foreignOnMine, ec2ops.TagRejected) }},
-	"take a release's name away":        {form: func(p *prey) url.Values { return tagging("DeleteTags", p.theirRelease, "Name="+source) }},
-	"take all of a release's tags away": {form: func(p *prey) url.Values { return tagging("DeleteTags", p.theirRelease) }},
-	"delete a foreign release":          {form: func(p *prey) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.foreignRelease) }},
-	"delete a release":                  {form: func(p *prey) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.theirRelease) }, except: []string{"operator", "prune", "snapshot with keep"}},
-	"delete a candidate":                {form: func(p *prey) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.candidate) }},
-	"a version of another launch template": {form: func(p *prey) url.Values {
+	"promote a rejected foreign one":    {form: func(p *targets) url.Values { return tagging("DeleteTags", p.foreignOnMine, ec2ops.TagRejected) }},
+	"take a release's name away":        {form: func(p *targets) url.Values { return tagging("DeleteTags", p.theirRelease, "Name="+source) }},
+	"take all of a release's tags away": {form: func(p *targets) url.Values { return tagging("DeleteTags", p.theirRelease) }},
+	"delete a foreign release":          {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.foreignRelease) }},
+	"delete a release":                  {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.theirRelease) }, except: []string{"operator", "prune", "snapshot with keep"}},
+	"delete a candidate":                {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.candidate) }},
+	"a version of another launch template": {form: func(p *targets) url.Values {
 		return form("CreateLaunchTemplateVersion", "LaunchTemplateId="+p.template, "LaunchTemplateData.UserData=x")
 	}},
-	"another default of a launch template": {form: func(p *prey) url.Values {
+	"another default of a launch template": {form: func(p *targets) url.Values {
 		return form("ModifyLaunchTemplate", "LaunchTemplateId="+p.template, "SetDefaultVersion=1")
 	}},
-	"delete versions of a launch template": {form: func(p *prey) url.Values {
+	"delete versions of a launch template": {form: func(p *targets) url.Values {
 		return form("DeleteLaunchTemplateVersions", "LaunchTemplateId="+p.template, "LaunchTemplateVersion.1=1")
 	}},
-	"copy a foreign release to another name": {form: func(p *prey) url.Values {
+	"copy a foreign release to another name": {form: func(p *targets) url.Values {
 		return creating("CopySnapshot", "snapshot", []string{"SourceRegion=us-west-2", "SourceSnapshotId=" + p.foreignRelease}, "Name="+source)
 	}},
 }
@@ -249,8 +251,8 @@ var keyAttacks = map[string]iam.Request{
 // attack tries all attacks under the persona's policy, and then without each of its conditions.
 func (p *proof) attack(t *testing.T, name string, who persona) {
 	synctest.Test(t, func(t *testing.T) {
-		prey := newPrey(t)
-		set := who.settings(prey.scene)
+		on := newTargets(t)
+		set := who.settings(on.scene)
 		if !who.plain {
 			set.Templates = []string{"lt-0"}
 		}
@@ -258,9 +260,9 @@ func (p *proof) attack(t *testing.T, name string, who persona) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := prey.succeed(name, d)
-		p.attacks += prey.tried(name)
-		p.denied += prey.tried(name) - len(before)
+		before := on.succeed(name, d)
+		p.attacks += on.tried(name)
+		p.denied += on.tried(name) - len(before)
 		for _, a := range before {
 			t.Errorf("the policy does not prevent: %s", a)
 		}
@@ -268,7 +270,7 @@ func (p *proof) attack(t *testing.T, name string, who persona) {
 			for operator, keys := range s.Condition {
 				for key := range keys {
 					p.conditions++
-					if len(prey.succeed(name, without(d, i, operator, key))) == len(before) {
+					if len(on.succeed(name, without(d, i, operator, key))) == len(before) {
 						p.superfluous = append(p.superfluous, fmt.Sprintf("%s: %s %s %s", name, s.Sid, operator, key))
 					}
 				}
@@ -289,7 +291,7 @@ func without(d permissions.Document, i int, operator, key string) permissions.Do
 	return d
 }
 
-func (p *prey) tried(name string) int {
+func (p *targets) tried(name string) int {
 	n := len(keyAttacks)
 	for _, a := range attacks {
 		if !slices.Contains(a.except, name) {
@@ -300,7 +302,7 @@ func (p *prey) tried(name string) int {
 }
 
 // succeed returns the attacks that a policy permits.
-func (p *prey) succeed(name string, d permissions.Document) (succeeded []string) {
+func (p *targets) succeed(name string, d permissions.Document) (succeeded []string) {
 	policy := parsed(p.t, d)
 	p.cloud.Server.SetPolicies(&policy, nil)
 	for _, what := range slices.Sorted(maps.Keys(attacks)) {
@@ -318,7 +320,7 @@ func (p *prey) succeed(name string, d permissions.Document) (succeeded []string)
 
 // permits makes a call of the attacker with DryRun, which says whether it is permitted, and changes
 // nothing.
-func (p *prey) permits(what string, f url.Values) bool {
+func (p *targets) permits(what string, f url.Values) bool {
 	f.Set("DryRun", "true")
 	if f.Get("Version") == "" {
 		f.Set("Version", "2016-11-15")

@@ -73,7 +73,7 @@ var personas = map[string]persona{
 		"snapshot-suspect": {prepare: losesResponse, run: takeSuspect, done: isSuspect},
 	}, optional: optionalOfSuspect},
 	"snapshot with keep": {names: []string{"boot", "snapshot", "prune"}, together: true, commands: with(nil, "snapshot")},
-	"judge": {names: []string{"judge"}, commands: with(map[string]command{
+	"reject": {names: []string{"reject"}, commands: with(map[string]command{
 		"reject-candidate":  {prepare: hasCandidate, run: reject, done: isRejected},
 		"promote-candidate": {prepare: hasCandidate, run: promote, done: isPromoted},
 		"promote-backup":    {prepare: hasBackup, run: promote, done: isPromoted},

@@ -19,9 +19,9 @@ type persona struct {
 var personas = []persona{
 	{"boot", "an instance: up, init, plan, status, down, warm", grants(volumes, ownRoles, launchHook, arrivals, keys)},
 	{"deploy", "an instance that also takes snapshots, and publishes them: add it to boot", grants(snapshot, publish)},
-	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote, publish, prune, hosts", grants(judge, publish, prune, hosts)},
+	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote, publish, prune, hosts", grants(reject, publish, prune, hosts)},
 	{"snapshot", "snapshot only, on an instance: add it to boot", grants(snapshot)},
-	{"judge", "snapshots, reject, promote", grants(judge)},
+	{"reject", "snapshots, reject, promote", grants(reject)},
 	{"publish", "publish", grants(publish)},
 	{"prune", "prune, and snapshot --keep", grants(prune)},
 	{"hosts", "hosts", grants(hosts)},

@@ -26,9 +26,9 @@ func snapshot(s Settings) []Statement {
 	}
 }
 
-// judge is what snapshots, reject and promote need. A snapshot of a source has its name in the tag Name,
+// reject is what snapshots, reject and promote need. A snapshot of a source has its name in the tag Name,
 // which says also when it is rejected; a candidate has it in snapsource:source only.
-func judge(s Settings) []Statement {
+func reject(s Settings) []Statement {
 	resource := s.arn("ec2", "snapshot/*")
 	named, of := slices.Concat(s.Sources, s.rejected()), when("StringEquals", resourceTag+ec2ops.TagSource, s.Sources...)
 	tags := []Condition{
@@ -38,8 +38,8 @@ func judge(s Settings) []Statement {
 	}
 	return []Statement{
 		read("ec2:DescribeSnapshots"),
-		allow("JudgeSnapshotsByName", []string{"ec2:CreateTags"}, resource, append(tags, when("StringEquals", resourceTag+ec2ops.TagName, named...))...),
-		allow("JudgeCandidates", []string{"ec2:CreateTags"}, resource, append(tags, of)...),
+		allow("RejectOrPromoteByName", []string{"ec2:CreateTags"}, resource, append(tags, when("StringEquals", resourceTag+ec2ops.TagName, named...))...),
+		allow("RejectOrPromoteCandidates", []string{"ec2:CreateTags"}, resource, append(tags, of)...),
 		// The tags of a volume are also on a snapshot that was made of it by others.
 		allow("Promote", []string{"ec2:DeleteTags"}, resource, of, withTags(),
 			onlyTags(ec2ops.TagRejected, ec2ops.TagSnapshot, ec2ops.TagFormatted, ec2ops.TagStarted)),

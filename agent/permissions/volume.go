@@ -43,11 +43,11 @@ func volumes(s Settings) []Statement {
 			when("StringEquals", resourceTag+ec2ops.TagName, s.Sources...)),
 		allow("TagNewVolumes", []string{"ec2:CreateTags"}, volume, when("StringEquals", "ec2:CreateAction", "CreateVolume")),
 		allow("UseOwnVolumes", []string{"ec2:AttachVolume", "ec2:DeleteVolume", "ec2:DetachVolume", "ec2:ModifyInstanceAttribute"}, volume, s.onOwn()),
-		allow("UseThemHere", []string{"ec2:AttachVolume", "ec2:DetachVolume"}, instance, self),
+		allow("AttachToThisInstance", []string{"ec2:AttachVolume", "ec2:DetachVolume"}, instance, self),
 		// Whether a request has ec2:Attribute for an attribute with parts is not documented ("can't be
 		// used with complex objects", EC2 user guide, "ec2:Attribute condition key"). For all others that
 		// have it the condition is false.
-		allow("DeleteThemOnTermination", []string{"ec2:ModifyInstanceAttribute"}, instance, self,
+		allow("DeleteOnTermination", []string{"ec2:ModifyInstanceAttribute"}, instance, self,
 			when("StringEqualsIfExists", "ec2:Attribute", "BlockDeviceMapping")),
 		allow("MarkOwnVolumes", []string{"ec2:CreateTags"}, volume, s.onOwn(), onlyTags(ec2ops.TagFormatted, ec2ops.TagStarted)),
 	}
