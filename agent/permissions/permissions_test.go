@@ -103,12 +103,11 @@ func TestOf(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, change := range map[string]func(*Settings) []string{
-		`"someone" is none of boot`:  func(*Settings) []string { return []string{"boot", "someone"} },
-		"name at least one":          func(*Settings) []string { return nil },
-		"not the id of a launch":     func(s *Settings) []string { s.Templates = []string{"web"}; return []string{"publish"} },
-		"not the name of an Auto":    func(s *Settings) []string { s.Groups = []string{"web*"}; return []string{"boot"} },
-		`can't contain the tag key`:  func(s *Settings) []string { s.Roles = []string{"役割"}; return []string{"boot"} },
-		`the tag key "${aws:userid}`: func(s *Settings) []string { s.TagKeys = []string{"${aws:userid}"}; return []string{"boot"} },
+		`"someone" is none of boot`:    func(*Settings) []string { return []string{"boot", "someone"} },
+		"not the id of a launch":       func(s *Settings) []string { s.Templates = []string{"web"}; return []string{"publish"} },
+		"not the name of an Auto":      func(s *Settings) []string { s.Groups = []string{"web*"}; return []string{"boot"} },
+		`can't contain "役割"`:           func(s *Settings) []string { s.Roles = []string{"役割"}; return []string{"boot"} },
+		`can't contain "${aws:userid}`: func(s *Settings) []string { s.TagKeys = []string{"${aws:userid}"}; return []string{"boot"} },
 	} {
 		s := everything()
 		names := change(&s)

@@ -1,7 +1,6 @@
 package permissions
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -29,7 +28,9 @@ func Of(c config.Config) Settings {
 	}
 	for _, src := range c.Sources {
 		s.Sources = append(s.Sources, src.Name)
-		s.TagKeys = append(s.TagKeys, slices.Sorted(maps.Keys(src.Tags))...)
+		for key := range src.Tags {
+			s.TagKeys = append(s.TagKeys, key)
+		}
 		s.Encrypted = s.Encrypted || src.Encrypted
 		if src.KMSKey != "" && !slices.Contains(s.Keys, src.KMSKey) {
 			s.Keys = append(s.Keys, src.KMSKey)
@@ -49,16 +50,4 @@ func PartitionOf(region string) string {
 		return "aws-us-gov"
 	}
 	return "aws"
-}
-
-// arn returns the ARN of a service's resource in the settings' partition.
-func (s Settings) arn(service, resource string) string {
-	partition, account := s.Partition, "*"
-	if partition == "" {
-		partition = "aws"
-	}
-	if strings.HasPrefix(resource, "snapshot/") {
-		account = "" // a snapshot's ARN has none
-	}
-	return "arn:" + partition + ":" + service + ":*:" + account + ":" + resource
 }

@@ -24,13 +24,12 @@ func iamPolicyCommand(p *program) *cobra.Command {
 	}
 	s := p.addSettings(c, policySettings...)
 	f := c.Flags()
-	who := f.StringSlice("for", []string{"boot"}, "who needs the policy: one or more of "+strings.Join(permissions.Personas(), ", "))
+	who := f.String("for", "boot", "who needs the policy: one or more of "+strings.Join(permissions.Personas(), ", "))
 	hook := f.Bool("hook", false, "an instance completes a launch hook, although --lifecycle-hook is not set here")
 	groups := f.StringArray("group", nil, "Auto Scaling group of the launch hook; repeatable (default any group)")
 	templates := f.StringArray("launch-template", nil, "id of a launch template that publish changes, and that brings the volumes; repeatable (default any, and none brings a volume)")
 	region := f.String("region", "", "AWS region, for the partition of the ARNs (default AWS_REGION)")
 	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "launch-template", "ID", "region", "REGION")
-	f.Lookup("for").DefValue = "boot"
 	complete(c, "for", permissions.Personas)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := s.load()
@@ -41,7 +40,7 @@ func iamPolicyCommand(p *program) *cobra.Command {
 		set.Partition = permissions.PartitionOf(cmp.Or(*region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")))
 		set.Hook = set.Hook || *hook || len(*groups) > 0
 		set.Groups, set.Templates = *groups, *templates
-		policy, err := permissions.For(set, *who...)
+		policy, err := permissions.For(set, strings.Split(*who, ",")...)
 		if err != nil {
 			return err
 		}
@@ -53,16 +52,10 @@ func iamPolicyCommand(p *program) *cobra.Command {
 
 // aboutPolicy is the command's help, with a line for each persona.
 func aboutPolicy() string {
-	var text strings.Builder
-	text.WriteString(`Iam-policy prints the IAM policy, in JSON, with the least permissions that work
+	return `Iam-policy prints the IAM policy, in JSON, with the least permissions that work
 with the settings of flags, environment and file. It calls nothing. Give the policy
-to the role:
+to the role of:
 
-`)
-	for _, name := range permissions.Personas() {
-		text.WriteString("  " + name + strings.Repeat(" ", 10-len(name)) + permissions.About(name) + "\n")
-	}
-	text.WriteString(`
-docs/permissions.md says what each of them may do, and what IAM can't express.`)
-	return text.String()
+` + permissions.About() + `
+docs/permissions.md says what each of them may do, and what IAM can't express.`
 }
