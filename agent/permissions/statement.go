@@ -57,7 +57,7 @@ func templates() (all []template) {
 
 // fill returns the statement with the settings' values.
 func (t template) fill(s Settings) Statement {
-	t.Resource = s.expand(t.Resource)
+	t.Effect, t.Resource = "Allow", s.expand(t.Resource)
 	for _, keys := range t.Condition {
 		for key, values := range keys {
 			keys[key] = s.expand(values)
@@ -97,6 +97,10 @@ func (s Settings) values(name string) []string {
 		return orAny(s.Templates)
 	case "keys":
 		return s.keyARNs()
+	case "ec2": // the ARNs of its resources
+		return []string{"arn:" + s.Partition + ":ec2:*:*:"}
+	case "snapshots": // whose ARNs have no account
+		return []string{"arn:" + s.Partition + ":ec2:*::snapshot/*"}
 	case "domain": // of the services
 		if s.Partition == "aws-cn" {
 			return []string{"amazonaws.com.cn"}
