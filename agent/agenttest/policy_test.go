@@ -130,9 +130,10 @@ func (who persona) run(t *testing.T, name string, change func(*permissions.Docum
 		before := len(s.cloud.Calls())
 		o.err = c.run(t.Context(), s)
 		for _, call := range s.cloud.Calls()[before:] {
-			if call.Result == "UnauthorizedOperation" {
+			switch call.Result {
+			case "UnauthorizedOperation":
 				o.denied = append(o.denied, "ec2:"+call.Action)
-			} else if call.Result == "AccessDenied" {
+			case "AccessDenied":
 				o.denied = append(o.denied, "autoscaling:"+call.Action)
 			}
 		}
