@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,12 @@ func TestDown(t *testing.T) {
 			if _, err := w.agent.Down(t.Context(), cfg, remove); err != nil {
 				t.Fatal(err)
 			}
-			if len(w.host.mounts) != 0 || len(w.host.records) != 0 || len(w.cloud.instanceTags) != 0 {
+			left := maps.Clone(w.cloud.instanceTags)
+			if left[ec2ops.TagInstance] != theInstance.InstanceID {
+				t.Errorf("the instance's own id is %q", left[ec2ops.TagInstance])
+			}
+			delete(left, ec2ops.TagInstance) // stays: by it a policy lets the instance remove its tags
+			if len(w.host.mounts) != 0 || len(w.host.records) != 0 || len(left) != 0 {
 				t.Errorf("left: mounts %v, records %v, tags %v", w.host.mounts, w.host.records, w.cloud.instanceTags)
 			}
 			if m := mutating(w.cloud.calls); m[0] != "DeleteTags "+theInstance.InstanceID {

@@ -15,7 +15,7 @@ import (
 const (
 	TagName      = "Name"                 // on eligible snapshots: the source
 	TagSource    = "snapsource:source"    // on volumes: the source
-	TagInstance  = "snapsource:instance"  // on volumes: the instance
+	TagInstance  = "snapsource:instance"  // on volumes: the instance; on an instance with roles: its own id
 	TagSnapshot  = "snapsource:snapshot"  // on volumes: the snapshot, or "none"
 	TagVolume    = "snapsource:volume"    // on snapshots: the volume
 	TagRun       = "snapsource:run"       // on snapshots: a random id of the run

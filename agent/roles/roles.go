@@ -51,7 +51,7 @@ func (r Roles) Now(ctx context.Context, dev *mountfs.Device) (map[string]string,
 }
 
 func (r Roles) fromMetadata(ctx context.Context) (map[string]string, bool) {
-	return r.Tags.OwnTags(ctx, []string{r.Wanted.RolesTag, r.Wanted.StagesTag, r.Wanted.ProjectTag})
+	return r.Tags.OwnTags(ctx, []string{r.Wanted.RolesTag, r.Wanted.StagesTag, r.Wanted.ProjectTag, ec2ops.TagInstance})
 }
 
 // Put adds the roles, in place of those of an earlier run, and reports whether it tagged the
@@ -64,6 +64,7 @@ func (r Roles) Put(ctx context.Context, dev *mountfs.Device, earlier config.Role
 		return false, err
 	}
 	put := r.Wanted.Put(have, earlier)
+	r.own(put, have)
 	for key, value := range put {
 		force = force || have[key] != value
 	}
@@ -71,6 +72,15 @@ func (r Roles) Put(ctx context.Context, dev *mountfs.Device, earlier config.Role
 		return false, nil
 	}
 	return true, r.Tags.Tag(ctx, r.Run.Self.InstanceID, put)
+}
+
+// own adds the instance's id to the tags to set, unless the instance has it. A policy can permit an
+// instance to remove its own tags, and no other's, only by such a tag: ec2:DeleteTags has no condition
+// key that names an instance. (Service Authorization Reference, Amazon EC2)
+func (r Roles) own(set, have map[string]string) {
+	if id := r.Run.Self.InstanceID; have[ec2ops.TagInstance] != id {
+		set[ec2ops.TagInstance] = id
+	}
 }
 
 // Shown returns the instance's tags if they include our roles, else nil. On the first launch
@@ -108,6 +118,9 @@ func (r Roles) Remove(ctx context.Context, have map[string]string, recent bool) 
 	if !r.Wanted.Announced(have) && len(r.Wanted.Roles) > 0 {
 		// They may be set but not shown yet. Untag removes only this value.
 		remove[r.Wanted.RolesTag] = strings.Join(r.Wanted.Roles, ",")
+	}
+	if len(remove) > 0 {
+		r.own(set, have)
 	}
 	if len(set) > 0 {
 		if err := r.Tags.Tag(ctx, id, set); err != nil {

@@ -173,7 +173,7 @@ func runCommand() *cobra.Command {
 	var o runOptions
 	var latency string
 	var faults []string
-	var lazy string
+	var lazy, policy string
 	cmd := &cobra.Command{
 		Use:     "run --state DIR --instance NAME [flags] -- CMD [ARG]...",
 		Short:   "Run a command on an instance, launching it if it is new",
@@ -185,8 +185,11 @@ func runCommand() *cobra.Command {
 			}
 			o.argv = args
 			o.adjusted = cmd.Flags().Changed("fault") || cmd.Flags().Changed("deny") || cmd.Flags().Changed("latency") ||
-				cmd.Flags().Changed("lazy")
+				cmd.Flags().Changed("lazy") || policy != ""
 			var err error
+			if o.policy, err = readPolicy(policy); err != nil {
+				return usage("--policy: %w", err)
+			}
 			if o.latency, err = ec2test.ParseLatency(latency); err != nil {
 				return usage("--latency: %w", err)
 			}
@@ -222,6 +225,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().StringVar(&lazy, "lazy", "", "volumes as slow as EBS: ebs, none (no cold blocks), or key=value,…")
 	cmd.Flags().Lookup("lazy").NoOptDefVal = "ebs"
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make API calls fail (repeatable)")
+	cmd.Flags().StringVar(&policy, "policy", "", "FILE with the IAM policy of the instance's role; without one it may do everything")
 	cmd.Flags().StringArrayVar(&o.deny, "deny", nil, "deny an action to the instance's role (repeatable)")
 	return cmd
 }

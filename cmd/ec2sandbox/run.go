@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"snapsource/ec2ops/ec2test"
+	"snapsource/ec2ops/ec2test/iam"
 )
 
 // runOptions are the flags of the run command.
@@ -24,6 +25,7 @@ type runOptions struct {
 	latencySeed uint64
 	faults      []ec2test.Fault
 	deny        []string
+	policy      *iam.Policy // of the instance's role; nil permits everything
 	lazy        *lazyMode
 	adjusted    bool // some of the above were given
 	argv        []string
@@ -51,7 +53,7 @@ func run(ctx context.Context, o runOptions) (int, error) {
 	}
 	if lock == nil {
 		if o.adjusted {
-			return 0, usage("%s is running already: --latency, --fault, --deny and --lazy are for the run that starts it", o.name)
+			return 0, usage("%s is running already: --latency, --fault, --deny, --policy and --lazy are for the run that starts it", o.name)
 		}
 		if err := compareTemplate(ctx, st, o); err != nil {
 			return 0, err
@@ -170,8 +172,24 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(string) error) *ec2test.Server {
 	return ec2test.NewServer(ec2test.Options{
 		Store: store, Disks: d, Network: network, Role: "ec2sandbox",
-		Latency: o.latency, LatencySeed: o.latencySeed, Faults: o.faults, Deny: o.deny, Kill: kill,
+		Latency: o.latency, LatencySeed: o.latencySeed, Faults: o.faults, Deny: o.deny, Policy: o.policy, Kill: kill,
 	})
+}
+
+// readPolicy reads an IAM policy from a file; nil for no file.
+func readPolicy(file string) (*iam.Policy, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := iam.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &policy, nil
 }
 
 // takeOrJoin takes an instance's lock, or returns how to join the run that holds it. A run

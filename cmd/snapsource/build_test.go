@@ -116,31 +116,33 @@ func TestLayers(t *testing.T) {
 		return paths
 	}
 	allowed := map[string][]string{
-		"snapsource/ec2ops":           leaf,
-		"snapsource/mountfs":          leaf,
-		"snapsource/mountfs/looptest": leaf,
-		"snapsource/systemd":          leaf,
-		"snapsource/systemd/vmtest":   leaf, // tests
-		"snapsource/ec2ops/ec2test":   leaf,
-		"snapsource/agent/admission":  {ec2ops},
-		"snapsource/agent/failure":    {ec2ops, mountfs},
-		"snapsource/agent/hotset":     {mountfs},
-		"snapsource/agent/config":     {"snapsource/agent/failure", ec2ops, mountfs},
-		"snapsource/agent/record":     {"snapsource/agent/config", "snapsource/agent/failure", mountfs},
-		"snapsource/agent/report":     {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/record", ec2ops},
-		"snapsource/agent/inventory":  {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
-		"snapsource/agent/releases":   {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
-		"snapsource/agent/publish":    {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", ec2ops},
-		"snapsource/agent/launchhook": {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
-		"snapsource/agent/roles":      {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},
-		"snapsource/agent/deploy":     append(rooms("config", "failure", "hotset", "publish", "record", "releases", "report"), ec2ops, mountfs),
-		"snapsource/agent/warm":       append(rooms("config", "failure", "hotset", "record", "report"), mountfs),
-		"snapsource/agent":            append(rooms("admission", "config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles", "warm"), ec2ops, mountfs),
-		"snapsource/agent/agenttest":  append(rooms("config", "deploy", "hotset", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
-		"snapsource/cmd/snapsource":   append(rooms("config", "deploy", "failure", "inventory", "publish", "record", "releases", "report", "warm"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
-		"snapsource/cmd/ec2sandbox":   {"snapsource/ec2ops/ec2test"},
-		"snapsource/packaging":        leaf, // a test of the configuration that packages bring
-		"snapsource/packaging/man":    leaf,
+		"snapsource/ec2ops":             leaf,
+		"snapsource/mountfs":            leaf,
+		"snapsource/mountfs/looptest":   leaf,
+		"snapsource/systemd":            leaf,
+		"snapsource/systemd/vmtest":     leaf, // tests
+		"snapsource/ec2ops/ec2test":     {"snapsource/ec2ops/ec2test/iam"},
+		"snapsource/ec2ops/ec2test/iam": leaf,
+		"snapsource/agent/admission":    {ec2ops},
+		"snapsource/agent/failure":      {ec2ops, mountfs},
+		"snapsource/agent/hotset":       {mountfs},
+		"snapsource/agent/config":       {"snapsource/agent/failure", ec2ops, mountfs},
+		"snapsource/agent/record":       {"snapsource/agent/config", "snapsource/agent/failure", mountfs},
+		"snapsource/agent/report":       {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/record", ec2ops},
+		"snapsource/agent/permissions":  {"snapsource/agent/config"},
+		"snapsource/agent/inventory":    {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
+		"snapsource/agent/releases":     {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
+		"snapsource/agent/publish":      {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", ec2ops},
+		"snapsource/agent/launchhook":   {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
+		"snapsource/agent/roles":        {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},
+		"snapsource/agent/deploy":       append(rooms("config", "failure", "hotset", "publish", "record", "releases", "report"), ec2ops, mountfs),
+		"snapsource/agent/warm":         append(rooms("config", "failure", "hotset", "record", "report"), mountfs),
+		"snapsource/agent":              append(rooms("admission", "config", "deploy", "failure", "launchhook", "record", "releases", "report", "roles", "warm"), ec2ops, mountfs),
+		"snapsource/agent/agenttest":    append(rooms("config", "deploy", "hotset", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
+		"snapsource/cmd/snapsource":     append(rooms("config", "deploy", "failure", "inventory", "permissions", "publish", "record", "releases", "report", "warm"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
+		"snapsource/cmd/ec2sandbox":     {"snapsource/ec2ops/ec2test", "snapsource/ec2ops/ec2test/iam"},
+		"snapsource/packaging":          leaf, // a test of the configuration that packages bring
+		"snapsource/packaging/man":      leaf,
 	}
 	for _, goos := range []string{"linux", "darwin"} {
 		list := goTool(t, []string{"GOOS=" + goos}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "snapsource/...")

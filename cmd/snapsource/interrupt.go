@@ -13,7 +13,7 @@ import (
 // after an interruption.
 func readsOnly(command string) bool {
 	switch command {
-	case "status", "plan", "hosts", "snapshots", "version", "help", "snapsource", "bash", "zsh", "fish", "powershell":
+	case "status", "plan", "hosts", "snapshots", "iam-policy", "version", "help", "snapsource", "bash", "zsh", "fish", "powershell":
 		return true
 	}
 	return false

@@ -140,7 +140,7 @@ func (s *Server) describeGroups(c *call) (any, error) {
 	err := s.store.View(c.ctx, func(w *World) error {
 		for _, g := range w.groups(names) {
 			item := groupItem{
-				Name: g.Name, ARN: "arn:aws:autoscaling:" + s.opts.Region + ":" + s.opts.Account + ":autoScalingGroup::autoScalingGroupName/" + g.Name,
+				Name: g.Name, ARN: s.groupARN(g.Name),
 				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Template: w.groupTemplate(g), Health: "EC2", Created: stamp(g.Created),
 				Instances: members[memberItem]{g.items(w, c.now, func(m *Member) bool { return !m.Warm })},
 			}

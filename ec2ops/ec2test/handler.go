@@ -34,7 +34,7 @@ type call struct {
 }
 
 // EC2 returns the endpoint for one instance's calls. The instance id "" is an operator
-// outside the instances, who is denied nothing.
+// outside the instances, who is denied nothing unless [Server.SetPolicies] sets a policy.
 func (s *Server) EC2(instanceID string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -107,6 +107,9 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 		if err := s.denied(c.caller, action); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.authorize(c, action); err != nil {
+		return nil, err
 	}
 	if err := s.throttled(action, c); err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"snapsource/ec2ops/ec2test/iam"
 )
 
 // Defaults of [Options].
@@ -65,7 +67,9 @@ type Options struct {
 	Throttle Throttle
 
 	// Deny lists the actions that the instances' role does not permit.
-	Deny   []string
+	Deny []string
+	// Policy is the policy of the instances' role; nil permits everything that Deny does not list.
+	Policy *iam.Policy
 	Faults []Fault
 	// Kill kills the process behind a client address ("127.0.0.1:4711"); the kill faults
 	// need it. It returns ErrGone if the client has closed the connection: a client that
@@ -82,11 +86,12 @@ type Server struct {
 	store  Store
 	random *random
 
-	mu      sync.Mutex
-	counts  map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
-	faults  []*armed
-	tokens  map[string]imdsToken // of the metadata service
-	buckets map[string]*bucket   // of calls that are left
+	mu       sync.Mutex
+	policies policies
+	counts   map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
+	faults   []*armed
+	tokens   map[string]imdsToken // of the metadata service
+	buckets  map[string]*bucket   // of calls that are left
 }
 
 // NewServer returns a Server. It starts nothing and needs no closing.
@@ -109,6 +114,7 @@ func NewServer(opts Options) *Server {
 		tokens:  map[string]imdsToken{},
 		buckets: map[string]*bucket{},
 	}
+	s.SetPolicies(opts.Policy, nil)
 	s.SetFaults(opts.Faults...)
 	return s
 }

@@ -144,6 +144,7 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 	v.Visible = now.Add(s.unseen(c))
 	v.Failing = c.hit.has(Broken)
 	v.Doomed = c.hit.has(TakenBack) || s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
+	v.Doomed = v.Doomed || v.KMSKeyID != "" && !s.mayUseKey(c.caller, v.KMSKeyID)
 	return nil, nil
 }
 

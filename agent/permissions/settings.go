@@ -1,0 +1,53 @@
+package permissions
+
+import (
+	"slices"
+	"strings"
+
+	"snapsource/agent/config"
+)
+
+// Settings are what a policy depends on.
+type Settings struct {
+	Partition string   // of the ARNs: "aws", "aws-cn", "aws-us-gov"; "" is aws
+	Sources   []string // names
+	TagKeys   []string // of the tags that a volume gets besides snapsource's own
+	Roles     []string // keys of the tags for roles, stages and project; none: the instance is not tagged
+	Hook      bool     // the instance completes a launch hook
+	Groups    []string // the Auto Scaling groups of the hook; none: any
+	Encrypted bool     // volumes with a KMS key
+	Keys      []string // the KMS keys: ARNs, ids or aliases; none: any
+	Templates []string // ids of the launch templates that name the snapshots; none: any, and no volume comes with a launch
+}
+
+// Of returns the settings of a configuration.
+func Of(c config.Config) Settings {
+	s := Settings{Hook: c.LifecycleHook != ""}
+	if !c.Roles.None() {
+		s.Roles = []string{c.Roles.RolesTag, c.Roles.StagesTag, c.Roles.ProjectTag}
+	}
+	for _, src := range c.Sources {
+		s.Sources = append(s.Sources, src.Name)
+		for key := range src.Tags {
+			s.TagKeys = append(s.TagKeys, key)
+		}
+		s.Encrypted = s.Encrypted || src.Encrypted
+		if src.KMSKey != "" && !slices.Contains(s.Keys, src.KMSKey) {
+			s.Keys = append(s.Keys, src.KMSKey)
+		}
+	}
+	slices.Sort(s.TagKeys)
+	s.TagKeys = slices.Compact(s.TagKeys)
+	return s
+}
+
+// PartitionOf returns the partition of a region. (AWS General Reference, "Amazon Resource Names (ARNs)")
+func PartitionOf(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}

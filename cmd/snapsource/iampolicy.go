@@ -1,0 +1,61 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"snapsource/agent/permissions"
+)
+
+// policySettings are the settings that a policy depends on.
+var policySettings = []string{"source", "encrypted", "kms-key", "tag", "role", "stage", "project", "roles-tag", "stages-tag", "project-tag", "lifecycle-hook"}
+
+func iamPolicyCommand(p *program) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "iam-policy",
+		Short: "print the IAM policy that a role needs, for the settings in use",
+		Long:  aboutPolicy(),
+		Example: "  snapsource iam-policy --role app --lifecycle-hook snapsource --group web >policy.json\n" +
+			"  snapsource iam-policy --for operator --launch-template lt-0123456789abcdef0",
+		Args: noArguments,
+	}
+	s := p.addSettings(c, policySettings...)
+	f := c.Flags()
+	who := f.String("for", "boot", "who needs the policy: one or more of "+strings.Join(permissions.Personas(), ", "))
+	hook := f.Bool("hook", false, "an instance completes a launch hook, although --lifecycle-hook is not set here")
+	groups := f.StringArray("group", nil, "Auto Scaling group of the launch hook; repeatable (default any group)")
+	templates := f.StringArray("launch-template", nil, "id of a launch template that publish changes, and that brings the volumes; repeatable (default any, and none brings a volume)")
+	region := f.String("region", "", "AWS region, for the partition of the ARNs (default AWS_REGION)")
+	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "launch-template", "ID", "region", "REGION")
+	complete(c, "for", permissions.Personas)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := s.load()
+		if err != nil {
+			return err
+		}
+		set := permissions.Of(cfg)
+		set.Partition = permissions.PartitionOf(cmp.Or(*region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")))
+		set.Hook = set.Hook || *hook || len(*groups) > 0
+		set.Groups, set.Templates = *groups, *templates
+		policy, err := permissions.For(set, strings.Split(*who, ",")...)
+		if err != nil {
+			return err
+		}
+		_, err = c.OutOrStdout().Write(policy.JSON())
+		return err
+	}
+	return c
+}
+
+// aboutPolicy is the command's help, with a line for each persona.
+func aboutPolicy() string {
+	return `Iam-policy prints the IAM policy, in JSON, with the least permissions that work
+with the settings of flags, environment and file. It calls nothing. Give the policy
+to the role of:
+
+` + permissions.About() + `
+docs/permissions.md says what each of them may do, and what IAM can't express.`
+}

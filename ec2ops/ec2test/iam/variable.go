@@ -1,0 +1,42 @@
+package iam
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// variable matches a policy variable: the name of a condition key in ${}.
+var variable = regexp.MustCompile(`\$\{([^{}]*)\}`)
+
+// parseTemplate returns the names of the policy variables in a text.
+func parseTemplate(text string) (names []string, err error) {
+	for _, m := range variable.FindAllStringSubmatch(text, -1) {
+		name := m[1]
+		if !strings.Contains(name, ":") || strings.ContainsAny(name, ", '*?$") {
+			return nil, fmt.Errorf("the policy variable %q is not simulated", m[0])
+		}
+		names = append(names, name)
+	}
+	if strings.Contains(variable.ReplaceAllString(text, ""), "${") {
+		return nil, fmt.Errorf("%q has a policy variable that is not closed", text)
+	}
+	return names, nil
+}
+
+// fill replaces the policy variables of a text by the request's values. It reports false if the
+// request has no value, or several: then the text matches nothing. (IAM user guide, "IAM policy
+// elements: Variables and tags") A * in a value counts as a wildcard. Whether IAM takes it for one is
+// not documented for condition values; to take it for one is the worse case.
+func fill(text string, c Context) (filled string, ok bool) {
+	ok = true
+	filled = variable.ReplaceAllStringFunc(text, func(found string) string {
+		values := c.Get(variable.FindStringSubmatch(found)[1])
+		if len(values) != 1 {
+			ok = false
+			return ""
+		}
+		return values[0]
+	})
+	return filled, ok
+}
