@@ -30,4 +30,6 @@ type Event struct {
 	Took     time.Duration   // of a step that has ended
 	Identity ec2ops.Identity // from the end of Identify on
 	Err      error           // with Failed
+	Volume   string          // of a step that has ended: as far as it is known
+	Snapshot string          // the same, of the release
 }

@@ -102,6 +102,7 @@ func (s *Running) End(err *error) {
 	took := time.Since(s.start)
 	finished := FinishedStep{Step: s.name, Detail: s.Detail, Start: s.start.Sub(s.run.start), Took: took}
 	e := Event{Step: s.name, Phase: Done, Detail: s.Detail, At: time.Now(), Took: took, Identity: s.run.Self}
+	e.Volume, e.Snapshot = s.run.Report.Volume, s.run.Report.Snapshot
 	if *err != nil {
 		*err = &StepError{Source: s.run.Report.Source, Step: s.name, Err: *err}
 		e.Phase, e.Err = Failed, *err

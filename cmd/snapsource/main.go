@@ -17,12 +17,13 @@ import (
 	"snapsource/agent/record"
 	"snapsource/agent/warm"
 	"snapsource/mountfs"
+	"snapsource/systemd"
 )
 
 func main() {
 	mountfs.RunGuard() // does not return if this process is to guard a frozen file system
 	watch := newWatchdog()
-	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir), record.Dir(record.RunDir)}, watch: watch}
+	p := &program{host: host{agent.NewHost(record.RunDir), deploy.NewHost(record.RunDir), record.Dir(record.RunDir)}, watch: watch, journal: systemd.OpenJournal()}
 	os.Exit(p.run(signals(watch), os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -35,10 +36,11 @@ type host struct {
 
 // program is one run of a command line.
 type program struct {
-	host  host
-	stdin io.Reader // nil: the process's
-	out   sink
-	watch *watchdog // nil: none
+	host    host
+	stdin   io.Reader // nil: the process's
+	out     sink
+	watch   *watchdog        // nil: none
+	journal *systemd.Journal // nil: none
 
 	verbose bool
 	json    bool             // the command's output is JSON

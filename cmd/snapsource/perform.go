@@ -74,6 +74,7 @@ func (s *settings) perform(c *cobra.Command, timeline bool, do work) error {
 			s.Error = report.ProblemOf(err) // one line instead of what the signal interrupted
 		}
 	}
+	p.out.do(func() { p.journalRun(c.Name(), result) })
 	if err == nil && isBoot(c.Name()) {
 		systemd.Ready()
 		s.warmInBackground(cfg, result, events)
@@ -113,6 +114,9 @@ func (p *program) events(c *cobra.Command, log *zap.Logger, table *table) func(r
 	return func(e report.Event) {
 		p.watch.event(e)
 		logEvent(log, e)
+		if p.journal != nil {
+			p.out.do(func() { p.journalStep(c.Name(), e) })
+		}
 		if isBoot(c.Name()) {
 			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
 		}
