@@ -173,7 +173,7 @@ func rootCommand(p *program) *cobra.Command {
 	}
 	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p), warmCommand(p),
 		installCommand(), uninstallCommand())
-	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), publishCommand(p), pruneCommand(p), hostsCommand(p))
+	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), copyCommand(p), publishCommand(p), pruneCommand(p), hostsCommand(p))
 	root.AddCommand(versionCommand(p))
 	return root
 }
