@@ -41,7 +41,7 @@ func (s *Server) copySnapshot(c *call) (any, error) {
 		ID: s.random.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
 		Size: original.Size, Encrypted: original.Encrypted || encrypted, KMSKeyID: key, Tags: tags,
 		Started: c.now, Completed: c.now.Add(s.random.snapshot()), Visible: c.now.Add(s.unseen(c)),
-		Doomed: doomed || c.hit.has(Broken) || !s.usableKey(key) || presigned != "" && !s.validPresigned(presigned, from, region, c.now),
+		Doomed: doomed || c.hit.has(Broken) || !s.usableKey(key) || presigned != "" && !s.ValidPresigned(presigned, from, region, c.now),
 	}
 	if copied.Encrypted && key == "" { // the account's default key in the region of the copy
 		copied.KMSKeyID = "arn:aws:kms:" + s.opts.Region + ":" + s.opts.Account + ":key/aws-ebs"

@@ -20,10 +20,10 @@ const (
 // emptyPayload is the SHA-256 of no data.
 const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// validPresigned says whether EC2 in another region would accept the presigned URL of a copy: it is the
+// ValidPresigned says whether EC2 in another region would accept the presigned URL of a copy: it is the
 // same call, there, and signed for that region. (CopySnapshot, API reference, "PresignedUrl") Only the
 // signatures of instances' roles can be checked: an operator has any credentials.
-func (s *Server) validPresigned(presigned, snapshot, region string, now time.Time) bool {
+func (s *Server) ValidPresigned(presigned, snapshot, region string, now time.Time) bool {
 	u, err := url.Parse(presigned)
 	if err != nil {
 		return false

@@ -188,10 +188,14 @@ func (s *Server) ownedByOne(snap *Snapshot, owners []string) bool {
 
 func (s *Server) restorableByOne(snap *Snapshot, accounts []string) bool {
 	for _, account := range accounts {
-		switch {
-		// "self for snapshots for which you own or have explicit permissions" (API reference)
-		case account == "self" && (snap.Owner == s.opts.Account || slices.Contains(snap.SharedWith, s.opts.Account)),
-			account == "all" && snap.Public, snap.readableBy(account):
+		readable := snap.readableBy(account)
+		switch account {
+		case "all":
+			readable = snap.Public
+		case "self": // "for snapshots for which you own or have explicit permissions" (API reference)
+			readable = snap.Owner == s.opts.Account || slices.Contains(snap.SharedWith, s.opts.Account)
+		}
+		if readable {
 			return true
 		}
 	}
