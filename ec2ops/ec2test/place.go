@@ -60,22 +60,31 @@ func (s *Server) Store() Store { return s.store }
 
 // Where returns the Server whose account and region has a live instance of a name; nil if none has.
 func (s *Server) Where(ctx context.Context, name string) (*Server, error) {
-	var found []Place
+	var found *Place
 	if err := s.places.store.View(ctx, func(w *World) error {
 		now := time.Now()
 		if w.Live(name, now) != nil {
-			found = append(found, s.places.home)
+			found = &s.places.home
 		}
 		for place, other := range w.Elsewhere {
 			if other.Live(name, now) != nil {
-				found = append(found, place)
+				found = &place
 			}
 		}
 		return nil
-	}); err != nil || len(found) == 0 {
+	}); err != nil || found == nil {
 		return nil, err
 	}
-	return s.At(found[0]), nil
+	return s.At(*found), nil
+}
+
+// Parts returns the state of each account and region.
+func (w *World) Parts() []*World {
+	parts := []*World{w}
+	for _, other := range w.Elsewhere {
+		parts = append(parts, other)
+	}
+	return parts
 }
 
 // Place returns the account and region of the Server.
