@@ -22,7 +22,7 @@ func (o CopyOf) String() string { return o.Original + " in " + o.Region }
 // tag is the value of [ec2ops.TagOriginal].
 func (o CopyOf) tag() string { return o.Original + " " + o.Region }
 
-// copyOf returns what one of our own copies is a copy of; nil for any other snapshot.
+// copyOf is [Origin] for a snapshot of the catalogue, which may have the original too.
 func (c Catalogue) copyOf(s *ec2ops.Snapshot) *CopyOf {
 	id, region, ok := strings.Cut(s.Tags[ec2ops.TagOriginal], " ")
 	if !ok {
@@ -31,12 +31,19 @@ func (c Catalogue) copyOf(s *ec2ops.Snapshot) *CopyOf {
 	return &CopyOf{id, region, c.taken(*s)}
 }
 
-// CopyNote says that a snapshot is a copy, and of what, to follow its id; "" if it is none of our own.
-func CopyNote(tags map[string]string) string {
-	if id, region, ok := strings.Cut(tags[ec2ops.TagOriginal], " "); ok {
-		return ", a copy of " + id + " in " + region
+// Origin returns what one of our own copies is a copy of; nil for any other snapshot.
+func Origin(s *ec2ops.Snapshot) *CopyOf { return Catalogue{}.copyOf(s) }
+
+// Taken returns when the data of a snapshot was taken, as far as the snapshot itself tells: its start, or
+// that of its original.
+func Taken(s *ec2ops.Snapshot) time.Time { return Catalogue{}.taken(*s) }
+
+// Note says that a snapshot is a copy, to follow its id; "" for nil.
+func (o *CopyOf) Note() string {
+	if o == nil {
+		return ""
 	}
-	return ""
+	return ", a copy of " + o.String()
 }
 
 // original returns what a copy of a snapshot of this region is a copy of: the snapshot, or what that

@@ -49,7 +49,7 @@ type Release struct {
 	Revision    string    `json:"revision,omitempty"`
 	Instance    string    `json:"instance,omitempty"` // that took it
 	Description string    `json:"description,omitempty"`
-	Copy        *CopyOf   `json:"copy,omitempty"`
+	CopyOf      *CopyOf   `json:"copy_of,omitempty"`
 	Chosen      bool      `json:"chosen"`            // a launch takes this one
 	WhyNot      string    `json:"why_not,omitempty"` // for every other one
 }
@@ -73,7 +73,7 @@ func (c Catalogue) list() []Release {
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress,
 			Revision: s.Tags[ec2ops.TagRevision], Instance: s.Tags[ec2ops.TagInstance], Description: s.Description,
-			Copy: c.copyOf(&s)}
+			CopyOf: c.copyOf(&s)}
 		switch why := Ineligible(c.source, s); {
 		case why != "":
 			r.WhyNot = why

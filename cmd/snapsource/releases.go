@@ -69,8 +69,8 @@ func snapshotRow(r releases.Release, now time.Time) []string {
 		what = "does not: " + r.WhyNot
 	}
 	taken, description := r.Start, r.Description
-	if r.Copy != nil {
-		taken, description = r.Copy.Taken, strings.TrimSuffix("copy of "+r.Copy.String()+": "+description, ": ")
+	if r.CopyOf != nil {
+		taken, description = r.CopyOf.Taken, strings.TrimSuffix("copy of "+r.CopyOf.String()+": "+description, ": ")
 	}
 	return []string{r.Snapshot, taken.UTC().Format(stamp), shortAge(now.Sub(taken)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
 		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, description, what}
