@@ -63,7 +63,7 @@ type Copied struct {
 	Snapshot string `json:"snapshot"` // the copy
 	Region   string `json:"region"`
 	Of       string `json:"of"` // the snapshot that was copied
-	CopyOf   `json:"copy_of"`
+	CopyOf   CopyOf `json:"copy_of"`
 	State    string `json:"state"`
 	Already  bool   `json:"-"`                 // it was there before
 	WhyNot   string `json:"why_not,omitempty"` // why a launch can't use it yet
@@ -196,7 +196,7 @@ func (w *copying) create(ctx context.Context) (err error) {
 	if !errors.Is(err, ec2ops.ErrOutcomeUnknown) {
 		return err
 	}
-	found, searchErr := w.to.SnapshotsWithin(ctx, ec2ops.TagOriginal, w.out.tag(), copySearch)
+	found, searchErr := w.to.SnapshotsWithin(ctx, ec2ops.TagOriginal, w.out.CopyOf.tag(), copySearch)
 	if made := Of(w.source, found).present(&w.out.CopyOf); made != nil {
 		w.out.Snapshot = made.ID
 		return nil
@@ -216,7 +216,7 @@ func (w *copying) promote(ctx context.Context) error {
 			return config.Usagef("%s was rejected while it was copied; no launch in %s takes its copy %s", now.ID, w.out.Region, w.out.Snapshot)
 		}
 	}
-	return w.to.Tag(ctx, w.out.Snapshot, map[string]string{ec2ops.TagPromoted: promotion(w.out.Snapshot, w.out.Taken)})
+	return w.to.Tag(ctx, w.out.Snapshot, map[string]string{ec2ops.TagPromoted: promotion(w.out.Snapshot, w.out.CopyOf.Taken)})
 }
 
 // observe waits until EC2 shows the copy as it is to be, and notes what a launch in its region takes.

@@ -97,7 +97,7 @@ func TestRejectedWhileCopied(t *testing.T) {
 	}
 	to.onCopy = nil
 	out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{})
-	if err != nil || out.Original != "snap-1" || out.Next != out.Snapshot {
+	if err != nil || out.CopyOf.Original != "snap-1" || out.Next != out.Snapshot {
 		t.Errorf("%+v, %v", out, err)
 	}
 }

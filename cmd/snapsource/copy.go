@@ -60,7 +60,7 @@ account shares, which makes it a release of this account.`,
 func (o *operator) printCopied(out releases.Copied) {
 	w := o.c.OutOrStdout()
 	what, why := "is a copy of "+out.CopyOf.String(), ""
-	if out.Snapshot == out.Original {
+	if out.Snapshot == out.CopyOf.Original {
 		what = "is the original"
 	}
 	if out.Already {
