@@ -39,7 +39,8 @@ func (c choice) String() string {
 	case c.volume != nil:
 		return c.volume.ID + ", of an earlier run"
 	case c.snapshot != nil:
-		return fmt.Sprintf("%s, %s UTC, %d GiB", c.snapshot.ID, c.snapshot.Start.UTC().Format("2006-01-02 15:04"), c.snapshot.SizeGiB)
+		return fmt.Sprintf("%s, %s UTC, %d GiB%s", c.snapshot.ID, releases.Taken(c.snapshot).UTC().Format("2006-01-02 15:04"), c.snapshot.SizeGiB,
+			releases.Origin(c.snapshot).Note())
 	}
 	return "no snapshot; a blank volume"
 }

@@ -37,7 +37,7 @@ func (o *superseded) String() string {
 	if o.newer.ID == "" {
 		return from + ", which is " + o.withdrawn
 	}
-	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, o.newer.ID, o.newer.State, o.newer.Start.UTC().Format("2006-01-02 15:04:05 UTC"))
+	return fmt.Sprintf("%s, and %s, %s since %s, is newer", from, o.newer.ID, o.newer.State, releases.Taken(&o.newer).UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
 // endStep ends the step that may have found the launch superseded. If the run fails because

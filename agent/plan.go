@@ -9,6 +9,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -100,7 +101,7 @@ func (l *launch) planVolume(c choice) {
 			l.addAction(report.Create, "claim %s, which came with the launch", c.volume.ID)
 		}
 	case c.snapshot != nil:
-		l.addAction(report.Create, "a volume from %s: %d GiB, %s, in %s", c.snapshot.ID, c.sizeGiB, l.src.VolumeType, l.Self.Zone)
+		l.addAction(report.Create, "a volume from %s%s: %d GiB, %s, in %s", c.snapshot.ID, releases.Origin(c.snapshot).Note(), c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	default:
 		l.addAction(report.Create, "a blank volume: %d GiB, %s, in %s", c.sizeGiB, l.src.VolumeType, l.Self.Zone)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/record"
+	"snapsource/agent/releases"
 	"snapsource/agent/report"
 	"snapsource/ec2ops"
 	"snapsource/mountfs"
@@ -66,9 +67,10 @@ func (l *launch) recordOf(m mounted, before *record.Record) record.Record {
 		r.Announced = before.Announced
 	}
 	if s, listed := l.ownSnapshot(m.placed); listed {
-		r.Taken, r.Revision = &s.Start, s.Tags[ec2ops.TagRevision]
+		taken := releases.Taken(&s)
+		r.Taken, r.CopyOf, r.Revision = &taken, releases.Origin(&s), s.Tags[ec2ops.TagRevision]
 	} else if before != nil {
-		r.Taken, r.Revision = before.Taken, before.Revision
+		r.Taken, r.CopyOf, r.Revision = before.Taken, before.CopyOf, before.Revision
 	}
 	if l.hook.Record(&r); l.hook.ToBeWarmed() { // the roles follow when it enters service
 		r.Roles, r.Announced = "", config.Roles{}

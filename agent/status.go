@@ -192,7 +192,7 @@ func (r *run) findNewer(ctx context.Context) error {
 		newer, found = catalogue.NewerThan(v)
 	}
 	if found {
-		r.Report.Newer = &report.Release{Snapshot: newer.ID, State: newer.State, Start: newer.Start, Revision: newer.Tags[ec2ops.TagRevision]}
+		r.Report.Newer = &report.Release{Snapshot: newer.ID, State: newer.State, Start: releases.Taken(&newer), Revision: newer.Tags[ec2ops.TagRevision]}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,11 +44,7 @@ func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string
 // Detach calls DetachVolume. Unmount the file system first: on NVMe the guest gets no
 // chance to flush. An attachment that EC2 no longer knows is not an error.
 func (c *Client) Detach(ctx context.Context, volumeID, instanceID string) error {
-	_, err := call(ctx, c, "DetachVolume", volumeID+" from "+instanceID, func(ctx context.Context) (*ec2.DetachVolumeOutput, error) {
-		return c.ec2.DetachVolume(ctx, &ec2.DetachVolumeInput{
-			VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID),
-		})
-	})
+	_, err := c.queryEC2(ctx, "DetachVolume", volumeID+" from "+instanceID, url.Values{"VolumeId": {volumeID}, "InstanceId": {instanceID}})
 	var api *APIError
 	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeAvailable) {
 		return nil // an earlier call whose response was lost has detached it

@@ -164,6 +164,7 @@ var kinds = map[string]error{
 	"InsufficientVolumeCapacity":        ErrCapacity,
 	"InsufficientCapacity":              ErrCapacity,
 	"VolumeInitializationLimitExceeded": ErrCapacity,
+	"ResourceLimitExceeded":             ErrCapacity, // too many snapshot copies in progress (copy-encrypted-ami#3)
 
 	"InvalidVolume.NotFound":                      ErrNotFound,
 	"InvalidID":                                   ErrNotFound, // of a resource to tag

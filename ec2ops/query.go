@@ -62,11 +62,14 @@ func (c *Client) queryPages(ctx context.Context, action, resource string, form u
 	return all.children, nil
 }
 
-func (c *Client) sendEC2(ctx context.Context, action string, form url.Values) (*element, error) {
-	q := query{action, "2016-11-15", form, "<DescribeSnapshotsResponse/>", &element{}}
-	_, err := c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{}, func(o *ec2.Options) {
+// ec2Version is the version of EC2's API.
+const ec2Version = "2016-11-15"
+
+func (c *Client) sendEC2(ctx context.Context, action string, form url.Values, options ...func(*ec2.Options)) (*element, error) {
+	q := query{action, ec2Version, form, "<DescribeSnapshotsResponse/>", &element{}}
+	_, err := c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{}, append(options, func(o *ec2.Options) {
 		o.APIOptions = append(slices.Clip(o.APIOptions), q.replace)
-	})
+	})...)
 	return q.answer, err
 }
 

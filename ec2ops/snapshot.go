@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -100,8 +101,24 @@ func hadNoEffect(err error) bool {
 // Snapshot describes one snapshot of this account. If there is none, the error is
 // [ErrNotFound].
 func (c *Client) Snapshot(ctx context.Context, id string) (Snapshot, error) {
+	return c.snapshot(ctx, id, "self")
+}
+
+// SharedSnapshot describes one snapshot that another account shares with this one explicitly; a
+// public one is [ErrNotFound]. (DescribeSnapshots, API reference, "RestorableBy": self) It has the tags of
+// this account only: tags of a shared resource are visible only to the account that assigned them.
+// (EC2 user guide, "Tag your Amazon EC2 resources")
+func (c *Client) SharedSnapshot(ctx context.Context, owner, id string) (Snapshot, error) {
+	s, err := c.snapshot(ctx, id, owner, "self")
+	if err == nil && s.OwnerID != owner {
+		return Snapshot{}, fmt.Errorf("%w: %s belongs to the account %s, not to %s", ErrNotFound, id, s.OwnerID, owner)
+	}
+	return s, err
+}
+
+func (c *Client) snapshot(ctx context.Context, id, owner string, sharedWith ...string) (Snapshot, error) {
 	out, err := call(ctx, c, "DescribeSnapshots", id, func(ctx context.Context) (*ec2.DescribeSnapshotsOutput, error) {
-		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{"self"}})
+		return c.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}, OwnerIds: []string{owner}, RestorableByUserIds: sharedWith})
 	})
 	if err != nil {
 		return Snapshot{}, err
@@ -227,9 +244,7 @@ func (c *Client) SnapshotsWithin(ctx context.Context, key, value string, d time.
 
 // DeleteSnapshot deletes a snapshot. One that EC2 no longer knows is not an error.
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
-	_, err := call(ctx, c, "DeleteSnapshot", id, func(ctx context.Context) (*ec2.DeleteSnapshotOutput, error) {
-		return c.ec2.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
-	})
+	_, err := c.queryEC2(ctx, "DeleteSnapshot", id, url.Values{"SnapshotId": {id}})
 	return ignoreNotFound(err)
 }
 

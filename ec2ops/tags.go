@@ -3,7 +3,9 @@ package ec2ops
 import (
 	"context"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,6 +24,8 @@ const (
 	TagRevision  = "snapsource:revision"  // on snapshots: the release, as its version control names it
 	TagCandidate = "snapsource:candidate" // on snapshots, in place of Name: the source
 	TagPromoted  = "snapsource:promoted"  // on eligible copies: the copy's own id, and the time of its data
+	TagOriginal  = "snapsource:original"  // on copies that snapsource made: the original's id, and its region
+	TagTaken     = "snapsource:taken"     // on these: when the original's data was taken, RFC 3339
 	TagRejected  = "snapsource:rejected"  // on snapshots: why they are rejected
 	TagStarted   = "snapsource:started"   // on volumes: the last start after a stop at which newer releases were checked for
 	TagDiscarded = "snapsource:discarded" // on volumes that came with a launch and are not used: to be deleted
@@ -73,14 +77,24 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 // Untag removes tags from one resource. A tag is removed only if it has the given value; ""
 // stands for any value. (DeleteTags, API reference)
 func (c *Client) Untag(ctx context.Context, id string, remove map[string]string) error {
-	var tags []types.Tag
-	for _, k := range slices.Sorted(maps.Keys(remove)) {
-		tags = append(tags, types.Tag{Key: aws.String(k), Value: ptrUnlessZero(remove[k])})
+	form := url.Values{"ResourceId.1": {id}}
+	tagForm(form, "Tag.", remove)
+	for name, value := range form {
+		if value[0] == "" { // of a tag
+			delete(form, name)
+		}
 	}
-	_, err := call(ctx, c, "DeleteTags", id, func(ctx context.Context) (*ec2.DeleteTagsOutput, error) {
-		return c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags})
-	})
+	_, err := c.queryEC2(ctx, "DeleteTags", id, form)
 	return err
+}
+
+// tagForm adds tags to a form, with parameters that begin with a prefix.
+func tagForm(form url.Values, prefix string, tags map[string]string) {
+	for n, key := range slices.Sorted(maps.Keys(tags)) {
+		number := prefix + strconv.Itoa(n+1)
+		form.Set(number+".Key", key)
+		form.Set(number+".Value", tags[key])
+	}
 }
 
 func tagMap(tags []types.Tag) map[string]string {

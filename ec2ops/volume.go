@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -246,9 +247,7 @@ func (c *Client) VolumesWithin(ctx context.Context, instanceID, source string, d
 // DeleteVolume deletes a detached volume. A volume that EC2 no longer knows, or is already
 // deleting, is not an error.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
-	_, err := call(ctx, c, "DeleteVolume", id, func(ctx context.Context) (*ec2.DeleteVolumeOutput, error) {
-		return c.ec2.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
-	})
+	_, err := c.queryEC2(ctx, "DeleteVolume", id, url.Values{"VolumeId": {id}})
 	var api *APIError
 	if errors.As(err, &api) && errors.Is(err, ErrNotReady) && strings.Contains(api.Message, VolumeDeleting) {
 		return nil // an earlier call is in progress

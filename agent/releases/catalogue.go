@@ -33,14 +33,16 @@ func Of(source string, all []ec2ops.Snapshot) Catalogue {
 var noVolume = regexp.MustCompile(`^vol-f+$`)
 
 // isCopy reports whether a snapshot was made by CopySnapshot: EC2 says so, or shows another
-// volume than the one that the snapshot was taken of.
+// volume than the one that the snapshot was taken of. A snapshot with the tag of our own copies counts
+// as one, so that a copy of such a copy does too.
 func isCopy(s ec2ops.Snapshot) bool {
 	taken := s.Tags[ec2ops.TagVolume]
-	return s.Copy || noVolume.MatchString(s.VolumeID) || taken != "" && s.VolumeID != "" && taken != s.VolumeID
+	return s.Copy || s.Tags[ec2ops.TagOriginal] != "" || noVolume.MatchString(s.VolumeID) || taken != "" && s.VolumeID != "" && taken != s.VolumeID
 }
 
 // taken returns when the data of a snapshot was taken. A copy has the tags of its original but
-// its own start time, which is used only if nothing else is known.
+// its own start time, which is used only if nothing else is known. The original may be in another
+// region: [Copy] tags its copies with the time.
 func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 	if at, known := c.originals[s.Tags[ec2ops.TagRun]]; known {
 		return at
@@ -50,13 +52,16 @@ func (c Catalogue) taken(s ec2ops.Snapshot) time.Time {
 			return at
 		}
 	}
+	if at, err := time.Parse(time.RFC3339Nano, s.Tags[ec2ops.TagTaken]); err == nil && isCopy(s) {
+		return at
+	}
 	return s.Start
 }
 
 // promotion returns the value of the tag that makes a copy eligible: its id, so that a copy of
 // it is not eligible too, and when its data was taken, in case the original is deleted.
-func (c Catalogue) promotion(s ec2ops.Snapshot) string {
-	return s.ID + " " + c.taken(s).UTC().Format(time.RFC3339Nano)
+func promotion(id string, taken time.Time) string {
+	return id + " " + taken.UTC().Format(time.RFC3339Nano)
 }
 
 func isPromoted(s ec2ops.Snapshot) bool {

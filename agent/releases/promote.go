@@ -54,7 +54,7 @@ func (c Catalogue) promotionTags(s ec2ops.Snapshot) (remove, set map[string]stri
 	}
 	set = map[string]string{ec2ops.TagName: c.source, ec2ops.TagSource: c.source}
 	if isCopy(s) {
-		set[ec2ops.TagPromoted] = c.promotion(s)
+		set[ec2ops.TagPromoted] = promotion(s.ID, c.taken(s))
 	}
 	return remove, set
 }

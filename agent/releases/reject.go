@@ -149,11 +149,14 @@ func rejectedAt(s ec2ops.Snapshot) (time.Time, bool) {
 	return at, err == nil
 }
 
-// copiesOf returns the snapshots with the same data: they have the tag of the same run.
+// copiesOf returns the snapshots with the same data: they have the tag of the same run, or of the same
+// original.
 func copiesOf(s ec2ops.Snapshot, all []ec2ops.Snapshot) (copies []ec2ops.Snapshot) {
-	run := s.Tags[ec2ops.TagRun]
 	for _, other := range all {
-		if run != "" && other.ID != s.ID && other.Tags[ec2ops.TagRun] == run {
+		same := slices.ContainsFunc([]string{ec2ops.TagRun, ec2ops.TagOriginal}, func(key string) bool {
+			return s.Tags[key] != "" && s.Tags[key] == other.Tags[key]
+		})
+		if same && other.ID != s.ID {
 			copies = append(copies, other)
 		}
 	}

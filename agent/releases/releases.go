@@ -34,6 +34,11 @@ type Tagged interface {
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2ops.Snapshot, error)
 }
 
+// byID finds a snapshot by its id.
+type byID interface {
+	SnapshotByID(ctx context.Context, id string) (s ec2ops.Snapshot, known bool, err error)
+}
+
 // Release is a snapshot of a source, as a launch sees it.
 type Release struct {
 	Snapshot    string    `json:"snapshot"`
@@ -44,6 +49,7 @@ type Release struct {
 	Revision    string    `json:"revision,omitempty"`
 	Instance    string    `json:"instance,omitempty"` // that took it
 	Description string    `json:"description,omitempty"`
+	CopyOf      *CopyOf   `json:"copy_of,omitempty"`
 	Chosen      bool      `json:"chosen"`            // a launch takes this one
 	WhyNot      string    `json:"why_not,omitempty"` // for every other one
 }
@@ -66,7 +72,8 @@ func (c Catalogue) list() []Release {
 	var releases []Release
 	for _, s := range all {
 		r := Release{Snapshot: s.ID, Start: s.Start, SizeGiB: s.SizeGiB, State: s.State, Progress: s.Progress,
-			Revision: s.Tags[ec2ops.TagRevision], Instance: s.Tags[ec2ops.TagInstance], Description: s.Description}
+			Revision: s.Tags[ec2ops.TagRevision], Instance: s.Tags[ec2ops.TagInstance], Description: s.Description,
+			CopyOf: c.copyOf(&s)}
 		switch why := Ineligible(c.source, s); {
 		case why != "":
 			r.WhyNot = why
@@ -111,7 +118,7 @@ func CheckID(id string) error {
 const findTimeout = 5 * time.Second
 
 // find returns one of a source's snapshots by its id.
-func (c Catalogue) find(ctx context.Context, cloud Cloud, id string) (ec2ops.Snapshot, error) {
+func (c Catalogue) find(ctx context.Context, cloud byID, id string) (ec2ops.Snapshot, error) {
 	if s, known := c.Find(id); known {
 		return s, nil
 	}
@@ -134,7 +141,7 @@ func (c Catalogue) find(ctx context.Context, cloud Cloud, id string) (ec2ops.Sna
 }
 
 // noSuchSnapshot is the error of an id that no snapshot has. It names the region if the cloud does.
-func noSuchSnapshot(cloud Cloud, id string) error {
+func noSuchSnapshot(cloud byID, id string) error {
 	in := ""
 	if of, ok := cloud.(interface{ Region() string }); ok && of.Region() != "" {
 		in = " (" + of.Region() + ")"
@@ -153,7 +160,7 @@ const (
 
 // waitShown polls until EC2 shows a change of a snapshot, so that the next command, for example
 // a prune, sees it. A timeout is no error, as EC2 has accepted the change.
-func waitShown(ctx context.Context, cloud Cloud, id string, done func(ec2ops.Snapshot) bool) error {
+func waitShown(ctx context.Context, cloud byID, id string, done func(ec2ops.Snapshot) bool) error {
 	for until := time.Now().Add(shownTimeout); ; {
 		s, known, err := cloud.SnapshotByID(ctx, id)
 		if err != nil || !known || done(s) || time.Now().After(until) {

@@ -49,12 +49,12 @@ func installWrapper() error {
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // instanceEnv returns the variables that an instance has and our environment does not.
-func instanceEnv(ec2URL, imdsURL string) []string {
+func instanceEnv(ec2URL, imdsURL, region string) []string {
 	path := os.Getenv("PATH")
 	if path == "" {
 		path = defaultPath
 	}
-	return append(ec2test.Env(ec2URL, imdsURL, ec2test.DefaultRegion), "PATH="+wrapperDir+":"+path)
+	return append(ec2test.Env(ec2URL, imdsURL, region), "PATH="+wrapperDir+":"+path)
 }
 
 // commandEnv returns the environment of a command on an instance: ours, without any of the

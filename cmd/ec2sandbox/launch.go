@@ -44,16 +44,17 @@ func fromTemplate(ctx context.Context, server *ec2test.Server, i ec2test.Instanc
 	return nil
 }
 
-// compareTemplate is fromTemplate for an instance that is running.
-func compareTemplate(ctx context.Context, st state, o runOptions) error {
-	if o.template == "" {
-		return nil
-	}
+// compare returns an error if a running instance is not what the command line says: from another
+// template, or in another account or region.
+func compare(ctx context.Context, st state, o runOptions) error {
 	store, err := ec2test.OpenDir(st.dir)
 	if err != nil {
 		return err
 	}
-	server := newServer(store, &disks{state: st, store: store}, o, nil)
+	server, err := placed(ctx, newServer(store, &disks{state: st, store: store}, o, nil), o)
+	if err != nil || o.template == "" {
+		return err
+	}
 	w, err := server.World(ctx)
 	if err != nil {
 		return err

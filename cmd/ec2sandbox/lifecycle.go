@@ -87,8 +87,11 @@ func find(ctx context.Context, dir, name string) (state, *ec2test.Server, *ec2te
 		return state{}, nil, nil, err
 	}
 	d := &disks{state: st, store: store}
-	server := newServer(store, d, runOptions{}, nil)
-	d.server = server
+	server, err := placed(ctx, newServer(store, d, runOptions{}, nil), runOptions{name: name})
+	if err != nil {
+		return state{}, nil, nil, err
+	}
+	d.server, d.store = server, server.Store()
 	w, err := server.World(ctx)
 	if err != nil {
 		return state{}, nil, nil, err

@@ -220,6 +220,8 @@ func runCommand() *cobra.Command {
 	stateFlag(cmd, &o.state)
 	cmd.Flags().StringVar(&o.name, "instance", "", "name of the instance (required)")
 	cmd.Flags().StringVar(&o.template, "launch-template", "", "launch a new instance from NAME or NAME:VERSION, with the volumes of its mapping")
+	cmd.Flags().StringVar(&o.account, "account", "", "account of a new instance (default "+ec2test.DefaultAccount+")")
+	cmd.Flags().StringVar(&o.region, "region", "", "region of a new instance (default "+ec2test.DefaultRegion+")")
 	cmd.Flags().StringVar(&latency, "latency", "none", "duration of EC2's operations: none or realistic")
 	cmd.Flags().Uint64Var(&o.latencySeed, "latency-seed", 0, "seed of the durations: the same seed gives the same durations; 0 for none")
 	cmd.Flags().StringVar(&lazy, "lazy", "", "volumes as slow as EBS: ebs, none (no cold blocks), or key=value,…")

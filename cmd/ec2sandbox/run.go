@@ -21,6 +21,8 @@ import (
 type runOptions struct {
 	state, name string
 	template    string // "NAME" or "NAME:VERSION" of a launch template; "" for none
+	account     string // of a new instance; "" for the default
+	region      string // of a new instance; "" for the default
 	latency     ec2test.Latency
 	latencySeed uint64
 	faults      []ec2test.Fault
@@ -55,7 +57,7 @@ func run(ctx context.Context, o runOptions) (int, error) {
 		if o.adjusted {
 			return 0, usage("%s is running already: --latency, --fault, --deny, --policy and --lazy are for the run that starts it", o.name)
 		}
-		if err := compareTemplate(ctx, st, o); err != nil {
+		if err := compare(ctx, st, o); err != nil {
 			return 0, err
 		}
 		return join(joinable, o.argv)
@@ -76,8 +78,11 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	}
 	d := &disks{state: st, store: store, lazy: o.lazy, loops: map[string]*loop{}}
 	k := &killer{}
-	server := newServer(store, d, o, k.kill)
-	d.server = server
+	server, err := placed(ctx, newServer(store, d, o, k.kill), o)
+	if err != nil {
+		return 0, err
+	}
+	d.server, d.store = server, server.Store()
 	self, err := launched(ctx, server, o.name, o.template)
 	if err != nil {
 		return 0, err
@@ -99,7 +104,7 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	env := instanceEnv(ends.ec2, ends.imds)
+	env := instanceEnv(ends.ec2, ends.imds, server.Place().Region)
 	i, err := bootInstance(ctx, initConfig{
 		Name: o.name, State: st.dir, Layers: st.root(self.ID), Merged: filepath.Join(st.root(self.ID), "merged"),
 		Dir: dir, Env: commandEnv(env), Argv: o.argv,
@@ -171,7 +176,7 @@ func attend(ctx context.Context, st state, o runOptions, d *disks, i *instance, 
 
 func newServer(store ec2test.Store, d ec2test.Disks, o runOptions, kill func(string) error) *ec2test.Server {
 	return ec2test.NewServer(ec2test.Options{
-		Store: store, Disks: d, Network: network, Role: "ec2sandbox",
+		Store: store, Disks: d, Network: network, Role: "ec2sandbox", Regions: furtherRegions,
 		Latency: o.latency, LatencySeed: o.latencySeed, Faults: o.faults, Deny: o.deny, Policy: o.policy, Kill: kill,
 	})
 }

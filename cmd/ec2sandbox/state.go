@@ -173,14 +173,16 @@ func (s state) clean(ctx context.Context, store ec2test.Store) error {
 		now := time.Now()
 		keep := func(file string) bool {
 			id, _, _ := strings.Cut(filepath.Base(file), ".")
-			if v := w.Volumes[id]; v != nil {
-				return v.Deleted.IsZero()
-			}
-			if snap := w.Snapshots[id]; snap != nil {
-				return snap.Deleted.IsZero()
-			}
-			if i := w.Instances[id]; i != nil {
-				return i.Terminated.IsZero()
+			for _, part := range w.Parts() {
+				if v := part.Volumes[id]; v != nil {
+					return v.Deleted.IsZero()
+				}
+				if snap := part.Snapshots[id]; snap != nil {
+					return snap.Deleted.IsZero()
+				}
+				if i := part.Instances[id]; i != nil {
+					return i.Terminated.IsZero()
+				}
 			}
 			info, err := os.Stat(file)
 			return err != nil || now.Sub(info.ModTime()) < leftoverAge

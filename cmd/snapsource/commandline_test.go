@@ -176,6 +176,7 @@ func TestCompletion(t *testing.T) {
 		"version --output":     {"text", "json"},
 		"reject":               {newest},
 		"promote":              {rejectedOne},
+		"copy --snapshot":      {newest},
 		"reject --source shop": nil,
 		"up":                   nil,
 	} {

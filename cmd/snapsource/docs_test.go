@@ -125,6 +125,7 @@ aws ec2 create-tags --resources $(aws ec2 describe-instances --query 'Reservatio
 	"docs/json.md":             "snapsource init -q --role app\n" + release,
 	"docs/launch-templates.md": "snapsource init -q\n" + release + release + "aws ec2 create-launch-template --launch-template-name web --launch-template-data '{\"ImageId\":\"ami-0123456789abcdef0\"}'",
 	"docs/metrics.md":          "snapsource init -q\nmkdir -p /var/lib/node_exporter",
+	"docs/regions.md":          "snapsource init -q\n" + release,
 	"docs/roll-back.md":        "snapsource init -q\n" + release + release,
 	"docs/snapshots.md":        "snapsource init -q",
 	"docs/status.md":           "snapsource init -q",

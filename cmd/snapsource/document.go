@@ -50,6 +50,12 @@ type (
 		releases.Promoted
 		Templates []publish.Naming `json:"launch_templates"`
 	}
+	copyDocument struct {
+		header
+		Source  string `json:"source"`
+		Changed bool   `json:"changed"`
+		releases.Copied
+	}
 	publishDocument struct {
 		header
 		Source    string          `json:"source"`

@@ -140,7 +140,12 @@ AWS_ENDPOINT_URL_EC2=http://127.0.0.1:1 snapsource status --timeout 2s # unknown
 snapsource reject `+id+` # null 0
 snapsource promote `+id+` # null 0
 snapsource promote `+id+` # null 0
+snapsource copy --to-region eu-west-1 --wait # null 0
+snapsource copy --to-region eu-west-1 # null 0
+snapsource snapshots --region eu-west-1 # null 0
+snapsource copy # usage 64
 `)
+	s.documents(schema, "eu-1", "snapsource up # null 0\nsnapsource status # null 0\nsnapsource copy --to-region us-west-2 # null 0", "--region=eu-west-1")
 	s.documents(schema, "web-3", `
 snapsource up # denied 77
 snapsource prune --keep 1 # null 0

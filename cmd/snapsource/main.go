@@ -175,8 +175,8 @@ func rootCommand(p *program) *cobra.Command {
 	}
 	add(onInstance, upCommand(p), initCommand(p), planCommand(p), statusCommand(p), downCommand(p), snapshotCommand(p), warmCommand(p),
 		installCommand(), uninstallCommand())
-	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), publishCommand(p), pruneCommand(p), hostsCommand(p),
-		iamPolicyCommand(p))
+	add(anywhere, snapshotsCommand(p), rejectCommand(p), promoteCommand(p), copyCommand(p), publishCommand(p), pruneCommand(p),
+		hostsCommand(p), iamPolicyCommand(p))
 	root.AddCommand(versionCommand(p))
 	return root
 }

@@ -71,8 +71,11 @@ func (s *settings) operate(c *cobra.Command, args cobra.PositionalArgs, work fun
 		}
 		return work(ctx, &operator{s.program, cloud, cfg, log, c}, args)
 	}
-	if strings.Contains(c.Use, "SNAPSHOT") {
-		c.ValidArgsFunction = s.completeSnapshots(in)
+	switch complete := s.completeSnapshots(in); {
+	case strings.Contains(c.Use, "SNAPSHOT"):
+		c.ValidArgsFunction = complete
+	case c.Flags().Lookup("snapshot") != nil:
+		_ = c.RegisterFlagCompletionFunc("snapshot", complete) // the flag exists
 	}
 }
 
@@ -88,8 +91,8 @@ func (s *settings) oneSource() (config.Config, error) {
 // completionTimeout bounds the completion of ids: somebody waits for the shell.
 const completionTimeout = 2 * time.Second
 
-// completeSnapshots completes the ids of snapshots: to reject those that are not rejected, to
-// promote the others. After an error there are none.
+// completeSnapshots completes the ids of snapshots: to promote those that are not eligible, to reject or
+// to copy the others. After an error there are none.
 func (s *settings) completeSnapshots(in *account) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, _ string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
@@ -109,7 +112,7 @@ func (s *settings) completeSnapshots(in *account) cobra.CompletionFunc {
 		}
 		for _, r := range list {
 			usable := r.Chosen || r.WhyNot == "older" || r.WhyNot == r.State
-			if usable == (c.Name() == "reject") {
+			if usable == (c.Name() != "promote") {
 				ids = append(ids, cobra.CompletionWithDesc(r.Snapshot, plain(r.Start.UTC().Format(stamp)+" "+cmp.Or(r.Description, r.Revision))))
 			}
 		}

@@ -68,8 +68,12 @@ func snapshotRow(r releases.Release, now time.Time) []string {
 	if !r.Chosen {
 		what = "does not: " + r.WhyNot
 	}
-	return []string{r.Snapshot, r.Start.UTC().Format(stamp), shortAge(now.Sub(r.Start)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
-		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, r.Description, what}
+	taken, description := r.Start, r.Description
+	if r.CopyOf != nil {
+		taken, description = r.CopyOf.Taken, strings.TrimSuffix("copy of "+r.CopyOf.String()+": "+description, ": ")
+	}
+	return []string{r.Snapshot, taken.UTC().Format(stamp), shortAge(now.Sub(taken)), fmt.Sprintf("%d GiB", r.SizeGiB), state,
+		r.Revision[:min(len(r.Revision), revisionMax)], r.Instance, description, what}
 }
 
 func rejectCommand(p *program) *cobra.Command {

@@ -155,9 +155,9 @@ func releaseOf(s *report.Source) string {
 	case s.Snapshot == "":
 		return strings.Join(nonEmpty("none, it began blank", revisionOf(s.Revision)), ", ")
 	case s.Start == nil:
-		return strings.Join(nonEmpty(s.Snapshot, revisionOf(s.Revision)), ", ")
+		return strings.Join(nonEmpty(s.Snapshot+s.CopyOf.Note(), revisionOf(s.Revision)), ", ")
 	}
-	return strings.Join(nonEmpty(s.Snapshot, age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
+	return strings.Join(nonEmpty(s.Snapshot+s.CopyOf.Note(), age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
 }
 
 // revisionOf formats a revision for people, "" for none.

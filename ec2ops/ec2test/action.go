@@ -40,6 +40,8 @@ var ec2Actions = handlers{
 	"DescribeSnapshots":              (*Server).describeSnapshots,
 	"CreateSnapshot":                 (*Server).createSnapshot,
 	"CopySnapshot":                   (*Server).copySnapshot,
+	"ModifySnapshotAttribute":        (*Server).modifySnapshotAttribute,
+	"DescribeSnapshotAttribute":      (*Server).describeSnapshotAttribute,
 	"DeleteSnapshot":                 (*Server).deleteSnapshot,
 	"CreateImage":                    (*Server).createImage,
 	"DescribeImages":                 (*Server).describeImages,

@@ -33,11 +33,23 @@ type Host struct {
 // New returns a Fake that listens on loopback until the test ends.
 func New(t testing.TB, opts Options) *Fake {
 	t.Helper()
-	f := &Fake{Server: NewServer(opts), t: t}
-	operator := httptest.NewServer(f.Server.EC2(""))
+	return fakeOf(t, NewServer(opts))
+}
+
+func fakeOf(t testing.TB, s *Server) *Fake {
+	operator := httptest.NewServer(s.EC2(""))
 	t.Cleanup(operator.Close)
-	f.EC2URL = operator.URL
-	return f
+	return &Fake{Server: s, EC2URL: operator.URL, t: t}
+}
+
+// At is the fake for another account or region, with the same state; see [Server.At].
+func (f *Fake) At(p Place) *Fake {
+	f.t.Helper()
+	if other := f.Server.At(p); other != nil {
+		return fakeOf(f.t, other)
+	}
+	f.t.Fatalf("the fake has no region %s", p.Region)
+	return nil
 }
 
 // NewInMemory is New without sockets, for a test inside a testing/synctest bubble. All

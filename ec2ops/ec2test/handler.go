@@ -60,7 +60,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 	var body any
 	err := s.identify(c, instanceID)
 	if err == nil {
-		body, err = s.answer(c, r, action)
+		body, err = s.scoped(r).answer(c, r, action)
 	}
 	c.record(s, action, err)
 	s.after(r, hit)
@@ -124,6 +124,17 @@ func (s *Server) answer(c *call, r *http.Request, action string) (any, error) {
 		return s.lagging(c, lag, handle)
 	}
 	return handle(c)
+}
+
+// scoped returns the Server for the region that a call is signed for: s if there is no such region.
+func (s *Server) scoped(r *http.Request) *Server {
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	if scope := strings.Split(credential, "/"); len(scope) > 2 {
+		if other := s.At(Place{s.opts.Account, scope[2]}); other != nil {
+			return other
+		}
+	}
+	return s
 }
 
 // signed checks that a call is signed with a credential for this region. It does not check

@@ -249,7 +249,7 @@ func (s *Server) metadata(i *Instance, now time.Time) map[string]string {
 		})
 		leaves["meta-data/iam/security-credentials/"+s.opts.Role] = document(map[string]string{
 			"Code": "Success", "LastUpdated": seconds(now), "Type": "AWS-HMAC",
-			"AccessKeyId": "ASIA0123456789EXAMPL", "SecretAccessKey": "a-secret-that-everyone-knows",
+			"AccessKeyId": roleKey, "SecretAccessKey": roleSecret,
 			"Token": "a-session-of-" + i.ID, "Expiration": seconds(now.Add(credentialLifetime)),
 		})
 	}

@@ -26,6 +26,8 @@ const (
 	// DefaultTemplateVersionLimit is EC2's. (EC2 user guide, "Restrictions for Amazon EC2
 	// launch templates")
 	DefaultTemplateVersionLimit = 10000
+	// DefaultCopyLimit is EC2's.
+	DefaultCopyLimit = 20
 )
 
 // Options configure a [Server]. The zero value is the defaults.
@@ -59,6 +61,11 @@ type Options struct {
 	AttachmentLimit int
 	// TemplateVersionLimit is the number of versions of a launch template; EC2's is 10,000.
 	TemplateVersionLimit int
+	// CopyLimit is the number of snapshot copies to the region that may be pending; EC2's is 20. (EBS
+	// user guide, "Copy an Amazon EBS snapshot")
+	CopyLimit int
+	// Regions are further regions; see [Server.At]. A call is for the region that it is signed for.
+	Regions []string
 	// KMSKeys are the existing keys; nil means that every key exists. As on EC2, a volume
 	// with another key is accepted and fails while it is creating.
 	KMSKeys []string
@@ -85,6 +92,7 @@ type Server struct {
 	opts   Options
 	store  Store
 	random *random
+	places *places
 
 	mu       sync.Mutex
 	policies policies
@@ -104,17 +112,22 @@ func NewServer(opts Options) *Server {
 	setDefault(&opts.AttachmentLimit, DefaultAttachmentLimit)
 	setDefault(&opts.TemplateVersionLimit, DefaultTemplateVersionLimit)
 	setDefault(&opts.Network, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, 0}), 16))
+	setDefault(&opts.CopyLimit, DefaultCopyLimit)
 	if opts.Store == nil {
 		opts.Store = NewMemory()
 	}
+	home := Place{opts.Account, opts.Region}
+	all := &places{home: home, store: opts.Store, regions: opts.Regions, servers: map[Place]*Server{}}
 	s := &Server{
 		opts:    opts,
-		store:   opts.Store,
+		store:   &part{all, home},
+		places:  all,
 		random:  newRandom(opts.Seed, opts.LatencySeed, opts.Latency),
 		tokens:  map[string]imdsToken{},
 		buckets: map[string]*bucket{},
 	}
 	s.SetPolicies(opts.Policy, nil)
+	all.servers[home] = s
 	s.SetFaults(opts.Faults...)
 	return s
 }

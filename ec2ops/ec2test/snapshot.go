@@ -131,7 +131,7 @@ func (s *Server) findSnapshot(w *World, id string, now time.Time) (*Snapshot, er
 	if !strings.HasPrefix(id, "snap-") {
 		return nil, fail("InvalidParameterValue", "Value (%s) for parameter snapshotId is invalid. Expected: 'snap-...'.", id)
 	}
-	snap := w.Snapshots[id]
+	snap := w.snapshot(id)
 	if snap == nil || snap.State(now) == "" || !snap.readableBy(s.opts.Account) {
 		return nil, snapshotNotFound(id)
 	}
@@ -152,8 +152,9 @@ func (s *Server) describeSnapshots(c *call) (any, error) {
 	var all []Snapshot
 	if err := s.store.View(c.ctx, func(w *World) error {
 		w = w.shown(c.now)
-		for _, id := range candidates(sel, s.opts.ShortPages, w.Snapshots, func(s *Snapshot) Tags { return s.Tags }) {
-			snap := w.Snapshots[id]
+		visible := w.snapshotsFor(s.opts.Account)
+		for _, id := range candidates(sel, s.opts.ShortPages, visible, func(s *Snapshot) Tags { return s.Tags }) {
+			snap := visible[id]
 			if snap.State(c.now) == "" || c.now.Before(snap.Visible) || !snap.readableBy(s.opts.Account) {
 				continue
 			}
@@ -187,8 +188,14 @@ func (s *Server) ownedByOne(snap *Snapshot, owners []string) bool {
 
 func (s *Server) restorableByOne(snap *Snapshot, accounts []string) bool {
 	for _, account := range accounts {
-		switch {
-		case account == "self" && snap.readableBy(s.opts.Account), account == "all" && snap.Public, snap.readableBy(account):
+		readable := snap.readableBy(account)
+		switch account {
+		case "all":
+			readable = snap.Public
+		case "self": // "for snapshots for which you own or have explicit permissions" (API reference)
+			readable = snap.Owner == s.opts.Account || slices.Contains(snap.SharedWith, s.opts.Account)
+		}
+		if readable {
 			return true
 		}
 	}
@@ -209,56 +216,4 @@ func (s Snapshot) attributes(now time.Time) attributes {
 		"encrypted":    {truth(s.Encrypted)},
 		"storage-tier": {s.Tier},
 	}.withTags(s.Tags)
-}
-
-// noVolume is the volume id of snapshot copies: "an arbitrary volume ID that should not be
-// used for any purpose". (Snapshot, API reference)
-const noVolume = "vol-ffffffff"
-
-// copySnapshot copies a snapshot within the region. The copy has its own start time, and
-// only the requested tags.
-func (s *Server) copySnapshot(c *call) (any, error) {
-	from, region, description := c.required("SourceSnapshotId"), c.required("SourceRegion"), c.text("Description")
-	encrypted := c.truth("Encrypted", false)
-	tags := c.tagSpecifications("snapshot")
-	c.text("DestinationRegion") // added by the AWS CLI, with a presigned URL
-	c.text("PresignedUrl")
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	if region != s.opts.Region {
-		return nil, fail("InvalidParameterValue", "Value (%s) for parameter sourceRegion is invalid: there is only %s here.", region, s.opts.Region)
-	}
-	copied := &Snapshot{
-		ID: s.random.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
-		Tags: tags, Started: c.now, Completed: c.now.Add(s.random.snapshot()), Visible: c.now.Add(s.unseen(c)),
-	}
-	if err := s.store.View(c.ctx, func(w *World) error {
-		original, err := s.findSnapshot(w, from, c.now)
-		if err != nil {
-			return err
-		}
-		if state := original.State(c.now); state != "completed" {
-			return fail("IncorrectState", "Snapshot '%s' is in the '%s' state.", from, state)
-		}
-		copied.Size, copied.Encrypted, copied.KMSKeyID = original.Size, original.Encrypted || encrypted, original.KMSKeyID
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if s.opts.Disks != nil {
-		if err := s.opts.Disks.CopySnapshot(c.ctx, copied.ID, from); err != nil {
-			return nil, errors.Join(err, s.opts.Disks.DeleteSnapshot(context.WithoutCancel(c.ctx), copied.ID))
-		}
-	}
-	c.resource = copied.ID
-	return copiedAnswer{copied.ID, tags.wire()}, s.store.Update(c.ctx, func(w *World) error {
-		w.Snapshots[copied.ID] = copied
-		return nil
-	})
-}
-
-type copiedAnswer struct {
-	SnapshotID string       `xml:"snapshotId"`
-	Tags       set[tagItem] `xml:"tagSet"`
 }

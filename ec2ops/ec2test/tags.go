@@ -57,7 +57,7 @@ func (s *Server) tagged(w *World, id string, now time.Time) (tags *Tags, resourc
 		if err != nil {
 			return nil, "", err
 		}
-		return &snap.Tags, "snapshot", nil
+		return snap.tagsFor(s.opts.Account), "snapshot", nil
 	case "ami":
 		i, err := w.findImage(id, now)
 		if err != nil {

@@ -143,7 +143,7 @@ func (s *Server) plan(w *World, r volumeRequest, v *Volume, c *call) (known *Vol
 	v.Available = now.Add(c.random.create())
 	v.Visible = now.Add(s.unseen(c))
 	v.Failing = c.hit.has(Broken)
-	v.Doomed = c.hit.has(TakenBack) || s.opts.KMSKeys != nil && v.KMSKeyID != "" && !slices.Contains(s.opts.KMSKeys, v.KMSKeyID)
+	v.Doomed = c.hit.has(TakenBack) || !s.keyExists(v.KMSKeyID)
 	v.Doomed = v.Doomed || v.KMSKeyID != "" && !s.mayUseKey(c.caller, v.KMSKeyID)
 	return nil, nil
 }
@@ -162,7 +162,7 @@ func withID(v Volume, id string) Volume {
 
 // fromSnapshot checks v's snapshot and takes over what a volume inherits.
 func (s *Server) fromSnapshot(w *World, v *Volume, now time.Time) error {
-	snap := w.Snapshots[v.SnapshotID]
+	snap := w.snapshot(v.SnapshotID)
 	if snap == nil || snap.State(now) == "" || now.Before(snap.Visible) || !snap.readableBy(s.opts.Account) {
 		return snapshotNotFound(v.SnapshotID)
 	}
@@ -187,6 +187,11 @@ func (s *Server) fromSnapshot(w *World, v *Volume, now time.Time) error {
 		setDefault(&v.KMSKeyID, snap.KMSKeyID)
 	}
 	return nil
+}
+
+// keyExists says whether a KMS key exists; "" is the account's default one.
+func (s *Server) keyExists(key string) bool {
+	return s.opts.KMSKeys == nil || key == "" || slices.Contains(s.opts.KMSKeys, key)
 }
 
 func (s *Server) zones() []string {

@@ -21,6 +21,12 @@ type World struct {
 	Templates map[string]*Template `json:",omitempty"` // by id
 	Images    map[string]*Image    `json:",omitempty"` // by id
 	Past      map[string]*Past     `json:",omitempty"` // by id: previous states that Describe still shows
+
+	// Elsewhere is the state of other accounts and regions, by [Place]. The rest of the World is that
+	// of the home of the [Server] that has made it.
+	Elsewhere map[Place]*World `json:",omitempty"`
+
+	others []*World // of other accounts in the same region
 }
 
 // newWorld returns an empty World.
@@ -54,6 +60,12 @@ func (w *World) filled() *World {
 	if w.Past == nil {
 		w.Past = map[string]*Past{}
 	}
+	if w.Elsewhere == nil {
+		w.Elsewhere = map[Place]*World{}
+	}
+	for _, other := range w.Elsewhere {
+		other.filled()
+	}
 	return w
 }
 
@@ -73,6 +85,7 @@ func (w *World) clone() World {
 		copied := *s
 		copied.Tags = maps.Clone(s.Tags)
 		copied.SharedWith = slices.Clone(s.SharedWith)
+		copied.TagsOf = cloneTags(s.TagsOf)
 		copied.FastRestores = maps.Clone(s.FastRestores)
 		c.Snapshots[id] = &copied
 	}
@@ -90,6 +103,10 @@ func (w *World) clone() World {
 		c.Images[id] = i.clone()
 	}
 	c.Past = maps.Clone(w.Past)
+	for place, other := range w.Elsewhere {
+		copied := other.clone()
+		c.Elsewhere[place] = &copied
+	}
 	return *c
 }
 
@@ -229,61 +246,6 @@ func (a *Attachment) State(now time.Time) string {
 		return "attaching"
 	}
 	return "attached"
-}
-
-// Snapshot is an EBS snapshot, of any owner.
-type Snapshot struct {
-	ID           string
-	VolumeID     string
-	Owner        string // account id
-	Description  string
-	Copy         bool   // made by CopySnapshot
-	Tier         string // standard or archive
-	KMSKeyID     string
-	Size         int64 // GiB of the volume
-	Encrypted    bool
-	Broken       bool // state error
-	Pending      bool // never completes
-	Public       bool
-	SharedWith   []string               // account ids
-	Image        string                 // the registered machine image that uses it
-	FastRestores map[string]FastRestore `json:",omitempty"` // by zone
-	Locked       bool                   // by LockSnapshot
-	Tags         Tags
-	Started      time.Time
-	Completed    time.Time // pending until then
-	Visible      time.Time // Describe does not find it until then
-	Deleted      time.Time
-}
-
-// State returns EC2's name for the state, and "" for a snapshot that is gone.
-func (s *Snapshot) State(now time.Time) string {
-	switch {
-	case reached(s.Deleted, now):
-		return ""
-	case s.Broken:
-		return "error"
-	case s.Pending, now.Before(s.Completed):
-		return "pending"
-	}
-	return "completed"
-}
-
-// Progress returns the progress as EC2 writes it, such as "37%".
-func (s *Snapshot) Progress(now time.Time) string {
-	if s.State(now) == "completed" {
-		return "100%"
-	}
-	whole, done := s.Completed.Sub(s.Started), now.Sub(s.Started)
-	if s.Pending || s.Broken || whole <= 0 || done <= 0 {
-		return "0%"
-	}
-	return percent(min(99, int(100*done/whole)))
-}
-
-// readableBy says whether an account may use the snapshot.
-func (s *Snapshot) readableBy(account string) bool {
-	return s.Owner == account || s.Public || slices.Contains(s.SharedWith, account)
 }
 
 // reached says whether a time has passed; a zero time never has.
