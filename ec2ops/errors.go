@@ -154,8 +154,7 @@ var kinds = map[string]error{
 	"CustomerKeyHasBeenRevoked":    ErrKMS,
 	"EncryptedVolumesNotSupported": ErrInvalid, // by the instance's type
 
-	// Both are temporary: 15 s between two snapshots of a volume, and at most 5 pending
-	// snapshots of it. (EC2 user guide, "Create Amazon EBS snapshots")
+	// 15 s between two snapshots of a volume, and 5 pending ones. (EC2 user guide, "Create Amazon EBS snapshots")
 	"SnapshotCreationPerVolumeRateExceeded": ErrTemporary,
 	"ConcurrentSnapshotLimitExceeded":       ErrTemporary,
 

@@ -19,10 +19,7 @@ import (
 	"snapsource/ec2ops/ec2test"
 )
 
-const (
-	source      = "codepen-app"
-	otherRegion = "eu-west-1"
-)
+const source = "codepen-app"
 
 // scene is EC2 with one instance, on which a command is run.
 type scene struct {
@@ -119,14 +116,7 @@ var commands = map[string]command{
 		_, err := releases.Promote(ctx, s.web.Agent().Client, source, s.snapshot)
 		return err
 	}, func(s *scene) error { return s.chosen(true) }},
-	"copy": {nil, func(ctx context.Context, s *scene) error {
-		c := s.web.Agent().Client
-		if _, err := c.Identify(ctx, nil); err != nil { // for its region
-			return err
-		}
-		_, err := releases.Copy(ctx, c, c.In(otherRegion), source, releases.CopyOptions{Wait: true})
-		return err
-	}, isCopied},
+	"copy": {nil, copyRelease, isCopied},
 	"publish": {func(s *scene) {
 		s.cloud.AddTemplate("web", ec2test.TemplateData{ImageID: "ami-0123456789abcdef0"})
 		for range 2 { // versions of ours, the first of which goes
@@ -149,21 +139,6 @@ var commands = map[string]command{
 func publishIn(ctx context.Context, s *scene) error {
 	_, err := publish.Publish(ctx, s.web.Agent().Client, s.cfg.Sources[0], "web", publish.Options{Keep: 2})
 	return err
-}
-
-// isCopied: the other region has one copy that can be used, and launches there take it.
-func isCopied(s *scene) error {
-	there := s.cloud.World().Elsewhere[ec2test.Place{Account: ec2test.DefaultAccount, Region: otherRegion}]
-	var usable []*ec2test.Snapshot
-	for _, snap := range there.Snapshots {
-		if snap.State(time.Now()) == "completed" {
-			usable = append(usable, snap)
-		}
-	}
-	if len(usable) != 1 || !strings.HasPrefix(usable[0].Tags[ec2ops.TagPromoted], usable[0].ID+" ") {
-		return fmt.Errorf("%d copies: %+v", len(usable), usable)
-	}
-	return nil
 }
 
 // isPublished: launches from the default version get the newest snapshot, and there is no version too

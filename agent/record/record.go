@@ -10,34 +10,40 @@ import (
 	"time"
 
 	"snapsource/agent/config"
-	"snapsource/agent/releases"
 	"snapsource/mountfs"
 )
 
 // Record is a run's result for one source.
 type Record struct {
-	Source    string           `json:"source"`
-	Roles     string           `json:"roles"`              // digest of the announced roles
-	Announced config.Roles     `json:"announced"`          // the roles themselves
-	Hook      string           `json:"hook,omitempty"`     // the launch hook that is completed
-	NoGroup   string           `json:"no_group,omitempty"` // the configured hook, if the instance is in no group
-	Instance  string           `json:"instance"`
-	Region    string           `json:"region"`
-	Zone      string           `json:"zone"`
-	Volume    string           `json:"volume"`
-	Early     string           `json:"early,omitempty"` // a volume that is mounted before EC2 says whose it is
-	Facts     Facts            `json:"facts"`           // about the volume
-	Snapshot  string           `json:"snapshot,omitempty"`
-	Taken     *time.Time       `json:"taken,omitempty"` // when the snapshot was started, or its original, if known
-	CopyOf    *releases.CopyOf `json:"copy_of,omitempty"`
-	Revision  string           `json:"revision,omitempty"` // of the snapshot's release, if known
-	Device    string           `json:"device"`             // EC2's device name
-	Node      string           `json:"node"`
-	Major     uint32           `json:"major"`
-	Minor     uint32           `json:"minor"`
-	Size      int64            `json:"size"`  // of the device, in bytes
-	Ready     time.Time        `json:"ready"` // zero: a launch from this volume is not announced yet
-	Applied   Applied          `json:"applied"`
+	Source    string       `json:"source"`
+	Roles     string       `json:"roles"`              // digest of the announced roles
+	Announced config.Roles `json:"announced"`          // the roles themselves
+	Hook      string       `json:"hook,omitempty"`     // the launch hook that is completed
+	NoGroup   string       `json:"no_group,omitempty"` // the configured hook, if the instance is in no group
+	Instance  string       `json:"instance"`
+	Region    string       `json:"region"`
+	Zone      string       `json:"zone"`
+	Volume    string       `json:"volume"`
+	Early     string       `json:"early,omitempty"` // a volume that is mounted before EC2 says whose it is
+	Facts     Facts        `json:"facts"`           // about the volume
+	Snapshot  string       `json:"snapshot,omitempty"`
+	Taken     *time.Time   `json:"taken,omitempty"` // when the snapshot was started, or its original, if known
+	CopyOf    *CopyOf      `json:"copy_of,omitempty"`
+	Revision  string       `json:"revision,omitempty"` // of the snapshot's release, if known
+	Device    string       `json:"device"`             // EC2's device name
+	Node      string       `json:"node"`
+	Major     uint32       `json:"major"`
+	Minor     uint32       `json:"minor"`
+	Size      int64        `json:"size"`  // of the device, in bytes
+	Ready     time.Time    `json:"ready"` // zero: a launch from this volume is not announced yet
+	Applied   Applied      `json:"applied"`
+}
+
+// CopyOf says what the snapshot is a copy of. It is what the releases say, which know the rules.
+type CopyOf struct {
+	Original string    `json:"original"` // a snapshot's id
+	Region   string    `json:"region"`   // the original's
+	Taken    time.Time `json:"taken"`    // when the original's data was taken
 }
 
 // Facts are what EC2 showed of the volume.

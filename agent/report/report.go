@@ -5,7 +5,6 @@ import (
 
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
-	"snapsource/agent/releases"
 )
 
 // State of a source on this instance.
@@ -27,36 +26,36 @@ type Report struct {
 // Source is the outcome for one source. docs/output.schema.json describes its JSON: a list is
 // never null.
 type Source struct {
-	Source      string           `json:"source"`
-	State       State            `json:"state"`
-	Changed     bool             `json:"changed"`
-	Instance    string           `json:"instance,omitempty"`
-	Region      string           `json:"region,omitempty"`
-	Zone        string           `json:"zone,omitempty"`
-	Volume      string           `json:"volume,omitempty"`
-	VolumeState string           `json:"volume_state,omitempty"`   // by status, if it asked EC2
-	Snapshot    string           `json:"snapshot,omitempty"`       // of the release; "" for a volume that began blank
-	Start       *time.Time       `json:"snapshot_start,omitempty"` // that of its original, if it is a copy; if known
-	CopyOf      *releases.CopyOf `json:"copy_of,omitempty"`
-	Revision    string           `json:"revision,omitempty"` // of the release in the Source, if known
-	Newer       *Release         `json:"newer,omitempty"`    // the newest release, if it is newer than the volume's
-	Compared    bool             `json:"compared,omitempty"` // with the newest release: without Newer there is none
-	Device      string           `json:"device,omitempty"`   // EC2's device name
-	Node        string           `json:"node,omitempty"`     // the kernel's device node
-	Paths       []Path           `json:"paths"`              // the mountpoint and the bind targets, as far as observed
-	Ready       *time.Time       `json:"ready,omitempty"`
-	Began       time.Time        `json:"began"`
-	Took        time.Duration    `json:"took_ns"`
-	EC2         time.Duration    `json:"ec2_ns"`          // of it, waiting for EC2
-	Own         time.Duration    `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
-	Taken       *Taken           `json:"taken,omitempty"` // the snapshot that this run took
-	Warm        *Warming         `json:"warm,omitempty"`  // how far the volume's blocks have been read, if any were
-	Steps       []FinishedStep   `json:"steps"`
-	Calls       []Call           `json:"calls"`
-	Waits       []Wait           `json:"waits"`
-	Actions     []Action         `json:"actions"` // of a plan
-	Notes       []string         `json:"notes"`
-	Error       *Problem         `json:"error"`
+	Source      string         `json:"source"`
+	State       State          `json:"state"`
+	Changed     bool           `json:"changed"`
+	Instance    string         `json:"instance,omitempty"`
+	Region      string         `json:"region,omitempty"`
+	Zone        string         `json:"zone,omitempty"`
+	Volume      string         `json:"volume,omitempty"`
+	VolumeState string         `json:"volume_state,omitempty"`   // by status, if it asked EC2
+	Snapshot    string         `json:"snapshot,omitempty"`       // of the release; "" for a volume that began blank
+	Start       *time.Time     `json:"snapshot_start,omitempty"` // that of its original, if it is a copy; if known
+	CopyOf      *record.CopyOf `json:"copy_of,omitempty"`
+	Revision    string         `json:"revision,omitempty"` // of the release in the Source, if known
+	Newer       *Release       `json:"newer,omitempty"`    // the newest release, if it is newer than the volume's
+	Compared    bool           `json:"compared,omitempty"` // with the newest release: without Newer there is none
+	Device      string         `json:"device,omitempty"`   // EC2's device name
+	Node        string         `json:"node,omitempty"`     // the kernel's device node
+	Paths       []Path         `json:"paths"`              // the mountpoint and the bind targets, as far as observed
+	Ready       *time.Time     `json:"ready,omitempty"`
+	Began       time.Time      `json:"began"`
+	Took        time.Duration  `json:"took_ns"`
+	EC2         time.Duration  `json:"ec2_ns"`          // of it, waiting for EC2
+	Own         time.Duration  `json:"own_ns"`          // of it, neither EC2 nor the kernel: see [Report.AddCalls]
+	Taken       *Taken         `json:"taken,omitempty"` // the snapshot that this run took
+	Warm        *Warming       `json:"warm,omitempty"`  // how far the volume's blocks have been read, if any were
+	Steps       []FinishedStep `json:"steps"`
+	Calls       []Call         `json:"calls"`
+	Waits       []Wait         `json:"waits"`
+	Actions     []Action       `json:"actions"` // of a plan
+	Notes       []string       `json:"notes"`
+	Error       *Problem       `json:"error"`
 }
 
 // Problem is an error for machines.
