@@ -64,6 +64,8 @@ func decideArrival(src config.Source, self ec2ops.Identity, root string, attache
 			}
 		case v.State == ec2ops.VolumeError:
 			note("it is in the state error")
+		case ec2ops.UnknownFormat(v.Tags) != "":
+			note("a later version of snapsource has made its launch template (tags of format " + ec2ops.UnknownFormat(v.Tags) + ")")
 		case !withLaunch(at.Time, launched):
 			note("it has the tags of a launch template, but was not attached by the launch")
 		default:

@@ -54,6 +54,8 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 	for _, v := range all {
 		switch {
 		case v.Tags[ec2ops.TagSource] != source || v.Tags[ec2ops.TagInstance] != instanceID || v.Gone():
+		case ec2ops.UnknownFormat(v.Tags) != "":
+			return c, laterFormat(v)
 		case v.State == ec2ops.VolumeError:
 			c.failed = append(c.failed, v)
 		case v.Tags[ec2ops.TagDiscarded] != "":
@@ -81,6 +83,12 @@ func chooseVolume(source, instanceID string, all []ec2ops.Volume) (choice, error
 	}
 	c.volume, c.duplicates = &v, live[1:]
 	return c, nil
+}
+
+// laterFormat is the error for a volume of this instance that a later version of snapsource has made.
+func laterFormat(v ec2ops.Volume) error {
+	return failure.Advise(config.Usagef("%s has tags of format %s, which this version of snapsource does not know", v.ID, ec2ops.UnknownFormat(v.Tags)),
+		"install the version that made it, or a later one")
 }
 
 // chooseStart decides what to create the volume from.

@@ -23,6 +23,8 @@ func TestChooseVolume(t *testing.T) {
 	}
 	foreign := volume("vol-foreign", ec2ops.VolumeAvailable, 0, "")
 	foreign.Tags = map[string]string{ec2ops.TagSource: "app", ec2ops.TagInstance: "i-other"}
+	later := volume("vol-later", ec2ops.VolumeInUse, 0, me)
+	later.Tags[ec2ops.TagFormat] = "2"
 	for name, tc := range map[string]struct {
 		all        []ec2ops.Volume
 		want       string
@@ -38,6 +40,7 @@ func TestChooseVolume(t *testing.T) {
 		"error":                        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeError, 1, "")}, failed: 1},
 		"another instance's":           {all: []ec2ops.Volume{foreign}},
 		"ours, but attached elsewhere": {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeInUse, 1, "i-other")}, err: failure.ErrRefused},
+		"of a later version":           {all: []ec2ops.Volume{later}, err: failure.ErrUsage},
 		"the attached one wins":        {all: []ec2ops.Volume{volume("vol-1", ec2ops.VolumeAvailable, 1, ""), volume("vol-2", ec2ops.VolumeInUse, 2, me)}, want: "vol-2", duplicates: 1},
 		"then the oldest":              {all: []ec2ops.Volume{volume("vol-2", ec2ops.VolumeAvailable, 2, ""), volume("vol-1", ec2ops.VolumeAvailable, 1, "")}, want: "vol-1", duplicates: 1},
 	} {

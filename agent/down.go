@@ -180,6 +180,11 @@ func (r *run) findVolumes(ctx context.Context) (volumes []ec2ops.Volume, err err
 		return nil, err
 	}
 	volumes = slices.DeleteFunc(volumes, ec2ops.Volume.Gone)
+	for _, v := range volumes {
+		if ec2ops.UnknownFormat(v.Tags) != "" {
+			return nil, laterFormat(v)
+		}
+	}
 	s.Detail = "no volume of this source"
 	if len(volumes) > 0 {
 		r.Report.Volume, r.Report.Snapshot = volumes[0].ID, volumes[0].SnapshotID

@@ -37,6 +37,7 @@ func (r *run) observeHost() (here local, err error) {
 	}
 	here.record, err = r.host.LoadRecord(r.src.Name)
 	switch {
+	case err == nil && here.record.Volume == "": // the mark of an early mount
 	case err == nil:
 		here.known = true
 		if dev, err := r.host.Find(here.record.Wants()); err == nil {

@@ -30,7 +30,18 @@ const (
 	TagStarted   = "snapsource:started"   // on volumes: the last start after a stop at which newer releases were checked for
 	TagDiscarded = "snapsource:discarded" // on volumes that came with a launch and are not used: to be deleted
 	TagFormatted = "snapsource:formatted" // on volumes: the UUID of the XFS that we made
+	TagFormat    = "snapsource:format"    // on volumes and snapshots: the format of these tags; none: format 1
 )
+
+// UnknownFormat returns the format of a volume's or snapshot's tags, if it is one that this version of
+// snapsource does not know; else "". A resource with such tags was made by a later version, and means
+// something that this one can't tell: it is neither used nor deleted.
+func UnknownFormat(tags map[string]string) string {
+	if f := tags[TagFormat]; f != "1" {
+		return f
+	}
+	return ""
+}
 
 // A launch template's volume tags are put on all volumes of a launch, so that of a template
 // that has several sources name them all: the values of TagSource and TagSnapshot are then lists in

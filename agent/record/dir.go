@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -64,7 +65,13 @@ func read(file string) (r Record, err error) {
 	if err != nil {
 		return r, err
 	}
-	return r, json.Unmarshal(text, &r)
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, err
+	}
+	if r.Format > Format { // a hint that is not understood is none
+		return Record{}, fmt.Errorf("%s has format %d, and this version of snapsource knows %d: %w", file, r.Format, Format, fs.ErrNotExist)
+	}
+	return r, nil
 }
 
 // Records reads all records that can be read.
@@ -83,6 +90,7 @@ func (d Dir) Records() (all []Record) {
 
 // SaveRecord replaces the record atomically, also on a power failure if the directory is on a disk.
 func (d Dir) SaveRecord(r Record) error {
+	r.Format = Format
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err

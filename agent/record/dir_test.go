@@ -1,6 +1,9 @@
 package record
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,5 +29,32 @@ func TestRecordFile(t *testing.T) {
 		if r, err := h.LoadRecord(name); err != nil || r.Volume != "vol-1" {
 			t.Errorf("%q: %+v, %v", name, r, err)
 		}
+	}
+}
+
+// TestFormat: a record of a later format is none; one from before there were formats is read.
+func TestFormat(t *testing.T) {
+	h := Dir(t.TempDir())
+	for text, known := range map[string]bool{
+		`{"source":"app","volume":"vol-1"}`:                        true,
+		`{"format":1,"source":"app","volume":"vol-1","more":true}`: true,
+		`{"format":2,"source":"app","volume":"vol-1"}`:             false,
+	} {
+		if err := os.WriteFile(h.file("app"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := h.LoadRecord("app")
+		if known != (err == nil) || known != (r.Volume == "vol-1") || !known && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %+v, %v", text, r, err)
+		}
+		if (len(h.Records()) == 1) != known {
+			t.Errorf("%s: %d records", text, len(h.Records()))
+		}
+	}
+	if err := h.SaveRecord(Record{Source: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := h.LoadRecord("app"); err != nil || r.Format != Format {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

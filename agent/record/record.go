@@ -13,8 +13,14 @@ import (
 	"snapsource/mountfs"
 )
 
+// Format is the version of a record's format. A field that is added does not change it, so that an older
+// program still reads the record: only one that means something else does. 0 is 1, from before there
+// were versions.
+const Format = 1
+
 // Record is a run's result for one source.
 type Record struct {
+	Format    int          `json:"format"` // see Format
 	Source    string       `json:"source"`
 	Roles     string       `json:"roles"`              // digest of the announced roles
 	Announced config.Roles `json:"announced"`          // the roles themselves

@@ -2,11 +2,13 @@ package releases
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -89,6 +91,8 @@ func isBackup(s ec2ops.Snapshot) bool {
 func Ineligible(source string, s ec2ops.Snapshot) string {
 	_, rejected := s.Tags[ec2ops.TagRejected]
 	switch {
+	case ec2ops.UnknownFormat(s.Tags) != "":
+		return "made by a later version of snapsource (tags of format " + ec2ops.UnknownFormat(s.Tags) + ")"
 	case rejected:
 		return rejection(s)
 	case isBackup(s):
@@ -117,7 +121,8 @@ func willBeEligible(source string, s ec2ops.Snapshot) bool {
 
 // Newest returns the snapshot that a launch takes: the eligible one with the newest data. If
 // there is none, the error says why the newest snapshots are not eligible. It wraps
-// [failure.ErrNoSnapshot], or [failure.ErrTemporary] if one is pending.
+// [failure.ErrNoSnapshot], or [failure.ErrTemporary] if one is pending. A newer release with tags that
+// this version does not understand is an error too: the older one would be served silently.
 func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	var eligible, others []ec2ops.Snapshot
 	for _, s := range c.snapshots {
@@ -130,7 +135,14 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	if len(eligible) == 0 {
 		return ec2ops.Snapshot{}, c.noSnapshot(others)
 	}
-	return slices.MaxFunc(eligible, c.byAge), nil
+	newest := slices.MaxFunc(eligible, c.byAge)
+	for _, s := range others {
+		if ec2ops.UnknownFormat(s.Tags) != "" && s.Tags[ec2ops.TagName] == c.source && c.byAge(s, newest) > 0 {
+			return ec2ops.Snapshot{}, failure.Advise(fmt.Errorf("%w: %s is newer than %s, and %s", failure.ErrNoSnapshot, s.ID, newest.ID, Ineligible(c.source, s)),
+				"install that version; to launch the older release nevertheless, remove the tag Name of "+s.ID)
+		}
+	}
+	return newest, nil
 }
 
 // NewerThan returns the newest snapshot, completed or pending, with newer data than the volume:

@@ -34,7 +34,9 @@ func TestNoneEligible(t *testing.T) {
 		"archived":           {[]ec2ops.Snapshot{archived, failed}, "is archived", "restore snap-a from the archive", failure.ExitNoSnapshot},
 		"rejected, archived": {[]ec2ops.Snapshot{archived, rejected("snap-1", 1)}, "is archived", "snapsource promote snap-1;", failure.ExitNoSnapshot},
 		"failed":             {[]ec2ops.Snapshot{failed}, "is error", "take a snapshot", failure.ExitNoSnapshot},
-		"pending":            {[]ec2ops.Snapshot{pending, rejected("snap-1", 1)}, "yet: snap-p", "once EC2 has completed snap-p (pending 7%)", failure.ExitTemporary},
+		"of a later version": {[]ec2ops.Snapshot{release("snap-1", 1), with(release("snap-2", 2), func(s *ec2ops.Snapshot) { s.Tags["snapsource:format"] = "2" })},
+			"snap-2 is newer than snap-1, and made by a later version of snapsource (tags of format 2)", "install that version", failure.ExitNoSnapshot},
+		"pending": {[]ec2ops.Snapshot{pending, rejected("snap-1", 1)}, "yet: snap-p", "once EC2 has completed snap-p (pending 7%)", failure.ExitTemporary},
 		"more than it names": {[]ec2ops.Snapshot{rejected("snap-1", 1), rejected("snap-2", 2), rejected("snap-3", 3), rejected("snap-4", 4), rejected("snap-5", 5)},
 			"snap-3 (2026-11-23 03:00 UTC) is rejected slow; and 2 older", "snapsource promote snap-5;", failure.ExitNoSnapshot},
 	} {

@@ -209,7 +209,7 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	var list []Pruned
 	for _, s := range all {
 		_, rejected := s.Tags[ec2ops.TagRejected]
-		mayGo := s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive &&
+		mayGo := s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive && ec2ops.UnknownFormat(s.Tags) == "" &&
 			(rejected || Ineligible(source, s) == "")
 		switch {
 		case newestFirst(s, oldestKept) <= 0 || !mayGo:
@@ -237,7 +237,7 @@ func orphans(source string, all []ec2ops.Volume, alive map[string]bool, now time
 	for _, v := range all {
 		owner := v.Tags[ec2ops.TagInstance]
 		free := v.State == ec2ops.VolumeAvailable || v.State == ec2ops.VolumeError
-		if v.Tags[ec2ops.TagSource] != source || owner == "" || alive[owner] || !free || now.Sub(v.Created) < orphanAge {
+		if v.Tags[ec2ops.TagSource] != source || ec2ops.UnknownFormat(v.Tags) != "" || owner == "" || alive[owner] || !free || now.Sub(v.Created) < orphanAge {
 			continue
 		}
 		list = append(list, Pruned{ID: v.ID, Reason: owner + " no longer exists", Age: now.Sub(v.Created), SizeGiB: v.SizeGiB})

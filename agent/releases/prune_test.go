@@ -44,6 +44,11 @@ func TestOldSnapshots(t *testing.T) {
 			with(release("snap-2", 1), func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }),
 			with(release("snap-3", 1), func(s *ec2ops.Snapshot) { s.Tags = map[string]string{ec2ops.TagSource: "codepen-app"} }),
 			release("snap-4", 4)}, o: PruneOptions{Keep: 1}},
+		"of a later version": {all: []ec2ops.Snapshot{
+			with(release("snap-1", 1), func(s *ec2ops.Snapshot) { s.Tags["snapsource:format"] = "2" }),
+			with(release("snap-2", 2), func(s *ec2ops.Snapshot) { reject(s); s.Tags["snapsource:format"] = "2" }),
+			with(release("snap-3", 3), func(s *ec2ops.Snapshot) { s.Tags["snapsource:format"] = "1" }), release("snap-4", 4)},
+			o: PruneOptions{Keep: 1}, want: []string{"snap-3"}},
 		"nothing eligible": {all: []ec2ops.Snapshot{with(release("snap-1", 1), reject)}, o: PruneOptions{Keep: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +67,10 @@ func TestOrphans(t *testing.T) {
 	}
 	foreign := volume("vol-foreign", ec2ops.VolumeAvailable, "i-dead", time.Hour)
 	foreign.Tags = map[string]string{ec2ops.TagInstance: "i-dead"}
+	later := volume("vol-later", ec2ops.VolumeAvailable, "i-dead", time.Hour)
+	later.Tags[ec2ops.TagFormat] = "2"
 	all := []ec2ops.Volume{
+		later,
 		volume("vol-1", ec2ops.VolumeAvailable, "i-dead", time.Hour),
 		volume("vol-2", ec2ops.VolumeError, "i-dead", 2*time.Hour),
 		volume("vol-3", ec2ops.VolumeInUse, "i-dead", time.Hour),
