@@ -31,16 +31,10 @@ const (
 	launchWindow = 15 * time.Second // in which the launches of one request begin
 	utilization  = 0.96             // of the scarcest bucket; the rest is for calls without a slot
 
-	sampleRatio      = 10 // launches per listed one if only addresses ending in one digit are listed
-	sampleFromWindow = 2  // from this window on a cohort is assumed to exceed a page
-	rateLimits       = "EC2's rate limits"
+	sampleRatio = 10          // launches per listed one if only addresses ending in one digit are listed
+	sampleFrom  = time.Minute // from then on a cohort is assumed to exceed a page
+	rateLimits  = "EC2's rate limits"
 )
-
-// countWindows are the ends of the windows in which the launches of a cohort count it, in
-// the order of their ranks. A call that is throttled in one window is retried in the next.
-// DescribeInstances' bucket holds 100 tokens and gains 20 a second: enough for 340 calls in
-// the first window, 960 in the second.
-var countWindows = []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second}
 
 // Cloud lists launches. *ec2ops.Client implements it.
 type Cloud interface {
@@ -182,7 +176,7 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 	}
 	address := l.self.PrivateIP.String()
 	var from time.Duration
-	for n, until := range countWindows {
+	for _, until := range l.kind().windows {
 		at := from + l.jitter("rank", until-from) - time.Since(l.start)
 		if end, ok := ctx.Deadline(); ok && time.Until(end)-deadlineMargin < at {
 			break
@@ -190,7 +184,7 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 		if err := w.Pause(ctx, at, rateLimits); err != nil {
 			return nil, 0, err
 		}
-		whole := n < sampleFromWindow
+		whole := from < sampleFrom
 		if weight, err = 1, nil; whole {
 			list, whole, err = page("")
 		}

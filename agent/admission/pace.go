@@ -13,6 +13,11 @@ type pace struct {
 	withoutSlot float64       // launches of a cohort that are done before it is counted
 	shared      float64       // tokens of each launch if all mutating actions share one bucket
 	goesOn      string        // what a launch does in its slot
+
+	// windows are the ends of the windows in which the launches of a cohort count it, in the order of
+	// their ranks. A call that is throttled in one window is retried in the next. DescribeInstances'
+	// bucket holds 100 tokens and gains 20 a second: enough for 340 calls in the first 12 s.
+	windows []time.Duration
 }
 
 // creating is the pace of launches that create and attach their volume. Its withoutSlot are those of
@@ -21,6 +26,7 @@ type pace struct {
 var creating = pace{
 	every: time.Second / ec2ops.AttachRate, burst: ec2ops.AttachBurst, withoutSlot: 130,
 	shared: 1.05 * ec2ops.MutationsShared, goesOn: "create its volume",
+	windows: []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second},
 }
 
 // arriving is the pace of launches whose volume came with them. Each lists the volumes and the
@@ -35,5 +41,7 @@ func arriving(roles bool) pace {
 	return pace{
 		every: time.Duration(tags / ec2ops.TagRate * float64(time.Second)), burst: ec2ops.TagBurst / tags,
 		withoutSlot: (ec2ops.TagBurst + 6*ec2ops.TagRate) / tags, shared: 1.05 * tags, goesOn: "go on",
+		// 500 of them are done after 40 s: none of these may count later.
+		windows: []time.Duration{12 * time.Second, 24 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second},
 	}
 }

@@ -30,7 +30,7 @@ func (s *Server) describeInstances(c *call) (any, error) {
 	var all []seen
 	if err := s.store.View(c.ctx, func(w *World) error {
 		w = w.shown(c.now)
-		ids := candidates(sel, s.opts.ShortPages, w.Instances, func(i *Instance) Tags { return i.Tags })
+		ids := candidates(sel, s.opts.ShortPages, w.Instances, func(i *Instance) bool { return sel.tagsMatch(i.Tags) })
 		attached := attachments(w, ids, c.now)
 		for _, id := range ids {
 			if i, err := findInstance(w, id, c.now); err == nil {

@@ -50,9 +50,9 @@ func (p *params) selectionOf(idName string, least, most int64) selection {
 }
 
 // candidates returns the sorted ids that a selection can match: the given ids, or those
-// whose tags pass its filters. It saves evaluating the rest of a large World. With short
+// that may pass its filters. It saves evaluating the rest of a large World. With short
 // pages it returns all, since pages are cut before filters.
-func candidates[V any](s selection, short bool, all map[string]V, tags func(V) Tags) []string {
+func candidates[V any](s selection, short bool, all map[string]V, may func(V) bool) []string {
 	var ids []string
 	for _, id := range s.ids {
 		if _, exists := all[id]; exists {
@@ -61,7 +61,7 @@ func candidates[V any](s selection, short bool, all map[string]V, tags func(V) T
 	}
 	if len(s.ids) == 0 {
 		for id, v := range all {
-			if short || s.tagsMatch(tags(v)) {
+			if short || may(v) {
 				ids = append(ids, id)
 			}
 		}
@@ -75,6 +75,16 @@ func (s selection) tagsMatch(tags Tags) bool {
 	for _, f := range s.filters {
 		key, isTag := strings.CutPrefix(f.name, "tag:")
 		if value, has := tags[key]; isTag && (!has || !f.matches([]string{value})) {
+			return false
+		}
+	}
+	return true
+}
+
+// instanceMatches says whether an attachment, nil for none, passes the filter for its instance.
+func (s selection) instanceMatches(a *Attachment) bool {
+	for _, f := range s.filters {
+		if f.name == "attachment.instance-id" && (a == nil || !f.matches([]string{a.InstanceID})) {
 			return false
 		}
 	}

@@ -153,7 +153,7 @@ func (s *Server) describeSnapshots(c *call) (any, error) {
 	if err := s.store.View(c.ctx, func(w *World) error {
 		w = w.shown(c.now)
 		visible := w.snapshotsFor(s.opts.Account)
-		for _, id := range candidates(sel, s.opts.ShortPages, visible, func(s *Snapshot) Tags { return s.Tags }) {
+		for _, id := range candidates(sel, s.opts.ShortPages, visible, func(s *Snapshot) bool { return sel.tagsMatch(s.Tags) }) {
 			snap := visible[id]
 			if snap.State(c.now) == "" || c.now.Before(snap.Visible) || !snap.readableBy(s.opts.Account) {
 				continue

@@ -246,7 +246,8 @@ func findVolume(w *World, id string, now time.Time) (*Volume, error) {
 // visibleVolumes returns the volumes of a selection that Describe shows, sorted by id.
 func (s *Server) visibleVolumes(w *World, sel selection, now time.Time) []Volume {
 	var all []Volume
-	for _, id := range candidates(sel, s.opts.ShortPages, w.Volumes, func(v *Volume) Tags { return v.Tags }) {
+	may := func(v *Volume) bool { return sel.tagsMatch(v.Tags) && sel.instanceMatches(v.Attachment) }
+	for _, id := range candidates(sel, s.opts.ShortPages, w.Volumes, may) {
 		if v := w.Volumes[id]; v.State(now) != "" && !now.Before(v.Visible) {
 			all = append(all, v.clone())
 		}

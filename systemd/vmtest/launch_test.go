@@ -261,6 +261,7 @@ func (m *machine) orderly() (took float64) {
 	m.want(`until systemctl show -P ExecMainExitTimestampMonotonic snapsource-warm | grep -qvx 0; do sleep 0.2; done
 systemctl show -P ExecMainStatus snapsource-warm; snapsource status --local | grep -o 'warm .*'`, "0\nwarm       no hot set, done")
 	m.want("systemctl --failed --plain --no-legend", "")
+	m.journaled()
 	mounted := m.seconds("systemctl show -P ActiveEnterTimestampMonotonic snapsource") / 1e6
 	if reads := m.seconds("systemctl show -P InactiveExitTimestampMonotonic app") / 1e6; reads < mounted {
 		m.t.Errorf("the application started at %.3f s, the Source was there at %.3f s", reads, mounted)
@@ -269,6 +270,18 @@ systemctl show -P ExecMainStatus snapsource-warm; snapsource status --local | gr
 	blame := m.run("systemd-analyze blame | grep snapsource")
 	m.t.Logf("unit: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s (systemd-analyze blame: %s)", mounted, mounted-began, blame)
 	return mounted - began
+}
+
+// journaled checks the entries that up has sent to the journal: docs/metrics.md has their ids.
+func (m *machine) journaled() {
+	m.t.Helper()
+	volume := m.volumes()[0]
+	for _, entry := range []string{
+		"MESSAGE_ID=f1500be94483441a860eebef49dfacf8 SNAPSOURCE_STEP=announce SNAPSOURCE_RESULT=done",
+		"MESSAGE_ID=9e6e073fee7a4d6e8b8fc8f213a77e9a SNAPSOURCE_STATE=ready SNAPSOURCE_EXIT_CODE=0",
+	} {
+		m.want("journalctl -b -q -o cat --output-fields=SNAPSOURCE_VOLUME _SYSTEMD_UNIT=snapsource.service SNAPSOURCE_COMMAND=up "+entry+" | sort -u", volume)
+	}
 }
 
 func (m *machine) seconds(script string) float64 {
