@@ -59,13 +59,13 @@ type SnapshotSpec struct {
 // take a second snapshot. After an error that wraps [ErrOutcomeUnknown] there may be a
 // snapshot: search for it by a unique tag. After any other error there is none.
 func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
-	in := &ec2.CreateSnapshotInput{
-		VolumeId:          aws.String(s.VolumeID),
-		Description:       ptrUnlessZero(s.Description),
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
+	form := url.Values{"VolumeId": {s.VolumeID}, "TagSpecification.1.ResourceType": {"snapshot"}}
+	if s.Description != "" {
+		form.Set("Description", s.Description)
 	}
-	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*ec2.CreateSnapshotOutput, error) {
-		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	tagForm(form, "TagSpecification.1.Tag.", s.Tags)
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*element, error) {
+		return c.sendEC2(ctx, "CreateSnapshot", form, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
 	})
 	if err != nil {
 		if !hadNoEffect(err) {
@@ -74,9 +74,9 @@ func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, 
 		return Snapshot{}, err
 	}
 	return Snapshot{
-		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State), Progress: aws.ToString(out.Progress),
-		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
-		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
+		ID: out.value("snapshotId"), VolumeID: out.value("volumeId"), State: out.value("status"), Progress: out.value("progress"),
+		Tier: out.value("storageTier"), OwnerID: out.value("ownerId"), Start: out.time("startTime"),
+		SizeGiB: int32(out.number("volumeSize")), Encrypted: out.value("encrypted") == "true", Tags: out.tags(),
 	}, nil
 }
 
