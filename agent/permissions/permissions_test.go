@@ -17,7 +17,7 @@ func everything() Settings {
 	return Settings{
 		Sources: []string{"codepen-app", "assets"}, TagKeys: []string{"Team"}, Roles: []string{"Roles", "Stages", "Project"},
 		Hook: true, Groups: []string{"web"}, Encrypted: true, Keys: []string{"arn:aws:kms:us-west-2:123456789012:key/a", "b"},
-		Templates: []string{"lt-0123456789abcdef0"},
+		Templates: []string{"lt-0123456789abcdef0"}, Owners: []string{"210987654321"},
 	}
 }
 
@@ -101,10 +101,30 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// TestAddCopyKeys: the keys of copies are added to those of the volumes, unless these are not restricted.
+func TestAddCopyKeys(t *testing.T) {
+	for name, tc := range map[string]struct {
+		s    Settings
+		keys []string
+		want Settings
+	}{
+		"no key at all":       {Settings{}, nil, Settings{}},
+		"of copies only":      {Settings{}, []string{"c"}, Settings{Encrypted: true, Keys: []string{"c"}}},
+		"besides the volumes": {Settings{Encrypted: true, Keys: []string{"a"}}, []string{"c"}, Settings{Encrypted: true, Keys: []string{"a", "c"}}},
+		"any for volumes":     {Settings{Encrypted: true}, []string{"c"}, Settings{Encrypted: true}},
+	} {
+		got := tc.s
+		if got.AddCopyKeys(tc.keys); got.Encrypted != tc.want.Encrypted || !slices.Equal(got.Keys, tc.want.Keys) {
+			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for want, change := range map[string]func(*Settings) []string{
 		`"someone" is none of boot`:    func(*Settings) []string { return []string{"boot", "someone"} },
 		"not the id of a launch":       func(s *Settings) []string { s.Templates = []string{"web"}; return []string{"publish"} },
+		"not the number of an account": func(s *Settings) []string { s.Owners = []string{"self"}; return []string{"copy"} },
 		"not the name of an Auto":      func(s *Settings) []string { s.Groups = []string{"web*"}; return []string{"boot"} },
 		`can't contain "役割"`:           func(s *Settings) []string { s.Roles = []string{"役割"}; return []string{"boot"} },
 		`can't contain "${aws:userid}`: func(s *Settings) []string { s.TagKeys = []string{"${aws:userid}"}; return []string{"boot"} },

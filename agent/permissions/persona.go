@@ -13,9 +13,10 @@ import (
 var personas = [][2]string{
 	{"boot", "an instance: up, init, plan, status, down, warm"},
 	{"deploy", "an instance that also takes snapshots, and publishes them: add it to boot"},
-	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote,\n            publish, prune, hosts"},
+	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote,\n            copy, publish, prune, hosts"},
 	{"snapshot", "snapshot only, on an instance: add it to boot"},
 	{"reject", "snapshots, reject, promote"},
+	{"copy", "copy"},
 	{"publish", "publish"},
 	{"prune", "prune, and snapshot --keep"},
 	{"hosts", "hosts"},
@@ -70,6 +71,11 @@ func (s Settings) validate() error {
 	for _, name := range s.Groups {
 		if name == "" || strings.ContainsAny(name, ":/*?$<\n") {
 			return config.Usagef("--group: %q is not the name of an Auto Scaling group", name)
+		}
+	}
+	for _, account := range s.Owners {
+		if !config.IsAccount(account) {
+			return config.Usagef("--owner: %q is not the number of an account, which has 12 digits", account)
 		}
 	}
 	for _, key := range slices.Concat(s.Roles, s.TagKeys, s.Keys) {

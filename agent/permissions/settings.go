@@ -17,6 +17,7 @@ type Settings struct {
 	Groups    []string // the Auto Scaling groups of the hook; none: any
 	Encrypted bool     // volumes with a KMS key
 	Keys      []string // the KMS keys: ARNs, ids or aliases; none: any
+	Owners    []string // numbers of other accounts that share snapshots, which are copied
 	Templates []string // ids of the launch templates that name the snapshots; none: any, and no volume comes with a launch
 }
 
@@ -39,6 +40,14 @@ func Of(c config.Config) Settings {
 	slices.Sort(s.TagKeys)
 	s.TagKeys = slices.Compact(s.TagKeys)
 	return s
+}
+
+// AddCopyKeys adds KMS keys that encrypt copies. If the volumes have any key, so do the copies.
+func (s *Settings) AddCopyKeys(keys []string) {
+	if len(keys) == 0 || s.Encrypted && len(s.Keys) == 0 {
+		return
+	}
+	s.Encrypted, s.Keys = true, append(s.Keys, keys...)
 }
 
 // PartitionOf returns the partition of a region. (AWS General Reference, "Amazon Resource Names (ARNs)")

@@ -27,6 +27,9 @@ import (
 //   - RejectOrPromoteByName, RejectOrPromoteCandidates: a release has the source in the tag Name, also
 //     when it is rejected; a candidate in snapsource:source only.
 //   - Promote: a snapshot that others made of a volume may have the volume's tags.
+//   - CopyAsReleasesOfTheSource, CopyFromTheAccount: CopySnapshot is authorized for the copy, whose ARN ends in
+//     *, and for the snapshot that is copied. ${*} is that character. (EBS user guide, "Example: Copying
+//     snapshots") Of the latter's tags the reference lists no key.
 //   - The KMS actions are those of the EBS user guide, "How Amazon EBS encryption works".
 //
 //go:embed statements.json
@@ -101,6 +104,12 @@ func (s Settings) values(name string) []string {
 		return []string{"arn:" + s.Partition + ":ec2:*:*:"}
 	case "snapshots": // whose ARNs have no account
 		return []string{"arn:" + s.Partition + ":ec2:*::snapshot/*"}
+	case "new snapshots": // that a call makes
+		return []string{"arn:" + s.Partition + ":ec2:*::snapshot/${*}"}
+	case "existing snapshots":
+		return []string{"arn:" + s.Partition + ":ec2:*::snapshot/snap-*"}
+	case "owners": // of snapshots that are copied
+		return append([]string{"${aws:PrincipalAccount}"}, s.Owners...)
 	case "domain": // of the services
 		if s.Partition == "aws-cn" {
 			return []string{"amazonaws.com.cn"}

@@ -46,7 +46,7 @@ func (o CopyOptions) Validate(from, to string) error {
 		return config.Usagef("to-region: the snapshots are in %s already", to)
 	case o.Owner != "" && o.Snapshot == "":
 		return config.Usage("owner: needs --snapshot: the tags of another account's snapshots are not visible here")
-	case o.Owner != "" && (len(o.Owner) != 12 || strings.Trim(o.Owner, "0123456789") != ""):
+	case o.Owner != "" && !config.IsAccount(o.Owner):
 		return config.Usagef("owner: %q is not the number of an account, which has 12 digits", o.Owner)
 	case o.Snapshot != "" && CheckID(o.Snapshot) != nil:
 		return CheckID(o.Snapshot)

@@ -27,9 +27,11 @@ func iamPolicyCommand(p *program) *cobra.Command {
 	who := f.String("for", "boot", "who needs the policy: one or more of "+strings.Join(permissions.Personas(), ", "))
 	hook := f.Bool("hook", false, "an instance completes a launch hook, although --lifecycle-hook is not set here")
 	groups := f.StringArray("group", nil, "Auto Scaling group of the launch hook; repeatable (default any group)")
+	owners := f.StringArray("owner", nil, "account that shares snapshots, which copy copies; repeatable (default only this account's)")
+	copyKeys := f.StringArray("copy-kms-key", nil, "key that encrypts copies; repeatable")
 	templates := f.StringArray("launch-template", nil, "id of a launch template that publish changes, and that brings the volumes; repeatable (default any, and none brings a volume)")
 	region := f.String("region", "", "AWS region, for the partition of the ARNs (default AWS_REGION)")
-	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "launch-template", "ID", "region", "REGION")
+	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "owner", "ACCOUNT", "copy-kms-key", "KEY", "launch-template", "ID", "region", "REGION")
 	complete(c, "for", permissions.Personas)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := s.load()
@@ -39,7 +41,8 @@ func iamPolicyCommand(p *program) *cobra.Command {
 		set := permissions.Of(cfg)
 		set.Partition = permissions.PartitionOf(cmp.Or(*region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")))
 		set.Hook = set.Hook || *hook || len(*groups) > 0
-		set.Groups, set.Templates = *groups, *templates
+		set.Groups, set.Templates, set.Owners = *groups, *templates, *owners
+		set.AddCopyKeys(*copyKeys)
 		policy, err := permissions.For(set, strings.Split(*who, ",")...)
 		if err != nil {
 			return err
