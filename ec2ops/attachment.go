@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -22,11 +21,8 @@ func (c *Client) Attach(ctx context.Context, volumeID, instanceID, device string
 	pause := c.newPollDelay("attach", firstPoll, lastPoll)
 	for {
 		err := c.retryNotFound(ctx, func() error {
-			_, err := call(ctx, c, "AttachVolume", volumeID+" to "+instanceID+" as "+device, func(ctx context.Context) (*ec2.AttachVolumeOutput, error) {
-				return c.ec2.AttachVolume(ctx, &ec2.AttachVolumeInput{
-					VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
-				})
-			})
+			_, err := c.queryEC2(ctx, "AttachVolume", volumeID+" to "+instanceID+" as "+device,
+				url.Values{"VolumeId": {volumeID}, "InstanceId": {instanceID}, "Device": {device}})
 			return err
 		})
 		if !errors.Is(err, ErrNotReady) {
@@ -72,16 +68,11 @@ func (c *Client) DeleteOnTermination(ctx context.Context, instanceID, device, vo
 }
 
 func (c *Client) deleteOnTermination(ctx context.Context, instanceID, device, volumeID string) error {
-	_, err := call(ctx, c, "ModifyInstanceAttribute", instanceID+" "+device, func(ctx context.Context) (*ec2.ModifyInstanceAttributeOutput, error) {
-		return c.ec2.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
-			InstanceId: aws.String(instanceID),
-			BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
-				DeviceName: aws.String(device),
-				Ebs: &types.EbsInstanceBlockDeviceSpecification{
-					DeleteOnTermination: aws.Bool(true), VolumeId: aws.String(volumeID),
-				},
-			}},
-		})
+	_, err := c.queryEC2(ctx, "ModifyInstanceAttribute", instanceID+" "+device, url.Values{
+		"InstanceId":                                   {instanceID},
+		"BlockDeviceMapping.1.DeviceName":              {device},
+		"BlockDeviceMapping.1.Ebs.VolumeId":            {volumeID},
+		"BlockDeviceMapping.1.Ebs.DeleteOnTermination": {"true"},
 	})
 	return err
 }

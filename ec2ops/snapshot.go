@@ -27,6 +27,7 @@ type Snapshot struct {
 	VolumeID  string // its volume; arbitrary for a copy
 	Copy      bool   // made by CopySnapshot, according to EC2
 	State     string // pending, completed, error, recoverable, recovering
+	Message   string // why a copy has the state error
 	Progress  string // "37%"
 	Tier      string // standard or archive
 	OwnerID   string
@@ -59,13 +60,13 @@ type SnapshotSpec struct {
 // take a second snapshot. After an error that wraps [ErrOutcomeUnknown] there may be a
 // snapshot: search for it by a unique tag. After any other error there is none.
 func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, error) {
-	in := &ec2.CreateSnapshotInput{
-		VolumeId:          aws.String(s.VolumeID),
-		Description:       ptrUnlessZero(s.Description),
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(s.Tags)}},
+	form := url.Values{"VolumeId": {s.VolumeID}, "TagSpecification.1.ResourceType": {"snapshot"}}
+	if s.Description != "" {
+		form.Set("Description", s.Description)
 	}
-	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*ec2.CreateSnapshotOutput, error) {
-		return c.ec2.CreateSnapshot(ctx, in, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	tagForm(form, "TagSpecification.1.Tag.", s.Tags)
+	out, err := call(ctx, c, "CreateSnapshot", "of "+s.VolumeID, func(ctx context.Context) (*element, error) {
+		return c.sendEC2(ctx, "CreateSnapshot", form, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
 	})
 	if err != nil {
 		if !hadNoEffect(err) {
@@ -74,9 +75,9 @@ func (c *Client) CreateSnapshot(ctx context.Context, s SnapshotSpec) (Snapshot, 
 		return Snapshot{}, err
 	}
 	return Snapshot{
-		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State), Progress: aws.ToString(out.Progress),
-		Tier: string(out.StorageTier), OwnerID: aws.ToString(out.OwnerId), Start: aws.ToTime(out.StartTime),
-		SizeGiB: aws.ToInt32(out.VolumeSize), Encrypted: aws.ToBool(out.Encrypted), Tags: tagMap(out.Tags),
+		ID: out.value("snapshotId"), VolumeID: out.value("volumeId"), State: out.value("status"), Progress: out.value("progress"),
+		Tier: out.value("storageTier"), OwnerID: out.value("ownerId"), Start: out.time("startTime"),
+		SizeGiB: int32(out.number("volumeSize")), Encrypted: out.value("encrypted") == "true", Tags: out.tags(),
 	}, nil
 }
 
@@ -213,7 +214,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 			case SnapshotCompleted:
 				return s, nil
 			case SnapshotFailed:
-				return s, fmt.Errorf("%w: EC2 could not complete %s: its state is error; take another snapshot", ErrTemporary, id)
+				return s, s.failure()
 			}
 		case errors.Is(err, ErrNotFound) && time.Now().Before(unknownUntil):
 		case ctx.Err() != nil:
@@ -225,6 +226,20 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, seen func(Snapshot
 			return Snapshot{}, outOfTime(err)
 		}
 	}
+}
+
+// failure returns the error for a snapshot that EC2 could not complete. Of a copy EC2 says why: that its
+// KMS key, or the original's, can't be used, is [ErrKMS]. (Snapshot, API reference, "StateMessage";
+// aws-samples/aws-backup-automation#2 has the text "Given key ID is not accessible")
+func (s Snapshot) failure() error {
+	kind, why := ErrTemporary, "; take another snapshot"
+	if s.Message != "" {
+		why = ": " + s.Message
+	}
+	if strings.Contains(s.Message, "key ID") {
+		kind = ErrKMS
+	}
+	return fmt.Errorf("%w: EC2 could not complete %s: its state is error%s", kind, s.ID, why)
 }
 
 // SnapshotsWithin calls [Client.SnapshotsTagged] until the list is not empty, for at most
@@ -254,6 +269,7 @@ func snapshotOf(s types.Snapshot) Snapshot {
 		VolumeID:  aws.ToString(s.VolumeId),
 		Copy:      s.TransferType != "", // "only for snapshot copies" (Snapshot, API reference)
 		State:     string(s.State),
+		Message:   aws.ToString(s.StateMessage),
 		Progress:  aws.ToString(s.Progress),
 		Tier:      string(s.StorageTier),
 		OwnerID:   aws.ToString(s.OwnerId),

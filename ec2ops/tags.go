@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -77,10 +76,10 @@ func PublishedSnapshots(tags map[string]string) map[string]string {
 // Tag adds tags to one resource (a volume, snapshot or instance id); tags with other keys
 // stay.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
+	form := url.Values{"ResourceId.1": {id}}
+	tagForm(form, "Tag.", tags)
 	return c.retryNotFound(ctx, func() error {
-		_, err := call(ctx, c, "CreateTags", id, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
-			return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
-		})
+		_, err := c.queryEC2(ctx, "CreateTags", id, form)
 		return err
 	})
 }

@@ -14,11 +14,15 @@ import (
 const otherRegion = "eu-west-1"
 
 func copyRelease(ctx context.Context, s *scene) error {
+	return copyWith(ctx, s, releases.CopyOptions{Wait: true})
+}
+
+func copyWith(ctx context.Context, s *scene, o releases.CopyOptions) error {
 	c := s.web.Agent().Client
 	if _, err := c.Identify(ctx, nil); err != nil { // for its region
 		return err
 	}
-	_, err := releases.Copy(ctx, c, c.In(otherRegion), source, releases.CopyOptions{Wait: true})
+	_, err := releases.Copy(ctx, c, c.In(otherRegion), source, o)
 	return err
 }
 

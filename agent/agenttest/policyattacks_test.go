@@ -1,6 +1,7 @@
 package agenttest_test
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"maps"
@@ -31,6 +32,7 @@ type targets struct {
 	// one made by snapsource on the attacker.
 	release, theirRelease, byName, candidate, foreignRelease, foreignOnMine string
 	foreignVolume, template                                                 string
+	copyTargets
 }
 
 func newTargets(t *testing.T) *targets {
@@ -56,6 +58,7 @@ func newTargets(t *testing.T) *targets {
 	p.byName = snapshot(ec2test.Tags{"Name": source})
 	p.candidate = snapshot(ec2test.Tags{ec2ops.TagCandidate: source, ec2ops.TagSource: source})
 	p.foreignRelease, p.foreignOnMine = snapshot(released(otherSource, p.victim)), snapshot(released(otherSource, me.ID))
+	p.copyTargets = newCopyTargets(p)
 	p.template = p.cloud.AddTemplate("foreign", ec2test.TemplateData{ImageID: "ami-0123456789abcdef0"})
 	return p
 }
@@ -64,6 +67,7 @@ func newTargets(t *testing.T) *targets {
 type attack struct {
 	form   func(p *targets) url.Values
 	except []string
+	region string // that the call is for; "": the attacker's
 }
 
 // form returns a call's parameters: "Name=value" each.
@@ -111,7 +115,7 @@ const rejected = "Name=rejected: " + source
 
 var rejecters = []string{"operator", "reject"}
 
-var attacks = map[string]attack{
+var attacks = merged(copyAttacks, map[string]attack{
 	"attach the victim's volume": {form: func(p *targets) url.Values {
 		return form("AttachVolume", "VolumeId="+p.theirs, "InstanceId="+p.web.ID, "Device=/dev/sdg")
 	}},
@@ -229,10 +233,7 @@ var attacks = map[string]attack{
 	"delete versions of a launch template": {form: func(p *targets) url.Values {
 		return form("DeleteLaunchTemplateVersions", "LaunchTemplateId="+p.template, "LaunchTemplateVersion.1=1")
 	}},
-	"copy a foreign release to another name": {form: func(p *targets) url.Values {
-		return creating("CopySnapshot", "snapshot", []string{"SourceRegion=us-west-2", "SourceSnapshotId=" + p.foreignRelease}, "Name="+source)
-	}},
-}
+})
 
 // snapshotting is a CreateSnapshot.
 func snapshotting(volume string, pairs ...string) url.Values {
@@ -306,7 +307,7 @@ func (p *targets) succeed(name string, d permissions.Document) (succeeded []stri
 	policy := parsed(p.t, d)
 	p.cloud.Server.SetPolicies(&policy, nil)
 	for _, what := range slices.Sorted(maps.Keys(attacks)) {
-		if a := attacks[what]; !slices.Contains(a.except, name) && p.permits(what, a.form(p)) {
+		if a := attacks[what]; !slices.Contains(a.except, name) && p.permits(what, a) {
 			succeeded = append(succeeded, what)
 		}
 	}
@@ -320,7 +321,8 @@ func (p *targets) succeed(name string, d permissions.Document) (succeeded []stri
 
 // permits makes a call of the attacker with DryRun, which says whether it is permitted, and changes
 // nothing.
-func (p *targets) permits(what string, f url.Values) bool {
+func (p *targets) permits(what string, a attack) bool {
+	f := a.form(p)
 	f.Set("DryRun", "true")
 	if f.Get("Version") == "" {
 		f.Set("Version", "2016-11-15")
@@ -328,7 +330,7 @@ func (p *targets) permits(what string, f url.Values) bool {
 	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.web.EC2URL, strings.NewReader(f.Encode()))
 	p.must(err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/20261128/us-west-2/ec2/aws4_request, SignedHeaders=host, Signature=0")
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/20261128/"+cmp.Or(a.region, "us-west-2")+"/ec2/aws4_request, SignedHeaders=host, Signature=0")
 	client := http.Client{Transport: &http.Transport{DialContext: p.web.Dial, DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	p.must(err)

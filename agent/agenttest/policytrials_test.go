@@ -18,6 +18,7 @@ import (
 // persona is a printed policy, and the commands that run under it.
 type persona struct {
 	names    []string // of permissions.For
+	owners   []string // accounts that share snapshots
 	plain    bool     // the default settings: no roles, no hook, no key, no launch template
 	together bool     // of several, whose statements other personas try to remove
 	commands map[string]command
@@ -59,14 +60,15 @@ var personas = map[string]persona{
 		"snapshot-candidate": {prepare: isAlreadyUp, run: take(deploy.Options{Candidate: true}), done: isUp},
 		"snapshot-suspect":   {prepare: losesResponse, run: takeSuspect, done: isSuspect},
 		"publish":            commands["publish"],
-	}, optional: optional(optionalOfPublish, optionalOfSuspect)},
+	}, optional: merged(optionalOfPublish, optionalOfSuspect)},
 	"operator": {names: []string{"operator"}, commands: with(map[string]command{
 		"snapshots":         {run: listSnapshots, done: done},
 		"reject-candidate":  {prepare: hasCandidate, run: reject, done: isRejected},
 		"promote-candidate": {prepare: hasCandidate, run: promote, done: isPromoted},
 		"promote-backup":    {prepare: hasBackup, run: promote, done: isPromoted},
 		"prune-templates":   {prepare: hasPinnedVersion, run: pruneTemplates, done: done},
-	}, "reject", "promote", "prune", "publish", "hosts"), optional: optional(optionalOfPublish, optionalOfPrune)},
+		"copy-encrypted":    {prepare: hasEncryptedRelease, run: copyEncrypted, done: isCopied},
+	}, "reject", "promote", "prune", "publish", "hosts", "copy"), optional: merged(optionalOfPublish, optionalOfPrune)},
 	"snapshot": {names: []string{"snapshot"}, commands: map[string]command{
 		"snapshot":         {prepare: isAlreadyUp, run: take(deploy.Options{Wait: true}), done: isTaken},
 		"candidate":        {prepare: isAlreadyUp, run: take(deploy.Options{Candidate: true}), done: isUp},
@@ -78,6 +80,13 @@ var personas = map[string]persona{
 		"promote-candidate": {prepare: hasCandidate, run: promote, done: isPromoted},
 		"promote-backup":    {prepare: hasBackup, run: promote, done: isPromoted},
 	}, "reject", "promote")},
+	"copy": {names: []string{"copy"}, commands: with(map[string]command{
+		"copy-encrypted": {prepare: hasEncryptedRelease, run: copyEncrypted, done: isCopied},
+		"copy-completes": {prepare: hasUnfinishedCopy, run: copyRelease, done: isCopied},
+	}, "copy")},
+	"copy, of another account": {names: []string{"copy"}, owners: []string{otherAccount}, together: true, commands: map[string]command{
+		"copy-shared": {prepare: hasSharedRelease, run: copyShared, done: isCopied},
+	}},
 	"publish": {names: []string{"publish"}, commands: with(nil, "publish"), optional: optionalOfPublish},
 	"prune": {names: []string{"prune"}, commands: with(map[string]command{
 		"prune-templates": {prepare: hasPinnedVersion, run: pruneTemplates, done: done},
@@ -99,8 +108,10 @@ var (
 	}
 )
 
-func optional(all ...map[string]string) map[string]string {
-	both := map[string]string{}
+
+// merged has the entries of all maps.
+func merged[V any](all ...map[string]V) map[string]V {
+	both := map[string]V{}
 	for _, one := range all {
 		maps.Copy(both, one)
 	}
@@ -109,8 +120,7 @@ func optional(all ...map[string]string) map[string]string {
 
 // with adds commands of the matrix.
 func with(own map[string]command, names ...string) map[string]command {
-	all := map[string]command{}
-	maps.Copy(all, own)
+	all := merged(own)
 	for _, name := range names {
 		all[name] = commands[name]
 	}
@@ -126,6 +136,8 @@ func (p persona) settings(s *scene) permissions.Settings {
 	set.Sources = []string{source, "assets"}
 	set.Hook, set.Groups = true, []string{policyGroup}
 	set.Encrypted, set.Keys = true, []string{policyKey}
+	set.AddCopyKeys([]string{copyKey})
+	set.Owners = p.owners
 	for id := range s.cloud.World().Templates {
 		set.Templates = append(set.Templates, id)
 	}

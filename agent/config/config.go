@@ -225,3 +225,6 @@ func (c Config) EverySource() []Source {
 	}
 	return c.Sources
 }
+
+// IsAccount reports whether a text is the number of an AWS account.
+func IsAccount(text string) bool { return len(text) == 12 && strings.Trim(text, "0123456789") == "" }

@@ -121,7 +121,7 @@ func judgeAWS(err error) verdict {
 	case is(err, ec2ops.ErrNoCredentials):
 		return verdict{"no_credentials", ExitDenied, loginAdvice(err)}
 	case is(err, ec2ops.ErrKMS):
-		return verdict{"kms", ExitDenied, "the key must be enabled, and allow the instance's role " + kmsActions + ", by its own policy or by the role's"}
+		return verdict{"kms", ExitDenied, "the key must be enabled, and allow the caller " + kmsActions + ", by its own policy or by the caller's"}
 	case is(err, ec2ops.ErrUnknownKey):
 		return verdict{"unknown_access_key", ExitDenied, "replace or remove the access key in the environment and the SDK's files; an instance needs none, as it has the credentials of its role"}
 	case is(err, ec2ops.ErrDenied):

@@ -17,7 +17,7 @@ func everything() Settings {
 	return Settings{
 		Sources: []string{"codepen-app", "assets"}, TagKeys: []string{"Team"}, Roles: []string{"Roles", "Stages", "Project"},
 		Hook: true, Groups: []string{"web"}, Encrypted: true, Keys: []string{"arn:aws:kms:us-west-2:123456789012:key/a", "b"},
-		Templates: []string{"lt-0123456789abcdef0"},
+		Templates: []string{"lt-0123456789abcdef0"}, Owners: []string{"210987654321"},
 	}
 }
 
@@ -25,7 +25,7 @@ func everything() Settings {
 // and no condition in it is one that a request never has.
 func TestLint(t *testing.T) {
 	inChina, anyKey := everything(), everything()
-	inChina.Partition, inChina.Groups, inChina.Templates = "aws-cn", nil, nil
+	inChina.Region, inChina.Groups, inChina.Templates = "cn-north-1", nil, nil
 	anyKey.Keys = []string{"alias/app"}
 	for name, s := range map[string]Settings{"defaults": Of(config.DefaultConfig()), "everything": everything(), "in China": inChina, "an alias": anyKey} {
 		lists := [][]string{{"boot", "deploy"}, {"boot", "snapshot", "prune"}}
@@ -94,9 +94,23 @@ func TestOf(t *testing.T) {
 		!s.Hook || !s.Encrypted || !slices.Equal(s.Keys, []string{"alias/a"}) || !slices.Equal(s.TagKeys, []string{"Team"}) {
 		t.Errorf("got %+v", s)
 	}
-	for region, want := range map[string]string{"": "aws", "eu-west-1": "aws", "cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov"} {
-		if got := PartitionOf(region); got != want {
-			t.Errorf("%q: %q, want %q", region, got, want)
+}
+
+// TestAddCopyKeys: the keys of copies are added to those of the volumes, unless these are not restricted.
+func TestAddCopyKeys(t *testing.T) {
+	for name, tc := range map[string]struct {
+		s    Settings
+		keys []string
+		want Settings
+	}{
+		"no key at all":       {Settings{}, nil, Settings{}},
+		"of copies only":      {Settings{}, []string{"c"}, Settings{Encrypted: true, Keys: []string{"c"}}},
+		"besides the volumes": {Settings{Encrypted: true, Keys: []string{"a"}}, []string{"c"}, Settings{Encrypted: true, Keys: []string{"a", "c"}}},
+		"any for volumes":     {Settings{Encrypted: true}, []string{"c"}, Settings{Encrypted: true}},
+	} {
+		got := tc.s
+		if got.AddCopyKeys(tc.keys); got.Encrypted != tc.want.Encrypted || !slices.Equal(got.Keys, tc.want.Keys) {
+			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)
 		}
 	}
 }
@@ -105,6 +119,11 @@ func TestUsage(t *testing.T) {
 	for want, change := range map[string]func(*Settings) []string{
 		`"someone" is none of boot`:    func(*Settings) []string { return []string{"boot", "someone"} },
 		"not the id of a launch":       func(s *Settings) []string { s.Templates = []string{"web"}; return []string{"publish"} },
+		"launch template, such as":     func(s *Settings) []string { s.Templates = []string{"lt-"}; return []string{"publish"} },
+		`can't contain "グループ"`:         func(s *Settings) []string { s.Groups = []string{"グループ"}; return []string{"boot"} },
+		`kms-key: "*" is not`:          func(s *Settings) []string { s.Keys = []string{"*"}; return []string{"boot"} },
+		`kms-key: "" is not`:           func(s *Settings) []string { s.Keys = []string{""}; return []string{"copy"} },
+		"not the number of an account": func(s *Settings) []string { s.Owners = []string{"self"}; return []string{"copy"} },
 		"not the name of an Auto":      func(s *Settings) []string { s.Groups = []string{"web*"}; return []string{"boot"} },
 		`can't contain "役割"`:           func(s *Settings) []string { s.Roles = []string{"役割"}; return []string{"boot"} },
 		`can't contain "${aws:userid}`: func(s *Settings) []string { s.TagKeys = []string{"${aws:userid}"}; return []string{"boot"} },

@@ -13,9 +13,10 @@ import (
 var personas = [][2]string{
 	{"boot", "an instance: up, init, plan, status, down, warm"},
 	{"deploy", "an instance that also takes snapshots, and publishes them: add it to boot"},
-	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote,\n            publish, prune, hosts"},
+	{"operator", "a person, or a machine outside the instances: snapshots, reject, promote,\n            copy, publish, prune, hosts"},
 	{"snapshot", "snapshot only, on an instance: add it to boot"},
 	{"reject", "snapshots, reject, promote"},
+	{"copy", "copy"},
 	{"publish", "publish"},
 	{"prune", "prune, and snapshot --keep"},
 	{"hosts", "hosts"},
@@ -44,9 +45,6 @@ func For(s Settings, names ...string) (Document, error) {
 	if err := s.validate(); err != nil {
 		return d, err
 	}
-	if s.Partition == "" {
-		s.Partition = "aws"
-	}
 	for _, name := range names {
 		if !slices.Contains(Personas(), name) {
 			return d, config.Usagef("--for: %q is none of %s", name, strings.Join(Personas(), ", "))
@@ -63,7 +61,7 @@ func For(s Settings, names ...string) (Document, error) {
 
 func (s Settings) validate() error {
 	for _, id := range s.Templates {
-		if rest, ok := strings.CutPrefix(id, "lt-"); !ok || strings.Trim(rest, "0123456789abcdef") != "" {
+		if rest, ok := strings.CutPrefix(id, "lt-"); !ok || rest == "" || strings.Trim(rest, "0123456789abcdef") != "" {
 			return config.Usagef("--launch-template: %q is not the id of a launch template, such as lt-0123456789abcdef0: a policy can't name one by its name", id)
 		}
 	}
@@ -72,7 +70,17 @@ func (s Settings) validate() error {
 			return config.Usagef("--group: %q is not the name of an Auto Scaling group", name)
 		}
 	}
-	for _, key := range slices.Concat(s.Roles, s.TagKeys, s.Keys) {
+	for _, account := range s.Owners {
+		if !config.IsAccount(account) {
+			return config.Usagef("--owner: %q is not the number of an account, which has 12 digits", account)
+		}
+	}
+	for _, key := range s.Keys {
+		if key == "" || strings.ContainsAny(key, "*?") {
+			return config.Usagef("kms-key: %q is not a key's id, ARN or alias", key)
+		}
+	}
+	for _, key := range slices.Concat(s.Roles, s.TagKeys, s.Keys, s.Groups) {
 		if strings.ContainsAny(key, "$<") || strings.ContainsFunc(key, func(r rune) bool { return r > maxPolicyRune }) {
 			return config.Usagef("a policy can't contain %q", key)
 		}

@@ -2,14 +2,13 @@ package permissions
 
 import (
 	"slices"
-	"strings"
 
 	"snapsource/agent/config"
 )
 
 // Settings are what a policy depends on.
 type Settings struct {
-	Partition string   // of the ARNs: "aws", "aws-cn", "aws-us-gov"; "" is aws
+	Region    string   // of the partition; "": any that is in aws
 	Sources   []string // names
 	TagKeys   []string // of the tags that a volume gets besides snapsource's own
 	Roles     []string // keys of the tags for roles, stages and project; none: the instance is not tagged
@@ -17,6 +16,7 @@ type Settings struct {
 	Groups    []string // the Auto Scaling groups of the hook; none: any
 	Encrypted bool     // volumes with a KMS key
 	Keys      []string // the KMS keys: ARNs, ids or aliases; none: any
+	Owners    []string // numbers of other accounts that share snapshots, which are copied
 	Templates []string // ids of the launch templates that name the snapshots; none: any, and no volume comes with a launch
 }
 
@@ -41,13 +41,12 @@ func Of(c config.Config) Settings {
 	return s
 }
 
-// PartitionOf returns the partition of a region. (AWS General Reference, "Amazon Resource Names (ARNs)")
-func PartitionOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
+func (s Settings) partition() config.Partition { return config.PartitionOf(s.Region) }
+
+// AddCopyKeys adds KMS keys that encrypt copies. If the volumes have any key, so do the copies.
+func (s *Settings) AddCopyKeys(keys []string) {
+	if len(keys) == 0 || s.Encrypted && len(s.Keys) == 0 {
+		return
 	}
-	return "aws"
+	s.Encrypted, s.Keys = true, append(s.Keys, keys...)
 }

@@ -27,6 +27,9 @@ import (
 //   - RejectOrPromoteByName, RejectOrPromoteCandidates: a release has the source in the tag Name, also
 //     when it is rejected; a candidate in snapsource:source only.
 //   - Promote: a snapshot that others made of a volume may have the volume's tags.
+//   - CopyAsReleasesOfTheSource, CopyFromTheAccount: CopySnapshot is authorized for the copy, whose ARN ends in
+//     *, and for the snapshot that is copied. ${*} is that character. (EBS user guide, "Example: Copying
+//     snapshots") Of the latter's tags the reference lists no key.
 //   - The KMS actions are those of the EBS user guide, "How Amazon EBS encryption works".
 //
 //go:embed statements.json
@@ -97,17 +100,22 @@ func (s Settings) values(name string) []string {
 		return orAny(s.Templates)
 	case "keys":
 		return s.keyARNs()
+	case "partition":
+		return []string{s.partition().ID}
 	case "ec2": // the ARNs of its resources
-		return []string{"arn:" + s.Partition + ":ec2:*:*:"}
+		return []string{"arn:" + s.partition().ID + ":ec2:*:*:"}
 	case "snapshots": // whose ARNs have no account
-		return []string{"arn:" + s.Partition + ":ec2:*::snapshot/*"}
+		return []string{"arn:" + s.partition().ID + ":ec2:*::snapshot/*"}
+	case "new snapshots": // that a call makes
+		return []string{"arn:" + s.partition().ID + ":ec2:*::snapshot/${*}"}
+	case "existing snapshots":
+		return []string{"arn:" + s.partition().ID + ":ec2:*::snapshot/snap-*"}
+	case "owners": // of snapshots that are copied
+		return append([]string{"${aws:PrincipalAccount}"}, s.Owners...)
 	case "domain": // of the services
-		if s.Partition == "aws-cn" {
-			return []string{"amazonaws.com.cn"}
-		}
-		return []string{"amazonaws.com"}
+		return []string{s.partition().Domain}
 	}
-	return []string{s.Partition}
+	panic("statements.json: " + name + " stands for nothing") // a test fills in all of them
 }
 
 func orAny(list []string) []string {
@@ -134,7 +142,7 @@ func (s Settings) has(name string) bool {
 
 // keyARNs are the ARNs of the KMS keys. A policy can't name a key by an alias: then any key.
 func (s Settings) keyARNs() (arns []string) {
-	prefix := "arn:" + s.Partition + ":kms:*:*:key/"
+	prefix := "arn:" + s.partition().ID + ":kms:*:*:key/"
 	for _, key := range s.Keys {
 		switch {
 		case strings.Contains(key, "alias/"):

@@ -42,11 +42,14 @@ func (o CopyOptions) Validate(from, to string) error {
 		return config.Usage("to-region: name the region that gets the copy, such as eu-west-1")
 	case strings.Trim(to, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
 		return config.Usagef("to-region: %q is not the name of a region, such as eu-west-1", to)
+	case config.PartitionOf(from) != config.PartitionOf(to):
+		return config.Usagef("to-region: %s is in the partition %s, but %s in %s; credentials and copies do not cross partitions",
+			to, config.PartitionOf(to).ID, from, config.PartitionOf(from).ID)
 	case to == from && o.Owner == "":
 		return config.Usagef("to-region: the snapshots are in %s already", to)
 	case o.Owner != "" && o.Snapshot == "":
 		return config.Usage("owner: needs --snapshot: the tags of another account's snapshots are not visible here")
-	case o.Owner != "" && (len(o.Owner) != 12 || strings.Trim(o.Owner, "0123456789") != ""):
+	case o.Owner != "" && !config.IsAccount(o.Owner):
 		return config.Usagef("owner: %q is not the number of an account, which has 12 digits", o.Owner)
 	case o.Snapshot != "" && CheckID(o.Snapshot) != nil:
 		return CheckID(o.Snapshot)

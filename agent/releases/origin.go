@@ -110,6 +110,20 @@ func unfinished(s *ec2ops.Snapshot) bool {
 	return s.Tags[ec2ops.TagOriginal] != "" && !rejected && !isPromoted(*s)
 }
 
+// abandoned reports whether a snapshot is a copy that [Copy] left behind: EC2 could not complete it, or the
+// run ended before it was eligible. A copy that another tool made of one of ours has that one's promotion.
+func abandoned(source string, s ec2ops.Snapshot) bool {
+	_, promoted := s.Tags[ec2ops.TagPromoted]
+	ours := s.Copy && s.Tags[ec2ops.TagName] == source && s.Tags[ec2ops.TagOriginal] != "" && !isBackup(s) && (isPromoted(s) || !promoted)
+	switch s.State {
+	case ec2ops.SnapshotFailed:
+		return ours
+	case ec2ops.SnapshotCompleted:
+		return ours && !promoted
+	}
+	return false
+}
+
 // pending returns the newest snapshot that will be eligible once EC2 has completed it; nil if one that
 // is eligible is newer.
 func (c Catalogue) pending() (newest *ec2ops.Snapshot) {

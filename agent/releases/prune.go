@@ -188,9 +188,9 @@ func kept(err error) string {
 	return cmp.Or(api.Message, api.Code)
 }
 
-// oldSnapshots decides which snapshots to delete. It keeps the newest eligible ones, at least
-// one; everything newer than the oldest of them, even if pending, a candidate or rejected; the
-// snapshot of a volume that is being created; and archived snapshots.
+// oldSnapshots decides which snapshots to delete: releases, rejected ones, and copies that [Copy] left
+// behind. It keeps the newest eligible ones, at least one; everything newer than the oldest of them, even if
+// pending, a candidate or rejected; the snapshot of a volume that is being created; and archived snapshots.
 func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume, o PruneOptions, now time.Time) []Pruned {
 	keep := max(o.Keep, o.Floor, 1)
 	var eligible []ec2ops.Snapshot
@@ -208,26 +208,34 @@ func oldSnapshots(source string, all []ec2ops.Snapshot, volumes []ec2ops.Volume,
 	oldestKept := eligible[keep-1]
 	var list []Pruned
 	for _, s := range all {
-		_, rejected := s.Tags[ec2ops.TagRejected]
-		mayGo := s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive && ec2ops.UnknownFormat(s.Tags) == "" &&
-			(rejected || Ineligible(source, s) == "")
+		what, mayGo := prunable(source, s)
 		switch {
 		case newestFirst(s, oldestKept) <= 0 || !mayGo:
 		case slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool {
 			return v.SnapshotID == s.ID && v.State == ec2ops.VolumeCreating
 		}):
 		default:
-			reason := fmt.Sprintf("older than the newest %d", keep)
-			if rejected {
-				reason = "rejected, and " + reason
-			}
-			list = append(list, Pruned{ID: s.ID, Reason: reason, Age: now.Sub(s.Start), SizeGiB: s.SizeGiB})
+			list = append(list, Pruned{ID: s.ID, Reason: fmt.Sprintf("%solder than the newest %d", what, keep), Age: now.Sub(s.Start), SizeGiB: s.SizeGiB})
 		}
 	}
 	sort.SliceStable(list, func(i, j int) bool {
 		return cmp.Or(cmp.Compare(list[j].Age, list[i].Age), cmp.Compare(list[i].ID, list[j].ID)) < 0
 	})
 	return list
+}
+
+// prunable reports whether a snapshot may be deleted once it is old, and what it is if it is no release.
+func prunable(source string, s ec2ops.Snapshot) (what string, ok bool) {
+	_, rejected := s.Tags[ec2ops.TagRejected]
+	switch {
+	case s.Tier == ec2ops.TierArchive || ec2ops.UnknownFormat(s.Tags) != "":
+		return "", false
+	case rejected:
+		return "rejected, and ", s.State == ec2ops.SnapshotCompleted
+	case abandoned(source, s):
+		return "a copy that was not finished, and ", true
+	}
+	return "", Ineligible(source, s) == ""
 }
 
 // orphans decides which volumes to delete: ours by their tags, not attached, of an instance

@@ -2,6 +2,7 @@ package releases
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,44 @@ func TestOldSnapshots(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestAbandonedCopies: a copy that is no release, older than those that are kept, is deleted if [Copy] made it,
+// and not if another tool may have.
+func TestAbandonedCopies(t *testing.T) {
+	ours := func(change func(*ec2ops.Snapshot)) ec2ops.Snapshot {
+		s := release("snap-1", 1)
+		s.Copy, s.Tags[ec2ops.TagOriginal], s.Tags[ec2ops.TagSource] = true, "snap-0 us-west-2", "codepen-app"
+		change(&s)
+		return s
+	}
+	for name, tc := range map[string]struct {
+		change func(*ec2ops.Snapshot)
+		want   bool
+	}{
+		"never finished":                 {func(*ec2ops.Snapshot) {}, true},
+		"a release":                      {func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagPromoted] = "snap-1 x" }, true},
+		"pending":                        {func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotPending }, false},
+		"failed":                         {func(s *ec2ops.Snapshot) { s.State, s.Tags[ec2ops.TagPromoted] = ec2ops.SnapshotFailed, "snap-1 x" }, true},
+		"failed, before it was finished": {func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotFailed }, true},
+		"newer than those kept":          {func(s *ec2ops.Snapshot) { s.Start = release("", 5).Start }, false},
+		"archived":                       {func(s *ec2ops.Snapshot) { s.Tier = ec2ops.TierArchive }, false},
+		"a copy of one of ours":          {func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagPromoted] = "snap-2 x" }, false},
+		"a failed copy of one of ours":   {func(s *ec2ops.Snapshot) { s.State, s.Tags[ec2ops.TagPromoted] = ec2ops.SnapshotFailed, "snap-2 x" }, false},
+		"no copy according to EC2":       {func(s *ec2ops.Snapshot) { s.Copy = false }, false},
+		"a backup":                       {func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagStarted] = "x" }, false},
+		"of another name":                {func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagName] = "mine" }, false},
+		"made by another tool":           {func(s *ec2ops.Snapshot) { delete(s.Tags, ec2ops.TagOriginal) }, false},
+	} {
+		all := []ec2ops.Snapshot{ours(tc.change), release("snap-3", 3)}
+		list := oldSnapshots("codepen-app", all, nil, PruneOptions{Keep: 1}, time.Now())
+		if got := len(list) == 1; got != tc.want {
+			t.Errorf("%s: %v, want %v", name, list, tc.want)
+		}
+		if tc.want && strings.HasPrefix(list[0].Reason, "a copy") == (name == "a release") {
+			t.Errorf("%s: the reason is %q", name, list[0].Reason)
+		}
 	}
 }
 

@@ -24,12 +24,14 @@ func iamPolicyCommand(p *program) *cobra.Command {
 	}
 	s := p.addSettings(c, policySettings...)
 	f := c.Flags()
-	who := f.String("for", "boot", "who needs the policy: one or more of "+strings.Join(permissions.Personas(), ", "))
+	who := f.StringArray("for", nil, "who needs the policy: "+strings.Join(permissions.Personas(), ", ")+"; repeatable (default boot)")
 	hook := f.Bool("hook", false, "an instance completes a launch hook, although --lifecycle-hook is not set here")
 	groups := f.StringArray("group", nil, "Auto Scaling group of the launch hook; repeatable (default any group)")
+	owners := f.StringArray("owner", nil, "account that shares snapshots, which copy copies; repeatable (default only this account's)")
+	copyKeys := f.StringArray("copy-kms-key", nil, "key that encrypts copies; repeatable")
 	templates := f.StringArray("launch-template", nil, "id of a launch template that publish changes, and that brings the volumes; repeatable (default any, and none brings a volume)")
 	region := f.String("region", "", "AWS region, for the partition of the ARNs (default AWS_REGION)")
-	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "launch-template", "ID", "region", "REGION")
+	nameValues(c, "for", "NAME[,NAME]", "group", "NAME", "owner", "ACCOUNT", "copy-kms-key", "KEY", "launch-template", "ID", "region", "REGION")
 	complete(c, "for", permissions.Personas)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := s.load()
@@ -37,17 +39,33 @@ func iamPolicyCommand(p *program) *cobra.Command {
 			return err
 		}
 		set := permissions.Of(cfg)
-		set.Partition = permissions.PartitionOf(cmp.Or(*region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")))
+		set.Region = cmp.Or(*region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
 		set.Hook = set.Hook || *hook || len(*groups) > 0
-		set.Groups, set.Templates = *groups, *templates
-		policy, err := permissions.For(set, strings.Split(*who, ",")...)
+		set.Groups, set.Templates, set.Owners = *groups, *templates, *owners
+		set.AddCopyKeys(*copyKeys)
+		policy, err := permissions.For(set, personas(*who)...)
 		if err != nil {
 			return err
+		}
+		if n := policy.Size(); n > permissions.MaxManaged {
+			printEscaped(c.ErrOrStderr(), "note: %d characters, but a managed policy has at most %d, and all inline policies of a role %d: print a policy for each name of --for, or for each source\n",
+				n, permissions.MaxManaged, permissions.MaxInlineRole)
 		}
 		_, err = c.OutOrStdout().Write(policy.JSON())
 		return err
 	}
 	return c
+}
+
+// personas returns the names in the values of --for.
+func personas(values []string) (names []string) {
+	if len(values) == 0 {
+		return []string{"boot"}
+	}
+	for _, name := range strings.Split(strings.Join(values, ","), ",") {
+		names = append(names, strings.TrimSpace(name))
+	}
+	return names
 }
 
 // aboutPolicy is the command's help, with a line for each persona.

@@ -9,24 +9,29 @@ import (
 	"snapsource/ec2ops/ec2test/iam"
 )
 
-// SetPolicies sets the policies of the instances' role and of the operator outside the instances. With
-// nil, the role is denied what Options.Deny lists, and the operator nothing.
+// SetPolicies sets the policies of the instances' role and of the operator outside the instances, in all
+// regions of the account: IAM has none. With nil, the role is denied what Options.Deny lists, and the
+// operator nothing.
 func (s *Server) SetPolicies(role, operator *iam.Policy) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.policies = policies{role, operator}
+	s.places.mu.Lock()
+	defer s.places.mu.Unlock()
+	s.places.policies[s.opts.Account] = policies{role, operator}
 }
 
 // policies are those of the callers.
 type policies struct{ role, operator *iam.Policy }
 
 func (s *Server) policyOf(caller *Instance) *iam.Policy {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if caller == nil {
-		return s.policies.operator
+	s.places.mu.Lock()
+	defer s.places.mu.Unlock()
+	of, set := s.places.policies[s.opts.Account]
+	switch {
+	case caller == nil:
+		return of.operator
+	case !set:
+		return s.opts.Policy
 	}
-	return s.policies.role
+	return of.role
 }
 
 // authorize evaluates the caller's policy for each resource of a call, in the order in which EC2 reports
@@ -43,6 +48,11 @@ func (s *Server) authorize(c *call, action string) error {
 		return nil
 	}); err != nil {
 		return err
+	}
+	if action == "CopySnapshot" {
+		if err := a.ofCopied(); err != nil {
+			return err
+		}
 	}
 	for _, r := range a.requests {
 		if d := policy.Decide(r); !d.Allowed {
@@ -135,7 +145,7 @@ func (a *authorization) add(action, resource string, context iam.Context) {
 		context.Set("aws:userid", operatorID)
 	} else { // (IAM user guide, "AWS global condition context keys": aws:userid of an instance's role)
 		context.Set("aws:userid", roleID+":"+a.c.caller.ID)
-		context.Set("ec2:SourceInstanceARN", a.s.arn("instance", a.c.caller.ID))
+		context.Set("ec2:SourceInstanceARN", a.c.home.arn("instance", a.c.caller.ID))
 	}
 	maps.DeleteFunc(context, func(key string, _ []string) bool {
 		return !iam.Supports(action, iam.TypeOf(resource), key)
@@ -199,9 +209,11 @@ func (a *authorization) describe(id string, context iam.Context) (arn string, ok
 	case a.w.Volumes[id] != nil:
 		resourceType, tags = "volume", a.w.Volumes[id].Tags
 		context.Set("ec2:VolumeID", id)
-	case a.w.Snapshots[id] != nil:
-		resourceType, tags = "snapshot", a.w.Snapshots[id].Tags
+	case a.w.snapshot(id) != nil:
+		snap := a.w.snapshot(id)
+		resourceType, tags = "snapshot", snap.tagsSeenBy(a.s.opts.Account)
 		context.Set("ec2:SnapshotID", id)
+		context.Set("ec2:Owner", snap.Owner)
 	case a.w.Templates[id] != nil:
 		resourceType, tags = "launch-template", a.w.Templates[id].Tags
 	default:
@@ -242,25 +254,6 @@ func (a *authorization) modification() {
 	for _, item := range c.items("GroupId") {
 		a.add("ec2:"+action, a.s.arn("security-group", c.form.Get(item)), iam.Context{})
 	}
-}
-
-// keyActions are what EC2 does with the key of an encrypted volume on the caller's behalf. (EBS user guide,
-// "How Amazon EBS encryption works")
-var keyActions = []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
-
-// mayUseKey reports whether a caller's policy lets EC2 use a KMS key for it. EC2 reports a refusal only by
-// the failure of the volume.
-func (s *Server) mayUseKey(caller *Instance, key string) bool {
-	policy := s.policyOf(caller)
-	if !strings.HasPrefix(key, "arn:") {
-		key = "arn:aws:kms:" + s.opts.Region + ":" + s.opts.Account + ":key/" + key
-	}
-	context := iam.Context{}
-	context.Set("kms:ViaService", "ec2."+s.opts.Region+".amazonaws.com")
-	context.Set("kms:GrantIsForAWSResource", "true")
-	return policy == nil || !slices.ContainsFunc(keyActions, func(action string) bool {
-		return !policy.Decide(iam.Request{Action: action, Resource: key, Context: context}).Allowed
-	})
 }
 
 // groupARN returns the ARN of an Auto Scaling group. It lacks the group's UUID.

@@ -41,10 +41,14 @@ func (s *Server) copySnapshot(c *call) (any, error) {
 		ID: s.random.id("snap"), VolumeID: noVolume, Owner: s.opts.Account, Description: description, Copy: true, Tier: "standard",
 		Size: original.Size, Encrypted: original.Encrypted || encrypted, KMSKeyID: key, Tags: tags,
 		Started: c.now, Completed: c.now.Add(s.random.snapshot()), Visible: c.now.Add(s.unseen(c)),
-		Doomed: doomed || c.hit.has(Broken) || !s.usableKey(key) || presigned != "" && !s.ValidPresigned(presigned, from, region, c.now),
+		Doomed: doomed || c.hit.has(Broken) || presigned != "" && !s.ValidPresigned(presigned, from, region, c.now),
 	}
 	if copied.Encrypted && key == "" { // the account's default key in the region of the copy
-		copied.KMSKeyID = "arn:aws:kms:" + s.opts.Region + ":" + s.opts.Account + ":key/aws-ebs"
+		copied.KMSKeyID = "arn:aws:kms:" + s.opts.Region + ":" + s.opts.Account + defaultKey
+	}
+	if !s.usableKey(key) || !s.mayUseKey(c.caller, key) || original.Encrypted && !source.mayUseKey(c.caller, original.KMSKeyID) {
+		// (Snapshot, API reference, "StateMessage"; aws-samples/aws-backup-automation#2)
+		copied.Doomed, copied.Message = true, "Given key ID is not accessible"
 	}
 	if s.opts.Disks != nil && !doomed {
 		if err := s.opts.Disks.CopySnapshot(c.ctx, copied.ID, from); err != nil {

@@ -28,6 +28,7 @@ type call struct {
 	ctx      context.Context
 	now      time.Time
 	caller   *Instance // nil for the operator
+	home     *Server   // of the caller's region
 	resource string    // for the ledger
 	hit      faults
 	random   *random
@@ -74,6 +75,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, instanceID string
 }
 
 func (s *Server) identify(c *call, instanceID string) error {
+	c.home = s
 	if instanceID == "" {
 		return nil
 	}

@@ -26,8 +26,9 @@ type places struct {
 	store   Store    // that of home
 	regions []string // besides home's
 
-	mu      sync.Mutex
-	servers map[Place]*Server
+	mu       sync.Mutex
+	servers  map[Place]*Server
+	policies map[string]policies // by account
 }
 
 // At returns the Server for another account or region, with the same state; nil for a region that the
@@ -50,7 +51,6 @@ func (s *Server) At(p Place) *Server {
 		opts: opts, store: &part{s.places, p}, random: s.random, places: s.places,
 		tokens: map[string]imdsToken{}, buckets: map[string]*bucket{},
 	}
-	other.SetPolicies(opts.Policy, nil)
 	other.SetFaults(opts.Faults...)
 	s.places.servers[p] = other
 	return other

@@ -95,7 +95,6 @@ type Server struct {
 	places *places
 
 	mu       sync.Mutex
-	policies policies
 	counts   map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
 	faults   []*armed
 	tokens   map[string]imdsToken // of the metadata service
@@ -117,7 +116,7 @@ func NewServer(opts Options) *Server {
 		opts.Store = NewMemory()
 	}
 	home := Place{opts.Account, opts.Region}
-	all := &places{home: home, store: opts.Store, regions: opts.Regions, servers: map[Place]*Server{}}
+	all := &places{home: home, store: opts.Store, regions: opts.Regions, servers: map[Place]*Server{}, policies: map[string]policies{}}
 	s := &Server{
 		opts:    opts,
 		store:   &part{all, home},
@@ -126,7 +125,6 @@ func NewServer(opts Options) *Server {
 		tokens:  map[string]imdsToken{},
 		buckets: map[string]*bucket{},
 	}
-	s.SetPolicies(opts.Policy, nil)
 	all.servers[home] = s
 	s.SetFaults(opts.Faults...)
 	return s

@@ -18,7 +18,8 @@ type Snapshot struct {
 	Size         int64 // GiB of the volume
 	Encrypted    bool
 	Broken       bool // state error
-	Doomed       bool // state error once it would be completed
+	Doomed       bool   // state error once it would be completed
+	Message      string // EC2's explanation of that state
 	Pending      bool // never completes
 	Public       bool
 	SharedWith   []string               // account ids
@@ -78,6 +79,17 @@ func (s *Snapshot) tagsFor(account string) *Tags {
 	return s.TagsOf[account]
 }
 
+// tagsSeenBy is tagsFor for one who reads them.
+func (s *Snapshot) tagsSeenBy(account string) Tags {
+	switch theirs := s.TagsOf[account]; {
+	case s.Owner == account:
+		return s.Tags
+	case theirs != nil:
+		return *theirs
+	}
+	return nil
+}
+
 func cloneTags(all map[string]*Tags) map[string]*Tags {
 	cloned := maps.Clone(all)
 	for account, tags := range cloned {
@@ -104,9 +116,7 @@ func (w *World) snapshotsFor(account string) map[string]*Snapshot {
 		for id, s := range in.Snapshots {
 			if s.Owner != account {
 				seen := *s
-				if seen.Tags = nil; s.TagsOf[account] != nil {
-					seen.Tags = *s.TagsOf[account]
-				}
+				seen.Tags = s.tagsSeenBy(account)
 				s = &seen
 			}
 			all[id] = s

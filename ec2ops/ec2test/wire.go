@@ -51,6 +51,7 @@ type snapshotItem struct {
 	SnapshotID     string       `xml:"snapshotId"`
 	VolumeID       string       `xml:"volumeId"`
 	Status         string       `xml:"status"`
+	StatusMessage  string       `xml:"statusMessage,omitempty"`
 	StartTime      string       `xml:"startTime"`
 	CompletionTime string       `xml:"completionTime,omitempty"`
 	Progress       string       `xml:"progress"`
@@ -162,8 +163,11 @@ func (s *Snapshot) wire(now time.Time) snapshotItem {
 	if s.Copy {
 		item.TransferType = "standard"
 	}
-	if item.Status == "completed" {
+	switch item.Status {
+	case "completed":
 		item.CompletionTime = stamp(s.Completed)
+	case "error":
+		item.StatusMessage = s.Message
 	}
 	return item
 }

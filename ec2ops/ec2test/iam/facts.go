@@ -51,6 +51,8 @@ var facts = map[string]action{
 		"": ofRegion, "volume": ofVolume,
 		"snapshot": slices.Concat(ofRequest, []string{"ec2:ParentVolume", "ec2:SnapshotID", "ec2:VolumeSize"}),
 	},
+	// The keys are of the copy and of the snapshot that is copied: "Resource-level permissions specified for
+	// this action apply to both". Of the latter's tags no key is listed.
 	"ec2:CopySnapshot": {
 		"":         ofRegion,
 		"snapshot": slices.Concat(ofRequest, []string{"ec2:Encrypted", "ec2:Owner", "ec2:ParentSnapshot", "ec2:SnapshotID", "ec2:VolumeSize"}),

@@ -32,6 +32,9 @@ func TestDecide(t *testing.T) {
 		"its resource":                  {statement(`"Action":"ec2:DeleteVolume","Resource":["x","arn:aws:ec2:us-west-2:*:volume/vol-1"]`), true},
 		"a variable in the resource":    {statement(`"Action":"ec2:DeleteVolume","Resource":"arn:aws:ec2:*:*:volume/${ec2:VolumeID}"`), true},
 		"an unknown one":                {statement(`"Action":"ec2:DeleteVolume","Resource":"arn:aws:ec2:*:*:volume/*${aws:username}"`), false},
+		"a literal in the resource":     {statement(`"Action":"ec2:DeleteVolume","Resource":"arn:aws:ec2:*:*:volume/${*}"`), false},
+		"a literal that is met":         {onVolumes(`{"StringLike":{"aws:ResourceTag/odd":"${*}${?}${$}{a}"}}`), true},
+		"a literal, equal":              {onVolumes(`{"StringEquals":{"aws:ResourceTag/odd":"${*}${?}${$}{a}"}}`), true},
 		"deny wins":                     {`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:DeleteVolume","Resource":"*"}]}`, false},
 		"equal":                         {onVolumes(`{"StringEquals":{"aws:resourcetag/SOURCE":["x","app"]}}`), true},
 		"equal, no wildcards":           {onVolumes(`{"StringEquals":{"aws:ResourceTag/source":"a*"}}`), false},
@@ -64,6 +67,7 @@ func TestDecide(t *testing.T) {
 			c := Context{}
 			c.Set("aws:ResourceTag/source", "app")
 			c.Set("aws:ResourceTag/owner", "i-1")
+			c.Set("aws:ResourceTag/odd", "*?${a}")
 			c.Set("aws:TagKeys", "a", "b")
 			c.Set("aws:SecureTransport", "true")
 			c.Set("ec2:VolumeID", "vol-1")

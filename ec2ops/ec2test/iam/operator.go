@@ -70,7 +70,7 @@ func (o operator) match(want, have string) bool {
 	case "Bool":
 		return strings.EqualFold(want, have)
 	}
-	return want == have
+	return unquoted(want) == have
 }
 
 // arnParts is the number of parts of an ARN: arn, partition, service, region, account, resource.
@@ -90,7 +90,7 @@ func arnLike(pattern, arn string) bool {
 	return true
 }
 
-// wildcard matches * (any characters, or none) and ? (one character).
+// wildcard matches * (any characters, or none) and ? (one character), in a filled pattern.
 func wildcard(pattern, text string) bool {
 	p, t, star, mark := 0, 0, -1, 0
 	for t < len(text) {
@@ -98,7 +98,7 @@ func wildcard(pattern, text string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, t
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
+		case p < len(pattern) && (pattern[p] == '?' || unquoted(pattern[p:p+1]) == text[t:t+1]):
 			p, t = p+1, t+1
 		case star >= 0: // the last * takes one more
 			mark++
