@@ -90,32 +90,49 @@ func TestYAMLOfPages(t *testing.T) {
 	}
 }
 
+// pageScripts returns the texts of a page's blocks that have a mark.
+func pageScripts(t *testing.T, page, mark string) (scripts []block) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks(string(text)) {
+		if b.marks[0] == mark {
+			scripts = append(scripts, b)
+		}
+	}
+	if len(scripts) == 0 {
+		t.Fatalf("%s has no block for %s", page, mark)
+	}
+	return scripts
+}
+
+// write writes an executable file of the operator's project.
+func (d *deployment) write(name, text string) {
+	d.t.Helper()
+	path := filepath.Join(d.project, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// sshOptions are those by which the operator reaches the instances.
+func (d *deployment) sshOptions() string {
+	return fmt.Sprintf("-p %d -i %s/id -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=%[2]s/known_hosts", d.port, d.keys)
+}
+
 // TestRsync: the script of docs/integrations.md deploys to all instances, and a new one starts
 // with its release.
 func TestRsync(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("rsync"); err != nil {
-		t.Skip("needs rsync")
+		t.Skipf("needs rsync: %v", err)
 	}
 	d := newDeployment(t)
 	d.sandbox.timeout = 2 * sandboxTimeout
-	text, err := os.ReadFile("../../docs/integrations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := blocks(string(text))
-	script := slices.IndexFunc(all, func(b block) bool { return b.marks[0] == "rsync" })
-	if script < 0 {
-		t.Fatal("no script for rsync")
-	}
-	ssh := "#!/bin/sh\nexec /usr/bin/ssh -p " + fmt.Sprint(d.port) + " -i " + d.keys + "/id -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new" +
-		" -o UserKnownHostsFile=" + d.keys + "/known_hosts \"$@\"\n"
-	for path, file := range map[string]string{"deploy.sh": all[script].text, "bin/ssh": ssh} {
-		path = filepath.Join(d.project, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(file), 0o755)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	d.write("deploy.sh", pageScripts(t, "docs/integrations.md", "rsync")[0].text)
+	d.write("bin/ssh", "#!/bin/sh\nexec /usr/bin/ssh "+d.sshOptions()+" \"$@\"\n")
 	deploy := func(release string) {
 		d.workstation("cd " + d.project + "\nmkdir -p app\necho '" + release + "' >app/RELEASE\nPATH=$PWD/bin:$PATH ./deploy.sh")
 	}
@@ -129,5 +146,23 @@ func TestRsync(t *testing.T) {
 	d.wantRelease("release 2", "web-1", "web-2", "web-3")
 	if n := len(d.snapshots()); n != 2 {
 		t.Errorf("%d snapshots, want one of each deployment", n)
+	}
+}
+
+// TestAnsible: Ansible reaches the instances by the inventory of docs/ansible.md.
+func TestAnsible(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("ansible"); err != nil {
+		t.Skipf("needs ansible: %v", err)
+	}
+	d := newDeployment(t)
+	d.sandbox.timeout = 2 * sandboxTimeout
+	scripts := pageScripts(t, "docs/ansible.md", "ansible")
+	d.write("inventory/production", scripts[0].text)
+	d.boot("web-1", "snapsource init")
+	d.boot("web-2", withoutRoles+"snapsource init")
+	out := d.workstation("cd " + d.project + "\nexport ANSIBLE_SSH_ARGS='" + d.sshOptions() + "'\n" + scripts[1].script())
+	if web1 := instanceID(d.sandbox, "web-1"); !strings.Contains(out, web1+" | SUCCESS") || strings.Contains(out, instanceID(d.sandbox, "web-2")) {
+		t.Errorf("want a pong of %s alone:\n%s", web1, out)
 	}
 }
