@@ -10,7 +10,7 @@ BIN := bin
 DIST := dist
 TOOLS := mkfs.xfs mkfs.ext4 mkfs.btrfs mkfs.vfat mkfs.exfat mkfs.ntfs mkfs.f2fs mkfs.nilfs2 mkfs.reiserfs mkfs.jfs mkfs.gfs2 \
 	mkfs.udf mkfs.erofs mkfs.minix mkfs.bfs mkfs.cramfs mksquashfs genisoimage make-bcache pvcreate cryptsetup veritysetup \
-	sfdisk sgdisk mkswap losetup findmnt blkid aws gcc groff jq cap sshd ssh-keygen sudo git strace \
+	sfdisk sgdisk mkswap losetup findmnt blkid aws gcc groff jq cap sshd ssh-keygen sudo git rsync ansible strace \
 	systemd-analyze setpriv
 GOLANGCI_LINT := v2.15.0
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/snapsource

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,6 +144,34 @@ func TestLimitAdvice(t *testing.T) {
 	} {
 		if got := Hint(apiError(ec2ops.ErrLimit, code, "")); !strings.Contains(got, want) {
 			t.Errorf("%s: %s, want %s", code, got, want)
+		}
+	}
+}
+
+// TestErrorsPage: docs/errors.md has a section for each kind, to which the messages refer, and a
+// row for each exit code.
+func TestErrorsPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("meaning.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds, sections := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`verdict\{"([a-z0-9_]+)"`).FindAllSubmatch(source, -1) {
+		kinds[string(m[1])] = true
+	}
+	for _, m := range regexp.MustCompile("(?m)^### ([a-z0-9_]+)$").FindAllSubmatch(page, -1) {
+		sections[string(m[1])] = true
+	}
+	if len(kinds) < 20 || !maps.Equal(kinds, sections) {
+		t.Errorf("kinds\n%v\nsections\n%v", slices.Sorted(maps.Keys(kinds)), slices.Sorted(maps.Keys(sections)))
+	}
+	for _, code := range gravity {
+		if !regexp.MustCompile(fmt.Sprintf(`(?m)^\| ([0-9, ]+, )?%d(, [0-9]+)? \|`, code)).Match(page) {
+			t.Errorf("no row for the exit code %d", code)
 		}
 	}
 }

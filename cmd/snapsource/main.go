@@ -124,7 +124,8 @@ func explain(w io.Writer, err error) {
 	for _, failed := range failure.Branches(err) {
 		printEscaped(w, "snapsource: %s\n", failed)
 		if hint := failure.Hint(failed); hint != "" {
-			printEscaped(w, "  to do: %s\n", hint)
+			// The page has a section for each kind.
+			printEscaped(w, "  to do: %s\n  see: docs/errors.md#%s\n", hint, failure.Kind(failed))
 		}
 	}
 }

@@ -150,17 +150,19 @@ func (s *sandbox) change(edit func(*ec2test.World)) {
 }
 
 // volumes returns the volumes of a source that are not gone.
-func (s *sandbox) volumes(source string) []ec2test.Volume {
+func (s *sandbox) volumes(source string) (found []ec2test.Volume) {
 	s.t.Helper()
-	var found []ec2test.Volume
-	s.change(func(w *ec2test.World) {
-		for _, v := range w.Volumes {
-			state := v.State(time.Now())
-			if v.Tags["snapsource:source"] == source && state != "deleting" && state != "deleted" && state != "" {
-				found = append(found, *v)
-			}
+	s.change(func(w *ec2test.World) { found = volumesOf(w, source) })
+	return found
+}
+
+func volumesOf(w *ec2test.World, source string) (found []ec2test.Volume) {
+	for _, v := range w.Volumes {
+		state := v.State(time.Now())
+		if v.Tags["snapsource:source"] == source && state != "deleting" && state != "deleted" && state != "" {
+			found = append(found, *v)
 		}
-	})
+	}
 	return found
 }
 

@@ -201,7 +201,7 @@ func TestWarmNothing(t *testing.T) {
 	s := newSandbox(t)
 	out, code := s.try("web-1", "snapsource warm; echo $?; snapsource warm --background; echo $?; snapsource init -q; snapsource warm; echo $?; snapsource warm --rate 0; echo $?; snapsource warm --record --hot; echo $?")
 	for _, want := range []string{
-		"not mounted here: codepen-app: no launch has finished since this instance was booted\n  to do: run snapsource up first\n75\n",
+		"not mounted here: codepen-app: no launch has finished since this instance was booted\n  to do: run snapsource up first\n  see: docs/errors.md#temporary\n75\n",
 		"note: not mounted here: codepen-app: no launch has finished since this instance was booted\n0\n",
 		"was created blank: none of its blocks has to be loaded\n0\n",
 		"--rate: 0 is not between 1 and 100000\n",
