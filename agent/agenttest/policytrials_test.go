@@ -108,7 +108,6 @@ var (
 	}
 )
 
-
 // merged has the entries of all maps.
 func merged[V any](all ...map[string]V) map[string]V {
 	both := map[string]V{}

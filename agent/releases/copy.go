@@ -70,8 +70,12 @@ type Copied struct {
 	State    string `json:"state"`
 	Already  bool   `json:"-"`                 // it was there before
 	WhyNot   string `json:"why_not,omitempty"` // why a launch can't use it yet
-	Next     string `json:"next"`              // what a launch in the region takes now; "" for nothing
-	Pending  string `json:"pending,omitempty"` // a newer release, not copied: EC2 has not completed it
+	// Next is what a launch in the region takes now: "" for nothing, nil if it is not known.
+	Next *string `json:"next,omitempty"`
+	// NextRejected is the original of Next, if that is rejected in the region of the release.
+	NextRejected string `json:"next_rejected,omitempty"`
+
+	Pending string `json:"pending,omitempty"` // a newer release, not copied: EC2 has not completed it
 }
 
 // Copy copies a release to another region, so that launches there use it. A copy has the time of its
@@ -99,23 +103,23 @@ type copying struct {
 	source   string
 	o        CopyOptions
 
-	release ec2ops.Snapshot // that is copied
+	all     []ec2ops.Snapshot // of the source, in the region of the release; none of another account
+	release ec2ops.Snapshot   // that is copied
 	out     Copied
 }
 
 // choose finds the release. Only a completed snapshot can be copied. (EBS user guide, "Copy an Amazon EBS
 // snapshot")
 func (w *copying) choose(ctx context.Context) (err error) {
-	var all []ec2ops.Snapshot
 	if w.o.Owner != "" {
 		err = w.chooseShared(ctx)
-	} else if all, err = All(ctx, w.from, w.source); err == nil {
-		err = w.chooseOwn(ctx, Of(w.source, all))
+	} else if w.all, err = All(ctx, w.from, w.source); err == nil {
+		err = w.chooseOwn(ctx, Of(w.source, w.all))
 	}
 	if err != nil {
 		return err
 	}
-	w.out = Copied{Region: w.to.Region(), Of: w.release.ID, CopyOf: Of(w.source, all).original(&w.release, w.from.Region()), Pending: w.out.Pending}
+	w.out = Copied{Region: w.to.Region(), Of: w.release.ID, CopyOf: Of(w.source, w.all).original(&w.release, w.from.Region()), Pending: w.out.Pending}
 	return nil
 }
 
@@ -239,8 +243,12 @@ func (w *copying) observe(ctx context.Context) error {
 	if s, known := c.Find(w.out.Snapshot); known {
 		w.out.State, w.out.WhyNot = s.State, Ineligible(w.source, s)
 	}
-	if next, err := c.Newest(); err == nil {
-		w.out.Next = next.ID
+	next, _ := c.Newest() // none is no error here
+	w.out.Next = &next.ID
+	if o := c.copyOf(&next); o != nil && o.Region == w.from.Region() {
+		if original, known := Of(w.source, w.all).Find(o.Original); known && Withdrawn(w.source, &original) != "" {
+			w.out.NextRejected = original.ID
+		}
 	}
 	return nil
 }

@@ -136,6 +136,8 @@ func TestPresent(t *testing.T) {
 		"rejected, unfinished":        {[]ec2ops.Snapshot{ours("snap-c1", 1, 3, "r1", reject, unpromoted)}, "snap-c1", false},
 		"one that failed":             {[]ec2ops.Snapshot{ours("snap-c1", 1, 3, "r1", failed)}, "", false},
 		"a backup with its tags":      {[]ec2ops.Snapshot{ours("snap-c1", 1, 3, "r1", backup, unpromoted)}, "", false},
+		"a copy of it, by a tool":     {[]ec2ops.Snapshot{again("snap-a", ours("snap-c1", 1, 3, "r1"))}, "", false},
+		"that, rejected":              {[]ec2ops.Snapshot{again("snap-a", ours("snap-c1", 1, 3, "r1", reject))}, "snap-a", false},
 		"the original":                {[]ec2ops.Snapshot{taken("snap-original-r1", 1, "r1")}, "snap-original-r1", false},
 		"one and a copy of it":        {[]ec2ops.Snapshot{again("snap-a", ours("snap-c1", 1, 3, "r1")), ours("snap-c1", 1, 3, "r1")}, "snap-c1", false},
 		"two, of concurrent commands": {[]ec2ops.Snapshot{ours("snap-c2", 1, 3, "r1"), ours("snap-c1", 1, 3, "r1")}, "snap-c1", false},

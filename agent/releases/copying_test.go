@@ -91,13 +91,25 @@ func twoPlaces(all ...ec2ops.Snapshot) (from, to *place) {
 func TestRejectedWhileCopied(t *testing.T) {
 	from, to := twoPlaces(taken("snap-1", 1, "r1"), taken("snap-2", 2, "r2"))
 	to.onCopy = func(id string) { from.snapshots[id].Tags[ec2ops.TagRejected] = "x" }
-	_, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{Snapshot: "snap-2"})
-	if !errors.Is(err, failure.ErrUsage) {
-		t.Errorf("%v", err)
+	out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{Snapshot: "snap-2"})
+	if !errors.Is(err, failure.ErrUsage) || out.Next != nil {
+		t.Errorf("%+v, %v", out, err)
 	}
 	to.onCopy = nil
-	out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{})
-	if err != nil || out.CopyOf.Original != "snap-1" || out.Next != out.Snapshot {
+	out, err = Copy(t.Context(), from, to, "codepen-app", CopyOptions{})
+	if err != nil || out.CopyOf.Original != "snap-1" || out.Next == nil || *out.Next != out.Snapshot {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// TestRejectedOnlyHere: a launch elsewhere takes a copy of a release that is rejected here since.
+func TestRejectedOnlyHere(t *testing.T) {
+	from, to := twoPlaces(taken("snap-1", 1, "r1"), taken("snap-2", 2, "r2"))
+	if out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{}); err != nil || out.NextRejected != "" {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	from.snapshots["snap-2"].Tags[ec2ops.TagRejected] = "x"
+	if out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{}); err != nil || out.NextRejected != "snap-2" {
 		t.Errorf("%+v, %v", out, err)
 	}
 }
@@ -109,7 +121,7 @@ func TestCopyNotFound(t *testing.T) {
 	if out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{}); !errors.Is(err, failure.ErrTemporary) || out.Snapshot != "" {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{}); err != nil || out.Already || out.Next != out.Snapshot {
+	if out, err := Copy(t.Context(), from, to, "codepen-app", CopyOptions{}); err != nil || out.Already || out.Next == nil || *out.Next != out.Snapshot {
 		t.Errorf("%+v, %v", out, err)
 	}
 }

@@ -82,19 +82,24 @@ func copyTags(source string, s *ec2ops.Snapshot, o *CopyOf) map[string]string {
 
 // present returns the snapshot of this region that has the data of an original, nil for none: the
 // original itself or a copy of it, if possible one that is, or will be, eligible. A copy that EC2 could
-// not complete does not count, nor does a backup.
+// not complete does not count, nor does a backup, nor what another tool has copied from a copy: that tool
+// deletes it again.
 func (c Catalogue) present(o *CopyOf) (found *ec2ops.Snapshot) {
 	best := 0
 	for i := range c.snapshots {
 		s := &c.snapshots[i]
 		rank := 1
-		switch _, rejected := s.Tags[ec2ops.TagRejected]; {
+		_, rejected := s.Tags[ec2ops.TagRejected]
+		_, ofAnother := s.Tags[ec2ops.TagPromoted]
+		switch {
 		case s.State == ec2ops.SnapshotFailed, isBackup(*s), s.ID != o.Original && s.Tags[ec2ops.TagOriginal] != o.tag():
 			continue
 		case willBeEligible(c.source, *s):
 			rank = 3
 		case rejected:
 			rank = 2
+		case ofAnother && !isPromoted(*s):
+			continue
 		}
 		if rank > best || rank == best && s.ID < found.ID {
 			best, found = rank, s

@@ -50,8 +50,10 @@ account shares, which makes it a release of this account.`,
 		if op.document(func(h header) any { return copyDocument{h, op.source(), !out.Already, out} }) {
 			return err
 		}
-		op.printCopied(out)
-		return err
+		if err == nil {
+			op.printCopied(out)
+		}
+		return err // which names the copy
 	})
 	return c
 }
@@ -69,7 +71,10 @@ func (o *operator) printCopied(out releases.Copied) {
 	if out.WhyNot != "" {
 		why = " (" + out.WhyNot + ")"
 	}
-	printEscaped(w, "%s in %s %s%s; a launch there takes %s\n", out.Snapshot, out.Region, what, why, orNothing(out.Next))
+	printEscaped(w, "%s in %s %s%s; a launch there takes %s\n", out.Snapshot, out.Region, what, why, orNothing(*out.Next))
+	if out.NextRejected != "" {
+		printEscaped(w, "%s is a copy of %s, which is rejected in its own region: reject it in %s, too\n", *out.Next, out.NextRejected, out.Region)
+	}
 	if out.Pending != "" {
 		printEscaped(w, "%s is newer, but EC2 has not completed it: it is not copied\n", out.Pending)
 	}

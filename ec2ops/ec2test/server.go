@@ -94,11 +94,11 @@ type Server struct {
 	random *random
 	places *places
 
-	mu       sync.Mutex
-	counts   map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
-	faults   []*armed
-	tokens   map[string]imdsToken // of the metadata service
-	buckets  map[string]*bucket   // of calls that are left
+	mu      sync.Mutex
+	counts  map[string]int // calls by action; "" counts all of the API, AnyMetadata all others
+	faults  []*armed
+	tokens  map[string]imdsToken // of the metadata service
+	buckets map[string]*bucket   // of calls that are left
 }
 
 // NewServer returns a Server. It starts nothing and needs no closing.

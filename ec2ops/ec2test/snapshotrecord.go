@@ -17,10 +17,10 @@ type Snapshot struct {
 	KMSKeyID     string
 	Size         int64 // GiB of the volume
 	Encrypted    bool
-	Broken       bool // state error
+	Broken       bool   // state error
 	Doomed       bool   // state error once it would be completed
 	Message      string // EC2's explanation of that state
-	Pending      bool // never completes
+	Pending      bool   // never completes
 	Public       bool
 	SharedWith   []string               // account ids
 	Image        string                 // the registered machine image that uses it
