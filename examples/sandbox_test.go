@@ -35,8 +35,8 @@ func newSandbox(t *testing.T) *sandbox {
 	return &sandbox{t, t.TempDir()}
 }
 
-// runTimeout bounds one run on an instance; most take a second.
-const runTimeout = time.Minute
+// runTimeout bounds one run on an instance; most take seconds.
+const runTimeout = 3 * time.Minute
 
 // bareImage removes what the host may have at the places of the Source. It changes only the instance's
 // own files.

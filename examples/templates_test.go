@@ -137,7 +137,7 @@ func TestUserData(t *testing.T) {
 			t.Errorf("%s: the settings are\n%s, want\n%s", tool.name, got, want)
 		}
 		got := settings(t, tool.apply(t, nil, &inputs{name: "shop", source: "shop-code", role: "web"}).calls.userData())
-		if strings.NewReplacer("shop-code", "codepen-app", "web", "app").Replace(got) != want {
+		if got != strings.NewReplacer("codepen-app", "shop-code", "[app]", "[web]").Replace(want) {
 			t.Errorf("%s: with other values the settings are\n%s", tool.name, got)
 		}
 	}
