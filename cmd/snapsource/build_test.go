@@ -141,6 +141,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/agent/agenttest":    append(rooms("config", "deploy", "hotset", "record", "releases", "report"), "snapsource/agent", ec2ops, "snapsource/ec2ops/ec2test", mountfs),
 		"snapsource/cmd/snapsource":     append(rooms("config", "deploy", "failure", "inventory", "permissions", "publish", "record", "releases", "report", "warm"), "snapsource/agent", ec2ops, mountfs, "snapsource/systemd"),
 		"snapsource/cmd/ec2sandbox":     {"snapsource/ec2ops/ec2test", "snapsource/ec2ops/ec2test/iam"},
+		"snapsource/examples":           leaf, // tests
 		"snapsource/packaging":          leaf, // a test of the configuration that packages bring
 		"snapsource/packaging/man":      leaf,
 	}

@@ -110,6 +110,7 @@ func (s *Server) createGroup(c *call) (any, error) {
 		name, h := c.hook(item + ".")
 		g.Hooks[name] = h
 	}
+	g.Tags = c.groupTags(g.Name)
 	if g.Template == "" {
 		c.fail(invalid("Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter."))
 	}

@@ -80,20 +80,21 @@ func (w *World) groups(names []string) (all []*Group) {
 }
 
 type groupItem struct {
-	Name      string              `xml:"AutoScalingGroupName"`
-	ARN       string              `xml:"AutoScalingGroupARN"`
-	Min       int64               `xml:"MinSize"`
-	Max       int64               `xml:"MaxSize"`
-	Desired   int64               `xml:"DesiredCapacity"`
-	Cooldown  int64               `xml:"DefaultCooldown"`
-	Zones     members[string]     `xml:"AvailabilityZones"`
-	Subnets   string              `xml:"VPCZoneIdentifier,omitempty"`
-	Template  *groupTemplate      `xml:"LaunchTemplate,omitempty"`
-	Mixed     *mixedPolicy        `xml:"MixedInstancesPolicy,omitempty"`
-	Health    string              `xml:"HealthCheckType"`
-	Created   string              `xml:"CreatedTime"`
-	Status    string              `xml:"Status,omitempty"`
-	Instances members[memberItem] `xml:"Instances"`
+	Name      string                `xml:"AutoScalingGroupName"`
+	ARN       string                `xml:"AutoScalingGroupARN"`
+	Min       int64                 `xml:"MinSize"`
+	Max       int64                 `xml:"MaxSize"`
+	Desired   int64                 `xml:"DesiredCapacity"`
+	Cooldown  int64                 `xml:"DefaultCooldown"`
+	Zones     members[string]       `xml:"AvailabilityZones"`
+	Subnets   string                `xml:"VPCZoneIdentifier,omitempty"`
+	Template  *groupTemplate        `xml:"LaunchTemplate,omitempty"`
+	Mixed     *mixedPolicy          `xml:"MixedInstancesPolicy,omitempty"`
+	Health    string                `xml:"HealthCheckType"`
+	Created   string                `xml:"CreatedTime"`
+	Status    string                `xml:"Status,omitempty"`
+	Instances members[memberItem]   `xml:"Instances"`
+	Tags      members[groupTagItem] `xml:"Tags"`
 }
 
 // mixedPolicy is a mixed instances policy. Its overrides are not simulated.
@@ -143,6 +144,7 @@ func (s *Server) describeGroups(c *call) (any, error) {
 				Name: g.Name, ARN: s.groupARN(g.Name),
 				Min: g.Min, Max: g.Max, Desired: g.Desired, Cooldown: 300, Zones: members[string]{g.Zones}, Subnets: g.Subnets, Template: w.groupTemplate(g), Health: "EC2", Created: stamp(g.Created),
 				Instances: members[memberItem]{g.items(w, c.now, func(m *Member) bool { return !m.Warm })},
+				Tags:      members[groupTagItem]{g.tagItems()},
 			}
 			if g.Mixed && item.Template != nil {
 				item.Mixed, item.Template = &mixedPolicy{*item.Template}, nil

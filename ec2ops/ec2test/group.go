@@ -19,6 +19,7 @@ type Group struct {
 	TemplateID       string `json:",omitempty"` // of a template that exists in EC2
 	Mixed            bool   `json:",omitempty"` // the template is that of a mixed instances policy
 	Created, Deleted time.Time
+	Tags             map[string]GroupTag `json:",omitempty"`
 	Hooks            map[string]Hook
 	Pool             *WarmPool
 	Members          []*Member
@@ -91,7 +92,7 @@ func (m *Member) leaving() bool { return m.State == terminating }
 
 func (g *Group) clone() *Group {
 	c := *g
-	c.Hooks, c.Activities = maps.Clone(g.Hooks), slices.Clone(g.Activities)
+	c.Tags, c.Hooks, c.Activities = maps.Clone(g.Tags), maps.Clone(g.Hooks), slices.Clone(g.Activities)
 	if g.Pool != nil {
 		pool := *g.Pool
 		c.Pool = &pool

@@ -211,6 +211,7 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 		return nil, nil, err
 	}
 	if t == nil {
+		g.tagInstance(options.Tags)
 		i, err := x.s.launch(x.w, name, options, x.now)
 		if err != nil {
 			return nil, nil, nil //nolint:nilerr // no address is left
@@ -237,6 +238,7 @@ func (x *settling) start(g *Group, name, zone string) (*Instance, *Member, error
 			options.Tags[key] = value
 		}
 	}
+	g.tagInstance(options.Tags)
 	i, err := x.s.launchMapped(x.w, name, options, volumes, ids, x.now)
 	if err != nil {
 		return nil, nil, err

@@ -2,6 +2,7 @@ package ec2test_test
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,54 @@ func TestAddressesRunOut(t *testing.T) {
 		wantCode(t, err, "InsufficientFreeAddressesInSubnet")
 		if len(disks.data) != 6 {
 			t.Errorf("data of %d volumes", len(disks.data))
+		}
+	})
+}
+
+// TestGroupTags: an instance gets those of the group's tags that are for it, also in the place of one of
+// the launch template; its volumes get none.
+func TestGroupTags(t *testing.T) {
+	grouped(t, ec2test.Options{}, 0, func(t *testing.T, g *group) {
+		c := piped(t, g.s, "")
+		id := template(t, c, &types.RequestLaunchTemplateData{ImageId: aws.String(image), TagSpecifications: []types.LaunchTemplateTagSpecificationRequest{
+			{ResourceType: "instance", Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("pens")}, {Key: aws.String("from"), Value: aws.String("template")}}},
+		}})
+		create := func(name string, tags ...autoscalingtypes.Tag) error {
+			_, err := g.c.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{
+				AutoScalingGroupName: &name, MinSize: aws.Int32(1), MaxSize: aws.Int32(1), VPCZoneIdentifier: aws.String("subnet-1"),
+				LaunchTemplate: &autoscalingtypes.LaunchTemplateSpecification{LaunchTemplateId: &id}, Tags: tags,
+			})
+			return err
+		}
+		tag := func(key, value string, atLaunch bool) autoscalingtypes.Tag {
+			return autoscalingtypes.Tag{Key: &key, Value: &value, PropagateAtLaunch: &atLaunch, ResourceType: aws.String("auto-scaling-group")}
+		}
+		other := tag("a", "b", true)
+		other.ResourceId = aws.String("web")
+		volume := tag("a", "b", true)
+		volume.ResourceType = aws.String("volume")
+		for _, bad := range [][]autoscalingtypes.Tag{{tag("aws:a", "b", true)}, {tag("a", "b", true), tag("a", "c", true)}, {other}, {volume}} {
+			wantCode(t, create("tagged", bad...), "ValidationError")
+		}
+		wantCode(t, create("tagged", tag("Name", "app", true), tag("from", "group", true), tag("cost", "1", false)), "ok")
+		w, err := g.s.World(t.Context())
+		wantCode(t, err, "ok")
+		i := w.Live("tagged-1", time.Now())
+		if i == nil || i.Tags["Name"] != "app" || i.Tags["from"] != "group" || i.Tags["team"] != "pens" || i.Tags["cost"] != "" {
+			t.Fatalf("tagged-1 is %+v", i)
+		}
+		if len(w.Volumes[i.RootVolumeID].Tags) != 0 {
+			t.Errorf("the root volume has the tags %v", w.Volumes[i.RootVolumeID].Tags)
+		}
+		groups, err := g.c.DescribeAutoScalingGroups(t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{"tagged"}})
+		wantCode(t, err, "ok")
+		var shown []string
+		for _, tag := range groups.AutoScalingGroups[0].Tags {
+			shown = append(shown, *tag.ResourceId+" "+*tag.ResourceType+" "+*tag.Key+"="+*tag.Value+" "+strconv.FormatBool(*tag.PropagateAtLaunch))
+		}
+		const all = "tagged auto-scaling-group "
+		if got := strings.Join(shown, "\n"); got != all+"Name=app true\n"+all+"cost=1 false\n"+all+"from=group true" {
+			t.Errorf("the group's tags are shown as\n%s", got)
 		}
 	})
 }
