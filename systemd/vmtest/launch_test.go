@@ -19,40 +19,29 @@ import (
 // scenarios, "all" in the environment, runs all of them and not only the first four.
 const scenarios = "VM"
 
-// app is an application that reads its Source when it starts.
-const app = `[Service]
+// exampleDir has the examples that the scenarios use.
+const exampleDir = "../../examples/"
+
+// makeApp makes an application that reads its Source when it starts.
+const makeApp = `
+cat >/etc/systemd/system/app.service <<UNIT
+[Service]
 ExecStartPre=/bin/cat /home/deploy/codepen/RELEASE
 ExecStart=/bin/sleep infinity
 [Install]
 WantedBy=multi-user.target
-`
-
-// userData launches the Source with nothing but a URL and a checksum.
-const userData = `#!/bin/sh
-set -eu
-curl -sf --retry 5 -o /usr/local/bin/snapsource http://10.0.2.2:8080/snapsource
-echo "%x  /usr/local/bin/snapsource" | sha256sum -c
-chmod 755 /usr/local/bin/snapsource
-echo 'roles: [app]' >/etc/snapsource.yaml
-cut -d' ' -f1 /proc/uptime >/run/began
-snapsource up
-cut -d' ' -f1 /proc/uptime >/run/ended
-
-cat >/etc/systemd/system/app.service <<-UNIT
-%s
 UNIT
 systemctl enable app.service
-snapsource install --before app.service
-systemctl start app.service
 `
 
-// usePackage puts the package in the place of what user-data installed.
+// usePackage puts the package in the place of what user-data installed, as examples/image does.
 const usePackage = `set -e
 snapsource uninstall
 rm /usr/local/bin/snapsource
-curl -sf -o /run/snapsource.deb http://10.0.2.2:8080/snapsource.deb
-dpkg --force-confold -i /run/snapsource.deb
-snapsource install --before app.service
+for file in snapsource.deb snapsource.yaml provision.sh; do
+	curl -sf -o /run/$file http://10.0.2.2:8080/$file
+done
+sh /run/provision.sh /run/snapsource.deb /run/snapsource.yaml app.service
 `
 
 // service is the state that one scenario leaves to the next.
@@ -91,14 +80,34 @@ func TestMachine(t *testing.T) {
 }
 
 func (s *service) userData(t *testing.T) {
-	s.web = s.l.launch(t, "web-1", s.l.image, ec2test.LaunchOptions{UserData: fmt.Sprintf(userData, s.sum, app)})
+	s.web = s.l.launch(t, "web-1", s.l.image, ec2test.LaunchOptions{UserData: s.script(t)})
 	s.web.booted()
 	s.web.want("cloud-init status", "status: done")
 	s.web.want("cloud-init query platform", "ec2")
 	s.web.mounted("one")
 	s.web.appRead("one")
-	began, ended := s.web.seconds("cat /run/began"), s.web.seconds("cat /run/ended")
-	t.Logf("user-data: the Source is mounted %.1f s after the kernel's start, of which snapsource up took %.1f s", ended, ended-began)
+	s.web.orderly()
+}
+
+// script returns the user-data of examples/user-data/script.sh, with the program's URL and checksum, on an
+// image with an application.
+func (s *service) script(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(exampleDir + "user-data/script.sh")
+	check(t, err)
+	script := string(text)
+	for line, with := range map[string]string{
+		`set -eu`:   "set -eu\n" + makeApp,
+		`url=.*`:    "url=http://10.0.2.2:8080/snapsource",
+		`sha256=.*`: fmt.Sprintf("sha256=%x", s.sum),
+	} {
+		pattern := regexp.MustCompile(`(?m)^` + line + `$`)
+		if found := pattern.FindAllString(script, -1); len(found) != 1 {
+			t.Fatalf("the example has the lines %q, want one like %s", found, line)
+		}
+		script = pattern.ReplaceAllLiteralString(script, with)
+	}
+	return script
 }
 
 func (s *service) reboot(t *testing.T) {
@@ -214,6 +223,11 @@ func (l *lab) offer(t *testing.T) [sha256.Size]byte {
 		t.Fatalf("%q, %v", debs, err)
 	}
 	check(t, os.Rename(debs[0], filepath.Join(l.store, "snapsource.deb")))
+	for _, name := range []string{"provision.sh", "snapsource.yaml"} {
+		text, err := os.ReadFile(exampleDir + "image/" + name)
+		check(t, err)
+		check(t, os.WriteFile(filepath.Join(l.store, name), text, 0o644))
+	}
 	return sha256.Sum256(program)
 }
 

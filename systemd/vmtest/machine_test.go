@@ -62,9 +62,16 @@ func (l *lab) newMachine(t *testing.T, name, image string, o ec2test.LaunchOptio
 	t.Helper()
 	i, err := l.server.Launch(t.Context(), name, o)
 	check(t, err)
-	m := &machine{t: t, lab: l, Instance: i, dir: filepath.Join(l.dir, name), plugged: map[string]int{}}
+	return l.machineOf(t, i, image)
+}
+
+// machineOf makes the machine of an instance that is launched.
+func (l *lab) machineOf(t *testing.T, i ec2test.Instance, image string) *machine {
+	t.Helper()
+	m := &machine{t: t, lab: l, Instance: i, dir: filepath.Join(l.dir, i.Name), plugged: map[string]int{}}
 	check(t, os.Mkdir(m.dir, 0o700))
 	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", imageFormat(image), "-b", image, m.root())
+	var err error
 	m.network, err = newNetwork()
 	check(t, err)
 	for listener, handler := range map[net.Listener]http.Handler{
@@ -84,7 +91,7 @@ func (l *lab) newMachine(t *testing.T, name, image string, o ec2test.LaunchOptio
 		}
 		m.network.close()
 		if l.t.Failed() {
-			l.t.Logf("the console of %s:\n%s", name, m.console())
+			l.t.Logf("the console of %s:\n%s", m.Name, m.console())
 		}
 	})
 	return m
