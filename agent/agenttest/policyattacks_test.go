@@ -224,7 +224,9 @@ var attacks = merged(copyAttacks, map[string]attack{
 	"delete a foreign release":          {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.foreignRelease) }},
 	"delete a release":                  {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.theirRelease) }, except: []string{"operator", "prune", "snapshot with keep"}},
 	"delete a candidate":                {form: func(p *targets) url.Values { return form("DeleteSnapshot", "SnapshotId="+p.candidate) }},
-	"a version of another launch template": {form: func(p *targets) url.Values { return form("CreateLaunchTemplateVersion", "LaunchTemplateId="+p.template, "LaunchTemplateData.UserData=x") }},
+	"a version of another launch template": {form: func(p *targets) url.Values {
+		return form("CreateLaunchTemplateVersion", "LaunchTemplateId="+p.template, "LaunchTemplateData.UserData=x")
+	}},
 	"another default of a launch template": {form: func(p *targets) url.Values {
 		return form("ModifyLaunchTemplate", "LaunchTemplateId="+p.template, "SetDefaultVersion=1")
 	}},
