@@ -48,7 +48,7 @@ func (j *Journal) Send(fields ...string) {
 			entry.WriteString(fields[i] + "=" + value + "\n")
 		}
 	}
-	conn, err := net.Dial("unixgram", j.socket)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket, Net: "unixgram"})
 	if err != nil {
 		return
 	}
