@@ -15,7 +15,6 @@ import (
 	"snapsource/agent/permissions"
 	"snapsource/ec2ops"
 	"snapsource/ec2ops/ec2test"
-	"snapsource/ec2ops/ec2test/iam"
 )
 
 // otherSource is a source that the policies do not name.
@@ -238,15 +237,6 @@ var attacks = merged(copyAttacks, map[string]attack{
 // snapshotting is a CreateSnapshot.
 func snapshotting(volume string, pairs ...string) url.Values {
 	return creating("CreateSnapshot", "snapshot", []string{"VolumeId=" + volume}, pairs...)
-}
-
-// keyAttacks are calls to KMS, which the fake does not serve: they are put to the policy itself.
-var keyAttacks = map[string]iam.Request{
-	"decrypt without EC2":               {Action: "kms:Decrypt", Resource: policyKey, Context: iam.Context{}},
-	"decrypt with another service":      {Action: "kms:Decrypt", Resource: policyKey, Context: iam.Context{"kms:viaservice": {"s3.us-west-2.amazonaws.com"}}},
-	"grant the key without EC2":         {Action: "kms:CreateGrant", Resource: policyKey, Context: iam.Context{"kms:grantisforawsresource": {"true"}}},
-	"grant the key to another account":  {Action: "kms:CreateGrant", Resource: policyKey, Context: iam.Context{"kms:viaservice": {"ec2.us-west-2.amazonaws.com"}, "kms:grantisforawsresource": {"false"}}},
-	"decrypt with another key, via EC2": {Action: "kms:Decrypt", Resource: policyKey + "2", Context: iam.Context{"kms:viaservice": {"ec2.us-west-2.amazonaws.com"}}},
 }
 
 // attack tries all attacks under the persona's policy, and then without each of its conditions.
