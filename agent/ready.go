@@ -68,7 +68,7 @@ func (l *launch) recordOf(m mounted, before *record.Record) record.Record {
 	}
 	if s, listed := l.ownSnapshot(m.placed); listed {
 		taken := releases.Taken(&s)
-		r.Taken, r.CopyOf, r.Revision = &taken, (*record.CopyOf)(releases.Origin(&s)), s.Tags[ec2ops.TagRevision]
+		r.Taken, r.CopyOf, r.Revision = &taken, releases.Origin(&s), s.Tags[ec2ops.TagRevision]
 	} else if before != nil {
 		r.Taken, r.CopyOf, r.Revision = before.Taken, before.CopyOf, before.Revision
 	}

@@ -45,13 +45,6 @@ type Record struct {
 	Applied   Applied      `json:"applied"`
 }
 
-// CopyOf says what the snapshot is a copy of. It is what the releases say, which know the rules.
-type CopyOf struct {
-	Original string    `json:"original"` // a snapshot's id
-	Region   string    `json:"region"`   // the original's
-	Taken    time.Time `json:"taken"`    // when the original's data was taken
-}
-
 // Facts are what EC2 showed of the volume.
 type Facts struct {
 	SizeGiB    int32  `json:"size_gib"`

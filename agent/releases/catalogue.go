@@ -137,7 +137,7 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	}
 	newest := slices.MaxFunc(eligible, c.byAge)
 	for _, s := range others {
-		if ec2ops.UnknownFormat(s.Tags) != "" && s.Tags[ec2ops.TagName] == c.source && c.byAge(s, newest) > 0 {
+		if c.isLater(s) && c.byAge(s, newest) > 0 {
 			return ec2ops.Snapshot{}, failure.Advise(fmt.Errorf("%w: %s is newer than %s, and %s", failure.ErrNoSnapshot, s.ID, newest.ID, Ineligible(c.source, s)),
 				"install that version; to launch the older release nevertheless, remove the tag Name of "+s.ID)
 		}
@@ -145,12 +145,17 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	return newest, nil
 }
 
+// isLater reports whether a snapshot is a release that a later version of snapsource has made.
+func (c Catalogue) isLater(s ec2ops.Snapshot) bool {
+	return ec2ops.UnknownFormat(s.Tags) != "" && s.Tags[ec2ops.TagName] == c.source
+}
+
 // NewerThan returns the newest snapshot, completed or pending, with newer data than the volume:
 // newer than the volume's own snapshot and those taken of it since.
 func (c Catalogue) NewerThan(v ec2ops.Volume) (newer ec2ops.Snapshot, found bool) {
 	held, holds := c.Holds(v)
 	for _, s := range c.snapshots {
-		if !willBeEligible(c.source, s) || found && c.byAge(s, newer) <= 0 {
+		if !willBeEligible(c.source, s) && !c.isLater(s) || found && c.byAge(s, newer) <= 0 {
 			continue
 		}
 		switch {

@@ -75,6 +75,7 @@ func TestNewerThan(t *testing.T) {
 		"one was taken of it since":             {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), release("snap-5", 5), mine}, ""},
 		"and a newer one elsewhere":             {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), mine, release("snap-7", 7)}, "snap-7"},
 		"a copy of its own":                     {from("snap-2"), []ec2ops.Snapshot{taken("snap-2", 2, "r2"), copied("snap-9", 9, "r2", promoted)}, ""},
+		"one of a later version":                {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), taken("snap-9", 9, "r", func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagFormat] = "2" })}, "snap-9"},
 		"a backup":                              {from("snap-2"), []ec2ops.Snapshot{release("snap-2", 2), taken("snap-9", 9, "r", func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagSnapshot] = "x" })}, ""},
 		"a volume that began blank":             {from(""), []ec2ops.Snapshot{release("snap-3", 3), release("snap-5", 5)}, "snap-5"},
 		"one that began blank, and a later own": {from(""), []ec2ops.Snapshot{release("snap-5", 5), mine}, ""},

@@ -9,6 +9,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/record"
 	"snapsource/ec2ops"
 )
 
@@ -63,13 +64,13 @@ func (o CopyOptions) Validate(from, to string) error {
 
 // Copied is the outcome of [Copy].
 type Copied struct {
-	Snapshot string `json:"snapshot"` // the copy
-	Region   string `json:"region"`
-	Of       string `json:"of"` // the snapshot that was copied
-	CopyOf   CopyOf `json:"copy_of"`
-	State    string `json:"state"`
-	Already  bool   `json:"-"`                 // it was there before
-	WhyNot   string `json:"why_not,omitempty"` // why a launch can't use it yet
+	Snapshot string        `json:"snapshot"` // the copy
+	Region   string        `json:"region"`
+	Of       string        `json:"of"` // the snapshot that was copied
+	CopyOf   record.CopyOf `json:"copy_of"`
+	State    string        `json:"state"`
+	Already  bool          `json:"-"`                 // it was there before
+	WhyNot   string        `json:"why_not,omitempty"` // why a launch can't use it yet
 	// Next is what a launch in the region takes now: "" for nothing, nil if it is not known.
 	Next *string `json:"next,omitempty"`
 	// NextRejected is the original of Next, if that is rejected in the region of the release.
@@ -203,7 +204,7 @@ func (w *copying) create(ctx context.Context) (err error) {
 	if !errors.Is(err, ec2ops.ErrOutcomeUnknown) {
 		return err
 	}
-	found, searchErr := w.to.SnapshotsWithin(ctx, ec2ops.TagOriginal, w.out.CopyOf.tag(), copySearch)
+	found, searchErr := w.to.SnapshotsWithin(ctx, ec2ops.TagOriginal, originalTag(&w.out.CopyOf), copySearch)
 	if made := Of(w.source, found).present(&w.out.CopyOf); made != nil {
 		w.out.Snapshot = made.ID
 		return nil

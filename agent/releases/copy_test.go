@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"snapsource/agent/record"
 	"snapsource/ec2ops"
 )
 
@@ -82,7 +83,7 @@ func TestOriginal(t *testing.T) {
 	first := taken("snap-a", 1, "r1")
 	a := Of("codepen-app", nil).original(&first, "us-west-2")
 	b := ours("snap-b", 1, 5, "r1")
-	b.Tags[ec2ops.TagOriginal] = a.tag()
+	b.Tags[ec2ops.TagOriginal] = originalTag(&a)
 	if got := Of("codepen-app", []ec2ops.Snapshot{b}).original(&b, "eu-west-1"); got != a || got.String() != "snap-a in us-west-2" || !got.Taken.Equal(first.Start) {
 		t.Errorf("a copy of %+v, want %+v", got, a)
 	}
@@ -121,7 +122,7 @@ func TestPresent(t *testing.T) {
 	reject := func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagRejected] = "x" }
 	failed := func(s *ec2ops.Snapshot) { s.State = ec2ops.SnapshotFailed }
 	backup := func(s *ec2ops.Snapshot) { s.Tags[ec2ops.TagSnapshot] = "x" }
-	o := CopyOf{Original: "snap-original-r1", Region: "us-west-2"}
+	o := record.CopyOf{Original: "snap-original-r1", Region: "us-west-2"}
 	for name, tc := range map[string]struct {
 		all        []ec2ops.Snapshot
 		want       string

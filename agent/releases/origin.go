@@ -6,53 +6,36 @@ import (
 	"strings"
 	"time"
 
+	"snapsource/agent/record"
 	"snapsource/ec2ops"
 )
 
-// CopyOf says what a snapshot is a copy of.
-type CopyOf struct {
-	Original string    `json:"original"` // a snapshot's id
-	Region   string    `json:"region"`   // the original's
-	Taken    time.Time `json:"taken"`    // when the original's data was taken
-}
-
-// String names the original: "snap-0123456789abcdef0 in us-west-2".
-func (o CopyOf) String() string { return o.Original + " in " + o.Region }
-
-// tag is the value of [ec2ops.TagOriginal].
-func (o CopyOf) tag() string { return o.Original + " " + o.Region }
+// originalTag returns the value of [ec2ops.TagOriginal].
+func originalTag(o *record.CopyOf) string { return o.Original + " " + o.Region }
 
 // copyOf is [Origin] for a snapshot of the catalogue, which may have the original too.
-func (c Catalogue) copyOf(s *ec2ops.Snapshot) *CopyOf {
+func (c Catalogue) copyOf(s *ec2ops.Snapshot) *record.CopyOf {
 	id, region, ok := strings.Cut(s.Tags[ec2ops.TagOriginal], " ")
 	if !ok {
 		return nil
 	}
-	return &CopyOf{id, region, c.taken(*s)}
+	return &record.CopyOf{Original: id, Region: region, Taken: c.taken(*s)}
 }
 
 // Origin returns what one of our own copies is a copy of; nil for any other snapshot.
-func Origin(s *ec2ops.Snapshot) *CopyOf { return Catalogue{}.copyOf(s) }
+func Origin(s *ec2ops.Snapshot) *record.CopyOf { return Catalogue{}.copyOf(s) }
 
 // Taken returns when the data of a snapshot was taken, as far as the snapshot itself tells: its start, or
 // that of its original.
 func Taken(s *ec2ops.Snapshot) time.Time { return Catalogue{}.taken(*s) }
 
-// Note says that a snapshot is a copy, to follow its id; "" for nil.
-func (o *CopyOf) Note() string {
-	if o == nil {
-		return ""
-	}
-	return ", a copy of " + o.String()
-}
-
 // original returns what a copy of a snapshot of this region is a copy of: the snapshot, or what that
 // is a copy of itself. So all copies of a release name the same original, and have its time.
-func (c Catalogue) original(s *ec2ops.Snapshot, region string) CopyOf {
+func (c Catalogue) original(s *ec2ops.Snapshot, region string) record.CopyOf {
 	if o := c.copyOf(s); o != nil {
 		return *o
 	}
-	return CopyOf{s.ID, region, c.taken(*s)}
+	return record.CopyOf{Original: s.ID, Region: region, Taken: c.taken(*s)}
 }
 
 // maxTags is EC2's limit for a resource. (EC2 user guide, "Tag restrictions")
@@ -61,10 +44,10 @@ const maxTags = 50
 // copyTags returns the tags for a copy of a release. They do not make it eligible yet:
 // [ec2ops.TagPromoted] does, which holds the copy's own id. If they are more than EC2 permits, those
 // of other tools are left out.
-func copyTags(source string, s *ec2ops.Snapshot, o *CopyOf) map[string]string {
+func copyTags(source string, s *ec2ops.Snapshot, o *record.CopyOf) map[string]string {
 	tags := map[string]string{
 		ec2ops.TagName: source, ec2ops.TagSource: source,
-		ec2ops.TagOriginal: o.tag(), ec2ops.TagTaken: o.Taken.UTC().Format(time.RFC3339Nano),
+		ec2ops.TagOriginal: originalTag(o), ec2ops.TagTaken: o.Taken.UTC().Format(time.RFC3339Nano),
 	}
 	for _, key := range []string{ec2ops.TagRun, ec2ops.TagRevision, ec2ops.TagInstance, ec2ops.TagVolume} {
 		if value, has := s.Tags[key]; has {
@@ -84,7 +67,7 @@ func copyTags(source string, s *ec2ops.Snapshot, o *CopyOf) map[string]string {
 // original itself or a copy of it, if possible one that is, or will be, eligible. A copy that EC2 could
 // not complete does not count, nor does a backup, nor what another tool has copied from a copy: that tool
 // deletes it again.
-func (c Catalogue) present(o *CopyOf) (found *ec2ops.Snapshot) {
+func (c Catalogue) present(o *record.CopyOf) (found *ec2ops.Snapshot) {
 	best := 0
 	for i := range c.snapshots {
 		s := &c.snapshots[i]
@@ -92,7 +75,7 @@ func (c Catalogue) present(o *CopyOf) (found *ec2ops.Snapshot) {
 		_, rejected := s.Tags[ec2ops.TagRejected]
 		_, ofAnother := s.Tags[ec2ops.TagPromoted]
 		switch {
-		case s.State == ec2ops.SnapshotFailed, isBackup(*s), s.ID != o.Original && s.Tags[ec2ops.TagOriginal] != o.tag():
+		case s.State == ec2ops.SnapshotFailed, isBackup(*s), s.ID != o.Original && s.Tags[ec2ops.TagOriginal] != originalTag(o):
 			continue
 		case willBeEligible(c.source, *s):
 			rank = 3

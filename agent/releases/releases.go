@@ -14,6 +14,7 @@ import (
 
 	"snapsource/agent/config"
 	"snapsource/agent/failure"
+	"snapsource/agent/record"
 	"snapsource/ec2ops"
 )
 
@@ -41,17 +42,17 @@ type byID interface {
 
 // Release is a snapshot of a source, as a launch sees it.
 type Release struct {
-	Snapshot    string    `json:"snapshot"`
-	Start       time.Time `json:"start"`
-	SizeGiB     int32     `json:"size_gib"`
-	State       string    `json:"state"`
-	Progress    string    `json:"progress,omitempty"`
-	Revision    string    `json:"revision,omitempty"`
-	Instance    string    `json:"instance,omitempty"` // that took it
-	Description string    `json:"description,omitempty"`
-	CopyOf      *CopyOf   `json:"copy_of,omitempty"`
-	Chosen      bool      `json:"chosen"`            // a launch takes this one
-	WhyNot      string    `json:"why_not,omitempty"` // for every other one
+	Snapshot    string         `json:"snapshot"`
+	Start       time.Time      `json:"start"`
+	SizeGiB     int32          `json:"size_gib"`
+	State       string         `json:"state"`
+	Progress    string         `json:"progress,omitempty"`
+	Revision    string         `json:"revision,omitempty"`
+	Instance    string         `json:"instance,omitempty"` // that took it
+	Description string         `json:"description,omitempty"`
+	CopyOf      *record.CopyOf `json:"copy_of,omitempty"`
+	Chosen      bool           `json:"chosen"`            // a launch takes this one
+	WhyNot      string         `json:"why_not,omitempty"` // for every other one
 }
 
 // List lists a source's snapshots, newest first. It marks the one that a launch takes, and says

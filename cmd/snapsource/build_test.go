@@ -131,7 +131,7 @@ func TestLayers(t *testing.T) {
 		"snapsource/agent/report":       {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/record", ec2ops},
 		"snapsource/agent/permissions":  {"snapsource/agent/config"},
 		"snapsource/agent/inventory":    {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
-		"snapsource/agent/releases":     {"snapsource/agent/config", "snapsource/agent/failure", ec2ops},
+		"snapsource/agent/releases":     {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/record", ec2ops},
 		"snapsource/agent/publish":      {"snapsource/agent/config", "snapsource/agent/failure", "snapsource/agent/releases", ec2ops},
 		"snapsource/agent/launchhook":   {"snapsource/agent/failure", "snapsource/agent/record", ec2ops},
 		"snapsource/agent/roles":        {"snapsource/agent/config", "snapsource/agent/record", "snapsource/agent/report", ec2ops, mountfs},

@@ -114,9 +114,7 @@ func (p *program) events(c *cobra.Command, log *zap.Logger, table *table) func(r
 	return func(e report.Event) {
 		p.watch.event(e)
 		logEvent(log, e)
-		if p.journal != nil {
-			p.out.do(func() { p.journalStep(c.Name(), e) })
-		}
+		p.out.do(func() { p.journalStep(c.Name(), e) })
 		if isBoot(c.Name()) {
 			p.out.do(func() { systemd.Status(e.Source, string(e.Step), plain(e.Detail)) })
 		}

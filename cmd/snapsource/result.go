@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"snapsource/agent/config"
-	"snapsource/agent/releases"
 	"snapsource/agent/report"
 )
 
@@ -156,9 +155,9 @@ func releaseOf(s *report.Source) string {
 	case s.Snapshot == "":
 		return strings.Join(nonEmpty("none, it began blank", revisionOf(s.Revision)), ", ")
 	case s.Start == nil:
-		return strings.Join(nonEmpty(s.Snapshot+(*releases.CopyOf)(s.CopyOf).Note(), revisionOf(s.Revision)), ", ")
+		return strings.Join(nonEmpty(s.Snapshot+s.CopyOf.Note(), revisionOf(s.Revision)), ", ")
 	}
-	return strings.Join(nonEmpty(s.Snapshot+(*releases.CopyOf)(s.CopyOf).Note(), age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
+	return strings.Join(nonEmpty(s.Snapshot+s.CopyOf.Note(), age(time.Since(*s.Start))+" old", revisionOf(s.Revision)), ", ")
 }
 
 // revisionOf formats a revision for people, "" for none.
