@@ -418,6 +418,60 @@ resource "aws_iam_role_policy" "deploy" {
         }
       },
       {
+        Sid      = "CopyAsReleasesOfTheSource"
+        Effect   = "Allow"
+        Action   = ["ec2:CopySnapshot"]
+        Resource = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/$${*}"]
+        Condition = {
+          Null = {
+            "aws:RequestTag/snapsource:candidate" = ["true"]
+          }
+          StringEquals = {
+            "aws:RequestTag/Name"              = [var.source_name]
+            "aws:RequestTag/snapsource:source" = [var.source_name]
+          }
+        }
+      },
+      {
+        Sid      = "CopyFromTheAccount"
+        Effect   = "Allow"
+        Action   = ["ec2:CopySnapshot"]
+        Resource = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/snap-*"]
+        Condition = {
+          StringEquals = {
+            "ec2:Owner" = ["$${aws:PrincipalAccount}"]
+          }
+        }
+      },
+      {
+        Sid      = "TagNewCopies"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateTags"]
+        Resource = [local.snapshots]
+        Condition = {
+          StringEquals = {
+            "ec2:CreateAction" = ["CopySnapshot"]
+          }
+        }
+      },
+      {
+        Sid      = "CompleteCopies"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateTags"]
+        Resource = [local.snapshots]
+        Condition = {
+          "ForAllValues:StringEquals" = {
+            "aws:TagKeys" = ["snapsource:promoted"]
+          }
+          Null = {
+            "aws:ResourceTag/snapsource:original" = ["false"]
+          }
+          StringEquals = {
+            "aws:ResourceTag/Name" = [var.source_name]
+          }
+        }
+      },
+      {
         Sid    = "PublishInLaunchTemplates"
         Effect = "Allow"
         Action = [
