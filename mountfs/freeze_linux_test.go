@@ -87,14 +87,14 @@ func freeze(t *testing.T, mountpoint string, limit time.Duration) (f *Frozen, lo
 
 func TestFreeze(t *testing.T) {
 	needRoot(t)
-	normalPace(t)
+	wantNormal := normalPace(t)
 	mountpoint := freezable(t)
 	wantWritable(t, mountpoint, "before")
 	if err := Flush(mountpoint); err != nil {
 		t.Fatal(err)
 	}
 	f, lost := freeze(t, mountpoint, time.Minute)
-	wantNormalPace(t)
+	wantNormal()
 	guard := f.guard.cmd.Process.Pid
 	w := startWriter(t, mountpoint)
 	if w.writesWithin(blockedFor) {

@@ -78,7 +78,7 @@ func TestGuardStopped(t *testing.T) {
 // group, the file system is writable within a second.
 func TestGuardOfTheKilled(t *testing.T) {
 	needRoot(t)
-	normalPace(t)
+	wantNormal := normalPace(t)
 	mountpoint := freezable(t)
 	self, err := os.Executable()
 	if err != nil {
@@ -111,7 +111,7 @@ func TestGuardOfTheKilled(t *testing.T) {
 	kill(cmd)
 	wantWritable(t, mountpoint, "killed while frozen")
 	wantFreezable(t, mountpoint)
-	wantNormalPace(t)
+	wantNormal()
 
 	for range 20 {
 		cmd, _ := start()
@@ -179,18 +179,23 @@ func TestGuardStoppedAndRunKilled(t *testing.T) {
 	}
 }
 
-// normalPace turns the kernel's switch off where the host has it on all the time.
-func normalPace(t *testing.T) {
-	t.Helper()
-	if !becomesNormal() && setRCUExpedited("0") == nil {
-		t.Cleanup(func() { _ = setRCUExpedited("1") })
-	}
-}
-
-func wantNormalPace(t *testing.T) {
+// normalPace turns the kernel's switch off where the host has it on all the time. wantNormal
+// fails unless it is off; where it is on and can't be written, as in a container whose /sys is
+// read-only, a freeze leaves it as it is, and there is nothing to fail.
+func normalPace(t *testing.T) (wantNormal func()) {
 	t.Helper()
 	if !becomesNormal() {
-		t.Fatalf("%s is still on", rcuExpedited)
+		if err := setRCUExpedited("0"); err != nil {
+			t.Logf("%s is on and can't be turned off: %v", rcuExpedited, err)
+			return func() {}
+		}
+		t.Cleanup(func() { _ = setRCUExpedited("1") })
+	}
+	return func() {
+		t.Helper()
+		if !becomesNormal() {
+			t.Errorf("%s is still on", rcuExpedited)
+		}
 	}
 }
 

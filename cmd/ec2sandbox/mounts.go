@@ -205,6 +205,16 @@ func (r rootFS) addKernel() error {
 // each other.
 const rcuExpedited = "/sys/kernel/rcu_expedited"
 
+// keepRCU returns a function that turns rcu_expedited off again if it is off now: an instance
+// that is killed while it freezes leaves it on, and the host's kernel does not end with it. A
+// freeze of another instance only takes longer.
+func keepRCU() (restore func()) {
+	if value, err := os.ReadFile(rcuExpedited); err != nil || strings.TrimSpace(string(value)) != "0" {
+		return func() {}
+	}
+	return func() { _ = os.WriteFile(rcuExpedited, []byte("0"), 0) } // needs no error: it costs idle time only
+}
+
 // pivot makes merged the root and unmounts the host's tree.
 func (r rootFS) pivot() error {
 	if err := unix.Chdir(r.merged); err != nil {

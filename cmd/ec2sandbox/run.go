@@ -104,6 +104,7 @@ func start(ctx context.Context, st state, o runOptions) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	defer keepRCU()()
 	env := instanceEnv(ends.ec2, ends.imds, server.Place().Region)
 	i, err := bootInstance(ctx, initConfig{
 		Name: o.name, State: st.dir, Layers: st.root(self.ID), Merged: filepath.Join(st.root(self.ID), "merged"),

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -186,6 +187,27 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 	}
 	if got := s.instanceID("web-1"); got != id {
 		t.Errorf("the instance is %s, want %s still", got, id)
+	}
+}
+
+// TestKernelSwitch: what an instance that is killed leaves on in the host's kernel is turned off.
+func TestKernelSwitch(t *testing.T) {
+	s := newSandbox(t)
+	off := func() bool {
+		value, err := os.ReadFile(rcuExpedited)
+		return err == nil && string(value) == "0\n"
+	}
+	if !off() {
+		t.Cleanup(func() { _ = os.WriteFile(rcuExpedited, []byte("1"), 0) })
+		if err := os.WriteFile(rcuExpedited, []byte("0"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.must("web-1", "echo 1 >"+rcuExpedited)
+	for deadline := time.Now().Add(10 * time.Second); !off(); time.Sleep(10 * time.Millisecond) { // others freeze too
+		if time.Now().After(deadline) {
+			t.Fatal(rcuExpedited + " is still on")
+		}
 	}
 }
 
