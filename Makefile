@@ -36,7 +36,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/snapsource and bin/ec2sandbox, static
-	$(BUILD) -o $(BIN)/ ./cmd/...
+	$(BUILD) -o "$(BIN)/" ./cmd/...
 
 .PHONY: demo
 demo: build ## a release goes from one instance to the next, a bad one is rolled back, on real XFS (root)
@@ -106,11 +106,11 @@ cross: ## compile for the other platforms, for darwin the tests too
 
 .PHONY: packages
 packages: $(NFPM) ## dist/: deb and rpm, for amd64 and arm64
-	@DIST=$(DIST) packaging/build
+	@DIST="$(DIST)" packaging/build
 
 .PHONY: release
 release: $(NFPM) $(SBOM) ## dist/: the packages, archives, lists of what the binaries consist of, checksums
-	@DIST=$(DIST) SBOM=$(SBOM) packaging/build
+	@DIST="$(DIST)" SBOM="$(SBOM)" packaging/build
 
 .PHONY: packages-test
 packages-test: ## lintian, the packages' life on a Debian of its own, and its boot (root)

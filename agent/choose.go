@@ -99,7 +99,7 @@ func chooseStart(src config.Source, ifNone string, snapshots []ec2ops.Snapshot) 
 		return nil, 0, config.Usagef("size: %d GiB is less than the %d GiB of %s", src.SizeGiB, s.SizeGiB, s.ID)
 	case err == nil:
 		return &s, max(src.SizeGiB, s.SizeGiB), nil
-	case ifNone == config.IfNoneBlank && errors.Is(err, failure.ErrNoSnapshot): // and none is pending
+	case ifNone == config.IfNoneBlank && errors.Is(err, failure.ErrNoSnapshot) && !errors.Is(err, releases.ErrLaterFormat): // and none is pending
 		return nil, cmp.Or(src.SizeGiB, config.DefaultSizeGiB), nil
 	}
 	return nil, 0, err

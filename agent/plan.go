@@ -67,6 +67,9 @@ func (l *launch) plan(ctx context.Context) error {
 	if l.hook.Pending() {
 		l.addAction(report.Announce, "continue the lifecycle hook %s of %s", l.hook.Name(), l.hook.Group())
 	}
+	if _, err := l.host.LoadRecord(l.src.Name); err != nil && len(l.Report.Actions) == 0 {
+		l.addAction(report.Announce, "the record of the launch, which is all that is missing")
+	}
 	return nil
 }
 

@@ -147,6 +147,18 @@ func TestPromoteTwice(t *testing.T) {
 	}
 }
 
+// TestPromoteLater: a snapshot of a later version is not promoted: no launch of this version could use it.
+func TestPromoteLater(t *testing.T) {
+	w := withRelease()
+	later := release("snap-2", 2)
+	later.Tags = map[string]string{ec2ops.TagSource: "codepen-app", ec2ops.TagFormat: "2"}
+	w.cloud.snapshots = append(w.cloud.snapshots, later)
+	_, err := releases.Promote(t.Context(), w.cloud, "codepen-app", "snap-2")
+	if !errors.Is(err, failure.ErrUsage) || len(mutating(w.cloud.calls)) != 0 {
+		t.Errorf("%v, calls %v", err, mutating(w.cloud.calls))
+	}
+}
+
 func TestCheckID(t *testing.T) {
 	for id, valid := range map[string]bool{
 		"snap-0123456789abcdef0": true, "snap-01234567": true, "snap-0123456789abcdef": false, "snap-0123456789abcdefg": false,

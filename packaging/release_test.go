@@ -14,16 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRelease: what is released is whole, and two builds of a commit in other directories give the same
-// bytes. With FRESH=yes the second begins with nothing that was compiled before, which takes some
+// TestRelease: what is released is whole, and two builds of a commit in other directories, and with another umask,
+// give the same bytes. With FRESH=yes the second begins with nothing that was compiled before, which takes some
 // minutes of a processor.
 func TestRelease(t *testing.T) {
-	first := release(t, "checkout")
+	first := release(t, "022", "checkout")
 	var env []string
 	if os.Getenv("FRESH") == "yes" {
 		env = []string{"GOCACHE=" + t.TempDir()}
 	}
-	second := release(t, "another/directory/with/a/longer/name", env...)
+	second := release(t, "077", "another/directory/with/a/longer/name", env...)
 	if diff := cmp.Diff(sums(t, first), sums(t, second)); diff != "" {
 		t.Errorf("two builds differ (-first +second):\n%s", diff)
 	}
@@ -92,11 +92,11 @@ func goCommand() string {
 }
 
 // release builds one from a clone of the last commit.
-func release(t *testing.T, directory string, env ...string) (dist string) {
+func release(t *testing.T, umask, directory string, env ...string) (dist string) {
 	t.Helper()
 	checkout := filepath.Join(t.TempDir(), directory)
-	command(t, "git", "-c", "safe.directory=*", "clone", "-q", "..", checkout)
-	cmd := exec.CommandContext(t.Context(), "make", "-C", checkout, "release", "ARCHES=amd64")
+	const build = `umask "$0"; git -c safe.directory='*' clone -q .. "$1"; exec make -C "$1" release ARCHES=amd64`
+	cmd := exec.CommandContext(t.Context(), "sh", "-ec", build, umask, checkout)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make release: %v\n%s", err, out)

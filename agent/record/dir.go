@@ -65,11 +65,15 @@ func read(file string) (r Record, err error) {
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return r, err
+	var format struct {
+		Format int `json:"format"`
 	}
-	if r.Format > Format { // a hint that is not understood is none
-		return Record{}, fmt.Errorf("%s has format %d, and this version of snapsource knows %d: %w", file, r.Format, Format, fs.ErrNotExist)
+	// First the format: a later one may have other types.
+	if err := json.Unmarshal(text, &format); err == nil && format.Format > Format {
+		return Record{}, fmt.Errorf("%s has format %d, and this version of snapsource knows %d", file, format.Format, Format)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Record{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
 }

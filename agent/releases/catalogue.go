@@ -138,12 +138,16 @@ func (c Catalogue) Newest() (ec2ops.Snapshot, error) {
 	newest := slices.MaxFunc(eligible, c.byAge)
 	for _, s := range others {
 		if c.isLater(s) && c.byAge(s, newest) > 0 {
-			return ec2ops.Snapshot{}, failure.Advise(fmt.Errorf("%w: %s is newer than %s, and %s", failure.ErrNoSnapshot, s.ID, newest.ID, Ineligible(c.source, s)),
+			return ec2ops.Snapshot{}, failure.Advise(fmt.Errorf("%w: %s is newer than %s, and %s", ErrLaterFormat, s.ID, newest.ID, Ineligible(c.source, s)),
 				"install that version; to launch the older release nevertheless, remove the tag Name of "+s.ID)
 		}
 	}
 	return newest, nil
 }
+
+// ErrLaterFormat is a [failure.ErrNoSnapshot]: a release exists, but a later version of snapsource has made
+// it. A blank volume in its place would be an empty Source.
+var ErrLaterFormat = fmt.Errorf("%w that this version of snapsource can launch", failure.ErrNoSnapshot)
 
 // isLater reports whether a snapshot is a release that a later version of snapsource has made.
 func (c Catalogue) isLater(s ec2ops.Snapshot) bool {

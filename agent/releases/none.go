@@ -2,6 +2,7 @@ package releases
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -36,6 +37,9 @@ func (c Catalogue) noSnapshot(ineligible []ec2ops.Snapshot) error {
 				"run it again once EC2 has completed "+s.ID+" ("+strings.TrimSpace(s.State+" "+s.Progress)+")")
 		}
 	}
+	if slices.ContainsFunc(ineligible, c.isLater) {
+		return failure.Advise(fmt.Errorf("%w: %s", ErrLaterFormat, text), "install that version")
+	}
 	return failure.Advise(fmt.Errorf("%w of %s: %s", failure.ErrNoSnapshot, c.source, text), promoteAdvice(ineligible))
 }
 
@@ -45,7 +49,7 @@ func promoteAdvice(ineligible []ec2ops.Snapshot) string {
 	for _, rejected := range []bool{false, true} {
 		for _, s := range ineligible {
 			_, is := s.Tags[ec2ops.TagRejected]
-			if is == rejected && s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive {
+			if is == rejected && ec2ops.UnknownFormat(s.Tags) == "" && s.State == ec2ops.SnapshotCompleted && s.Tier != ec2ops.TierArchive {
 				return "if this release is good, run snapsource promote " + s.ID + "; snapsource snapshots lists them all"
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 
+	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/ec2ops"
 )
 
@@ -17,7 +19,8 @@ type Promoted struct {
 
 // Promote makes a snapshot of a source eligible: a candidate, a rejected one, a copy, or a
 // backup whose tags were copied from a volume. It removes the other tags before it sets Name,
-// so that an interrupted promotion leaves the snapshot ineligible.
+// so that an interrupted promotion leaves the snapshot ineligible. A snapshot of a later version is
+// refused: [failure.ErrUsage].
 func Promote(ctx context.Context, cloud Cloud, source, id string) (Promoted, error) {
 	all, err := All(ctx, cloud, source)
 	if err != nil {
@@ -27,6 +30,10 @@ func Promote(ctx context.Context, cloud Cloud, source, id string) (Promoted, err
 	s, err := c.find(ctx, cloud, id)
 	if err != nil {
 		return Promoted{}, err
+	}
+	if format := ec2ops.UnknownFormat(s.Tags); format != "" {
+		return Promoted{}, failure.Advise(config.Usagef("%s has tags of format %s, which this version of snapsource does not know: it could not launch it", s.ID, format),
+			"promote it with the version that made it, or a later one")
 	}
 	remove, tags := c.promotionTags(s)
 	out := c.promoted(s, remove, tags)

@@ -29,8 +29,10 @@ func (w *Warm) find(source string) (at Mounted, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && at.Record.Ready.IsZero():
 		return notReady("no launch has finished since this instance was booted")
-	case err != nil:
+	case errors.Is(err, fs.ErrPermission):
 		return at, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
+	case err != nil:
+		return notReady("the record of the last launch can't be read: " + failure.Line(err))
 	}
 	if at.Device, err = w.Kernel.Find(at.Record.Wants()); err != nil {
 		return notReady(failure.Line(err))

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,13 +36,19 @@ fi
 exec "$(cat "$found")" --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 `
 
-// installWrapper installs the aws command; /run must be the instance's.
+// installWrapper installs the aws command, and has sudo keep the variables of the instance. The root must be
+// the instance's.
 func installWrapper() error {
 	if err := os.MkdirAll(wrapperDir, 0o755); err != nil {
 		return fmt.Errorf("install the aws command: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(wrapperDir, "aws"), []byte(awsWrapper), 0o755); err != nil {
 		return fmt.Errorf("install the aws command: %w", err)
+	}
+	// sudo keeps none of the variables that lead to the sandbox, and so would lead out of it.
+	err := os.WriteFile("/etc/sudoers.d/ec2sandbox", []byte("Defaults env_keep += \"AWS_*\"\n"), 0o440)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no sudo
+		return fmt.Errorf("configure sudo: %w", err)
 	}
 	return nil
 }

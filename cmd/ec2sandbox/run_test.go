@@ -190,6 +190,15 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestSudo: a command that is run with sudo is still in the sandbox.
+func TestSudo(t *testing.T) {
+	needProgram(t, "sudo")
+	s := newSandbox(t)
+	if out := s.must("web-1", `[ "$(sudo printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT 2>/dev/null)" = "$(printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT)" ] && echo same`); out != "same\n" {
+		t.Error(out)
+	}
+}
+
 // TestKernelSwitch: what an instance that is killed leaves on in the host's kernel is turned off.
 func TestKernelSwitch(t *testing.T) {
 	s := newSandbox(t)

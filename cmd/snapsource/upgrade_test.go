@@ -69,3 +69,31 @@ SECOND down --yes`))
 		t.Errorf("volumes: %v", left)
 	}
 }
+
+// TestLaterRecord: a record that a later version has written is named by every command, and replaced by up.
+func TestLaterRecord(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.run("web-1", "snapsource init -q\nsnapsource snapshot -q --wait")
+	const later = `sed -i 's/"format":1/"format":2/' /run/snapsource/codepen-app.json` + "\n"
+	out := s.run("web-2", "snapsource up -q --role app\n"+later+`
+snapsource status --local || echo "exit code $?"
+snapsource snapshot || echo "exit code $?"
+snapsource warm || echo "exit code $?"
+snapsource plan
+snapsource up -q --role app
+snapsource status --local | grep state
+`+later+"snapsource down")
+	for text, times := range map[string]int{
+		"/run/snapsource/codepen-app.json has format 2, and this version of snapsource knows 1": 4,
+		"exit code 1\n":            1,
+		"exit code 75\n":           2,
+		"the record of the launch": 1,
+		"ready since":              1,
+		"no record says which roles the instance has": 1,
+	} {
+		if strings.Count(out, text) != times {
+			t.Errorf("%q is not there %d times:\n%s", text, times, out)
+		}
+	}
+}

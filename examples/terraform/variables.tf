@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the Auto Scaling group and the launch template, and the beginning of the roles' names"
+  description = "Name of the Auto Scaling group and the launch template, and the beginning of the roles' names: another one in each region of an account, as IAM's names have no region"
   type        = string
   default     = "app"
 }
