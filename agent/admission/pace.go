@@ -41,8 +41,8 @@ func arriving(roles bool) pace {
 	return pace{
 		every: time.Duration(tags / ec2ops.TagRate * float64(time.Second)), burst: ec2ops.TagBurst / tags,
 		withoutSlot: (ec2ops.TagBurst + 6*ec2ops.TagRate) / tags, shared: 1.05 * tags, goesOn: "go on",
-		// 500 of them are done after 40 s, 5,000 after 490 s: none of these may count much later. Until 220 s
-		// 3,800 can count, and in the next 80 s 1,600 more.
-		windows: []time.Duration{12 * time.Second, 24 * time.Second, 60 * time.Second, 220 * time.Second, 300 * time.Second, 700 * time.Second, 2000 * time.Second},
+		// 500 of them are done after 40 s, 5,000 after 490 s: none of these may count later. Until 220 s some
+		// 3,800 can count, and 1,600 more in each of the next windows.
+		windows: []time.Duration{12 * time.Second, 24 * time.Second, 60 * time.Second, 220 * time.Second, 300 * time.Second, 380 * time.Second, 460 * time.Second, 700 * time.Second, 2000 * time.Second},
 	}
 }
