@@ -115,9 +115,9 @@ systemctl show -p StatusText,ActiveState,SubState snapsource
 [ $(systemctl show -P InactiveExitTimestampMonotonic puma) -ge $(systemctl show -P ActiveEnterTimestampMonotonic snapsource) ] && echo puma began after it
 journalctl --sync; journalctl -u puma -o cat | grep release
 until systemctl show -P ExecMainExitTimestampMonotonic snapsource-warm | grep -qv '^0$'; do sleep 0.1; done
-systemctl show -p Result,ExecMainStatus snapsource-warm; journalctl --sync; journalctl -u snapsource-warm -o cat | grep blank
+systemctl show -p Result,ExecMainStatus snapsource-warm
 systemctl stop snapsource; findmnt -no SOURCE /home/deploy/codepen
-journalctl -b -o cat -u snapsource -u puma
+journalctl --sync; journalctl -b -o cat -u snapsource -u snapsource-warm -u puma
 systemctl -q disable snapsource
 for again in 1 2; do snapsource install --before other.service | grep -v see; systemctl is-enabled snapsource; done
 systemctl show -p NeedDaemonReload snapsource

@@ -229,7 +229,7 @@ func (l *Limiter) waitForSlot(ctx context.Context, w Waiter) error {
 	// In a large cohort many count late. Half of those take the slots left unused.
 	if l.late = d < 0; d < -lateAfter && l.cohort.size > 2*ec2ops.LaunchesMax && fraction(l.self.InstanceID, "late") < 0.5 {
 		last := l.cohort.slot(l.kind(), l.tokens, l.cohort.size)
-		d = last + l.jitter("behind", last/10) - l.cohort.before - since
+		d = last + l.jitter("behind", time.Duration(l.kind().behind*float64(last))) - l.cohort.before - since
 	}
 	reason := fmt.Sprintf("about %.0f instances are being launched; EC2's rate limits let this one %s in %s",
 		l.cohort.size/float64(l.Sources), l.kind().goesOn, d.Round(time.Second))

@@ -12,6 +12,7 @@ type pace struct {
 	burst       float64       // launches that the scarcest full bucket allows at once
 	withoutSlot float64       // launches of a cohort that are done before it is counted
 	shared      float64       // tokens of each launch if all mutating actions share one bucket
+	behind      float64       // the time after all slots for those that take unused ones, as a part of the slots' time
 	goesOn      string        // what a launch does in its slot
 
 	// windows are the ends of the windows in which the launches of a cohort count it, in the order of
@@ -24,7 +25,7 @@ type pace struct {
 // CreateVolume's bucket, which holds 100 tokens and gains 5 a second during the first retries. The
 // shared tokens are for a launch's four mutating calls, plus 5 % for retries.
 var creating = pace{
-	every: time.Second / ec2ops.AttachRate, burst: ec2ops.AttachBurst, withoutSlot: 130,
+	every: time.Second / ec2ops.AttachRate, burst: ec2ops.AttachBurst, withoutSlot: 130, behind: 0.1,
 	shared: 1.05 * ec2ops.MutationsShared, goesOn: "create its volume",
 	windows: []time.Duration{12 * time.Second, 60 * time.Second, 220 * time.Second, 700 * time.Second, 2000 * time.Second},
 }
@@ -40,7 +41,7 @@ func arriving(roles bool) pace {
 	}
 	return pace{
 		every: time.Duration(tags / ec2ops.TagRate * float64(time.Second)), burst: ec2ops.TagBurst / tags,
-		withoutSlot: (ec2ops.TagBurst + 6*ec2ops.TagRate) / tags, shared: 1.05 * tags, goesOn: "go on",
+		withoutSlot: (ec2ops.TagBurst + 6*ec2ops.TagRate) / tags, behind: 0.05, shared: 1.05 * tags, goesOn: "go on",
 		// 500 of them are done after 40 s, 5,000 after 490 s: none of these may count later. Until 220 s some
 		// 3,800 can count, and 1,600 more in each of the next windows.
 		windows: []time.Duration{12 * time.Second, 24 * time.Second, 60 * time.Second, 220 * time.Second, 300 * time.Second, 380 * time.Second, 460 * time.Second, 700 * time.Second, 2000 * time.Second},
