@@ -1,7 +1,9 @@
 # make demo and make test set up what they need and say so.
 
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+ifndef VERSION
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo dev)
+endif
 COMMIT := $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
 # The commit's, not the build's: two builds of a commit are the same.
 DATE := $(shell TZ=UTC git -c safe.directory='*' show -s --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null)

@@ -70,7 +70,8 @@ func (r *run) down(ctx context.Context, remove bool, confirm func(context.Contex
 	if err := r.unmountOthers(ctx, volumes); err != nil {
 		return err
 	}
-	if _, err := r.host.LoadRecord(r.src.Name); err != nil && len(volumes) > 0 && r.roles.Wanted.None() {
+	attached := slices.ContainsFunc(volumes, func(v ec2ops.Volume) bool { _, ok := v.AttachmentTo(r.Self.InstanceID); return ok })
+	if _, err := r.host.LoadRecord(r.src.Name); err != nil && attached && r.roles.Wanted.None() {
 		r.Note("no record says which roles the instance has (" + failure.Line(err) + "): if it has any, run down with --role and their names")
 	}
 	served := slices.DeleteFunc(slices.Clone(volumes), r.marked) // read the record before it is dropped

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 	"sync"
 	"time"
@@ -34,11 +33,7 @@ const (
 
 	sampleRatio = 10          // launches per listed one if only addresses ending in one digit are listed
 	sampleFrom  = time.Minute // from then on a cohort is assumed to exceed a page
-
-	// recount is when a throttled call is repeated within a window. Without it, a quarter of 5,000 launches
-	// would learn of their slots after the window of 160 s only, many of them too late.
-	recount    = 20 * time.Second
-	rateLimits = "EC2's rate limits"
+	rateLimits  = "EC2's rate limits"
 )
 
 // Cloud lists launches. *ec2ops.Client implements it.
@@ -176,22 +171,26 @@ func (l *Limiter) countAndWait(ctx context.Context, w Waiter) error {
 
 // count lists the launches from the same image. Each one listed stands for weight launches.
 func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, weight float64, err error) {
-	var whole bool
 	page := func(endings string) ([]ec2ops.Launch, bool, error) {
 		return l.Cloud.Launches(ec2ops.WithoutThrottleRetries(ctx), l.self.ImageID, l.self.Launched.Add(-cohortSpan), time.Now(), endings)
 	}
 	address := l.self.PrivateIP.String()
 	large := false // the cohort exceeds a page
-	for at := range l.countTimes() {
-		at -= time.Since(l.start)
+	late := false
+	for at := range l.kind().countTimes(l.jitter) {
+		if at -= time.Since(l.start); at < 0 && late {
+			continue // one call makes up for all times that have passed
+		}
+		late = late || at < 0
 		if end, ok := ctx.Deadline(); ok && time.Until(end)-deadlineMargin < at {
 			break
 		}
 		if err := w.Pause(ctx, at, rateLimits); err != nil {
 			return nil, 0, err
 		}
-		weight, err = 1, nil
+		weight = 1
 		if large = large || time.Since(l.start) >= sampleFrom; !large {
+			var whole bool
 			list, whole, err = page("")
 			large = err == nil && !whole
 		}
@@ -204,21 +203,6 @@ func (l *Limiter) count(ctx context.Context, w Waiter) (list []ec2ops.Launch, we
 		}
 	}
 	return nil, 0, fmt.Errorf("DescribeInstances: %w", ec2ops.ErrThrottled)
-}
-
-// countTimes yields when this launch counts its cohort, from its first call on, until EC2 answers.
-func (l *Limiter) countTimes() iter.Seq[time.Duration] {
-	return func(yield func(time.Duration) bool) {
-		var from time.Duration
-		for _, until := range l.kind().windows {
-			for at := from + l.jitter("rank", until-from); at < until; at += recount {
-				if !yield(at) {
-					return
-				}
-			}
-			from = until
-		}
-	}
 }
 
 // waitForSlot waits until this launch may go on. It assumes that all launches

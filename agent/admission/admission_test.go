@@ -93,6 +93,23 @@ func TestSlot(t *testing.T) {
 	}
 }
 
+// TestCountTimes: a launch counts once in each window, in the order of the ranks, or every so often.
+func TestCountTimes(t *testing.T) {
+	middle := func(_ string, window time.Duration) time.Duration { return window / 2 }
+	for name, tc := range map[string]struct {
+		recount time.Duration
+		want    []time.Duration
+	}{
+		"once":   {0, []time.Duration{5 * time.Second, 35 * time.Second}},
+		"repeat": {20 * time.Second, []time.Duration{5 * time.Second, 35 * time.Second, 55 * time.Second}},
+	} {
+		p := pace{windows: []time.Duration{10 * time.Second, 60 * time.Second}, recount: tc.recount}
+		if got := slices.Collect(p.countTimes(middle)); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // TestCountUntil: whoever is throttled in one window has to wait for the next.
 func TestCountUntil(t *testing.T) {
 	for n, until := range creating.windows[1:] {
@@ -155,8 +172,10 @@ var doCases = map[string]struct {
 	"no image id":     {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.ImageID = "" }},
 	"an old instance": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, most: 6 * time.Second, change: func(l *Limiter, _ *account) { l.self.Launched = time.Now().Add(-cohortAge - 1) }},
 	"counting fails":  {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 1, most: 18 * time.Second, tells: "note: EC2 throttles calls, and the number of instances", change: func(_ *Limiter, a *account) { a.countErr = errors.New("denied") }},
-	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: 96, most: 2000 * time.Second, tells: "note: ",
+	"counting throttled": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(creating.windows), most: 2000 * time.Second, tells: "note: ",
 		change: func(_ *Limiter, a *account) { a.countErr = ec2ops.ErrThrottled }},
+	"counting throttled, late": {throttled: patient, action: "CreateVolume", others: 999, calls: 3, counted: len(creating.windows) - 2, most: 2000 * time.Second, tells: "note: ",
+		change: func(l *Limiter, a *account) { a.countErr, l.start = ec2ops.ErrThrottled, l.start.Add(-220*time.Second) }},
 	"cancelled": {throttled: 1, action: "CreateVolume", calls: 1, tells: "EC2 throttles", change: func(_ *Limiter, a *account) { a.cancelled = true }},
 }
 

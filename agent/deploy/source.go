@@ -2,9 +2,7 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"snapsource/agent/failure"
@@ -64,15 +62,14 @@ func (s *snapshot) mountedPaths() (r record.Record, paths []report.Path, err err
 		err := fmt.Errorf("%w: %s is not ready here: %s", failure.ErrTemporary, s.source.Name, why)
 		return r, nil, failure.Advise(err, "run snapsource up first")
 	}
-	r, err = s.Host.LoadRecord(s.source.Name)
+	r, why, err := record.Finished(s.Host, s.source.Name)
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return r, nil, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return notReady("the record of the last launch can't be read: " + failure.Line(err))
-	}
-	if err != nil || r.Ready.IsZero() || r.Instance != s.run.Self.InstanceID {
-		return notReady("no launch has finished since this instance was booted")
+	case err != nil:
+		return r, nil, err
+	case why != "":
+		return notReady(why)
+	case r.Instance != s.run.Self.InstanceID:
+		return notReady(record.NoneFinished)
 	}
 	dev, err := s.Host.Find(r.Wants())
 	if err != nil {

@@ -7,9 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"snapsource/agent/config"
+	"snapsource/agent/failure"
 	"snapsource/mountfs"
 )
 
@@ -101,6 +105,24 @@ type Kernel interface {
 	Find(v mountfs.Volume) (mountfs.Device, error)
 	Mounts() ([]mountfs.Mount, error)
 	CheckBind(mountpoint, dir, target string) (bool, error)
+}
+
+// NoneFinished says that there is no record, or one of a launch that has not finished.
+const NoneFinished = "no launch has finished since this instance was booted"
+
+// Finished returns the record of a source's last launch. why says what is wrong with it, for people: ""
+// if the launch has finished. The error is [fs.ErrPermission]: only root may read it.
+func Finished(store interface{ LoadRecord(string) (Record, error) }, source string) (r Record, why string, err error) {
+	r, err = store.LoadRecord(source)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return r, "", failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
+	case errors.Is(err, fs.ErrNotExist) || err == nil && r.Ready.IsZero():
+		return r, NoneFinished, nil
+	case err != nil:
+		return r, "the record of the last launch can't be read: " + failure.Line(err), nil
+	}
+	return r, "", nil
 }
 
 // Ready returns the record of a source, and the device, and whether the source is still ready:

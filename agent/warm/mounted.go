@@ -1,9 +1,7 @@
 package warm
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"snapsource/agent/failure"
 	"snapsource/agent/record"
@@ -25,14 +23,12 @@ func (w *Warm) find(source string) (at Mounted, err error) {
 		err := fmt.Errorf("%w: %s: %s", errNotMounted, source, why)
 		return at, failure.Advise(err, "run snapsource up first")
 	}
-	at.Record, err = w.Store.LoadRecord(source)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && at.Record.Ready.IsZero():
-		return notReady("no launch has finished since this instance was booted")
-	case errors.Is(err, fs.ErrPermission):
-		return at, failure.NotRoot(fmt.Errorf("read the record of the last launch: %w", err))
-	case err != nil:
-		return notReady("the record of the last launch can't be read: " + failure.Line(err))
+	var why string
+	if at.Record, why, err = record.Finished(w.Store, source); err != nil {
+		return at, err
+	}
+	if why != "" {
+		return notReady(why)
 	}
 	if at.Device, err = w.Kernel.Find(at.Record.Wants()); err != nil {
 		return notReady(failure.Line(err))

@@ -36,8 +36,8 @@ fi
 exec "$(cat "$found")" --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 `
 
-// installWrapper installs the aws command, and has sudo keep the variables of the instance. The root must be
-// the instance's.
+// installWrapper installs the aws command, and has sudo use it with the instance's variables. The root must
+// be the instance's.
 func installWrapper() error {
 	if err := os.MkdirAll(wrapperDir, 0o755); err != nil {
 		return fmt.Errorf("install the aws command: %w", err)
@@ -45,15 +45,16 @@ func installWrapper() error {
 	if err := os.WriteFile(filepath.Join(wrapperDir, "aws"), []byte(awsWrapper), 0o755); err != nil {
 		return fmt.Errorf("install the aws command: %w", err)
 	}
-	// sudo keeps none of the variables that lead to the sandbox, and so would lead out of it.
-	err := os.WriteFile("/etc/sudoers.d/ec2sandbox", []byte("Defaults env_keep += \"AWS_*\"\n"), 0o440)
+	// Without its variables and its aws command, sudo would lead out of the sandbox.
+	const sudoers = "Defaults env_keep += \"AWS_*\"\nDefaults secure_path = \"" + wrapperDir + ":" + defaultPath + "\"\n"
+	err := os.WriteFile("/etc/sudoers.d/ec2sandbox", []byte(sudoers), 0o440)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no sudo
 		return fmt.Errorf("configure sudo: %w", err)
 	}
 	return nil
 }
 
-// defaultPath is used when there is no PATH at all.
+// defaultPath is used when there is no PATH at all, and by sudo.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // instanceEnv returns the variables that an instance has and our environment does not.

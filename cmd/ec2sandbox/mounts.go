@@ -212,7 +212,7 @@ func keepRCU() (restore func()) {
 	if value, err := os.ReadFile(rcuExpedited); err != nil || strings.TrimSpace(string(value)) != "0" {
 		return func() {}
 	}
-	return func() { _ = os.WriteFile(rcuExpedited, []byte("0"), 0) } // needs no error: it costs idle time only
+	return func() { _ = os.WriteFile(rcuExpedited, []byte("0"), 0) } // a failure costs idle time only
 }
 
 // pivot makes merged the root and unmounts the host's tree.

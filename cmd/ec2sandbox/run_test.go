@@ -194,7 +194,8 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 func TestSudo(t *testing.T) {
 	needProgram(t, "sudo")
 	s := newSandbox(t)
-	if out := s.must("web-1", `[ "$(sudo printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT 2>/dev/null)" = "$(printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT)" ] && echo same`); out != "same\n" {
+	if out := s.must("web-1", `[ "$(sudo printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT 2>/dev/null)" = "$(printenv AWS_ENDPOINT_URL AWS_EC2_METADATA_SERVICE_ENDPOINT)" ] && echo same
+sudo sh -c 'command -v aws' 2>/dev/null`); out != "same\n"+wrapperDir+"/aws\n" {
 		t.Error(out)
 	}
 }
