@@ -37,7 +37,7 @@ func init() {
 func TestGuardLimit(t *testing.T) {
 	needRoot(t)
 	mountpoint := freezable(t)
-	f, lost := freeze(t, mountpoint, 100*time.Millisecond)
+	f, lost := freeze(t, mountpoint, time.Second)
 	waitFor(t, "the limit", lost)
 	wantWritable(t, mountpoint, "after the limit")
 	_, err := f.Thaw()
